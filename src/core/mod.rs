@@ -1,0 +1,1 @@
+//! Decides. Cannot act: no clock, no process, no file.

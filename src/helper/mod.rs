@@ -1,0 +1,1 @@
+//! Short-lived children: whatever may block, wait, or touch hostile bytes.

@@ -1,0 +1,1 @@
+//! Text → validated Pods, or every problem in it.

@@ -1,0 +1,3 @@
+//! The process that owns one container.
+
+pub mod record;

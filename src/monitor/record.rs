@@ -1,0 +1,114 @@
+//! The two files by which daemon and monitor speak: `spec.json` (what to do) and `record.json` (what was seen).
+//!
+//! They are the whole truth about one run of one container: a daemon that starts later, or a sweeper after a monitor was
+//! killed, needs nothing else. Both carry a version and the boot id, so that leftovers of another boot are recognised.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::paths::Roots;
+use crate::pod::{ContainerId, ContainerName, Pod};
+
+/// The version of both files' format.
+pub const VERSION: u32 = 1;
+
+/// What a monitor is to do. Written by the daemon before the monitor is spawned, never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorSpec {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The boot in which this was written.
+    pub boot_id: String,
+    /// The name of this run for runc.
+    pub id: ContainerId,
+    /// The Pod.
+    pub pod: Pod,
+    /// Which of its containers.
+    pub container: ContainerName,
+    /// The restart count that this run has: 0 for the first.
+    pub attempt: u32,
+    /// All roots.
+    pub roots: Roots,
+    /// Absolute path of runc.
+    pub runc: PathBuf,
+    /// The parent of all Pod cgroups, without slashes at its ends: `podstrap`.
+    pub cgroup_root: String,
+    /// A log file is rotated when it would grow beyond this many bytes.
+    pub log_max_bytes: u64,
+    /// How many log files of one run are kept, the live one included.
+    pub log_max_files: u32,
+}
+
+/// A process that cannot be mistaken for a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The pid in the host's pid namespace.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat: clock ticks after boot at which the process started.
+    pub start_ticks: u64,
+}
+
+/// What a monitor has seen so far. Replaced whole by rename at every change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The boot in which this was written.
+    pub boot_id: String,
+    /// The monitor.
+    pub monitor: ProcessId,
+    /// How far the container has come.
+    pub phase: RecordPhase,
+    /// The container's init, once it runs.
+    pub init: Option<ProcessId>,
+    /// The image's id (`sha256:…`), once it was resolved.
+    pub image_id: Option<String>,
+    /// When the container's process was started: Unix time in milliseconds.
+    pub started_unix_ms: Option<i64>,
+    /// The same on CLOCK_BOOTTIME, in milliseconds.
+    pub started_boot_ms: Option<u64>,
+    /// When the container's end was seen: Unix time in milliseconds.
+    pub finished_unix_ms: Option<i64>,
+    /// The same on CLOCK_BOOTTIME, in milliseconds.
+    pub finished_boot_ms: Option<u64>,
+    /// How it ended.
+    pub end: Option<End>,
+}
+
+/// How far a container has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecordPhase {
+    /// The root is being mounted, the bundle written, runc called.
+    Preparing,
+    /// The container's init runs.
+    Running,
+    /// The container has ended; what it leaves behind is being cleared away. The monitor ends when that is done.
+    Ended,
+}
+
+/// How a run of a container ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// Its init exited.
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
+    /// Its init was killed by a signal.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+        /// The kernel's OOM killer did it (a memory limit was hit).
+        oom: bool,
+    },
+    /// It never ran.
+    NotStarted {
+        /// A reason as Kubernetes names it: `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`.
+        reason: String,
+        /// What failed, and what can be done.
+        message: String,
+    },
+    /// It is gone, and nobody saw how: its monitor was killed.
+    Lost,
+}

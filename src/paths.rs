@@ -1,0 +1,190 @@
+//! Where everything lies on disk. Every path below the roots is made here and nowhere else.
+//!
+//! ```text
+//! RUN/lock                          held (flock) by the living daemon; holds its pid
+//! RUN/notify                        FIFO: monitors and `down` nudge the daemon; what happened stands in files
+//! RUN/requests/                     one file per request of a command-line verb
+//! RUN/runc/                         runc's own --root
+//! RUN/status/                       published: daemon.json, and one file per Pod or refused document
+//! RUN/pods/GENERATION/pod.json      the input document, so that a later daemon (or build) knows the Pod
+//! RUN/pods/GENERATION/state.json    restart counts, back-off and last states
+//! RUN/pods/GENERATION/c/CONTAINER/ATTEMPT/{spec.json,lock,record.json,bundle/}
+//! STATE/images/                     layers and images (see `image::store`)
+//! STATE/images.d/                   archives to load
+//! STATE/containers/ID/{upper,work}  writable layer of a running container
+//! STATE/pods/GENERATION/volumes/    emptyDir volumes
+//! STATE/manifests/                  the last good content of each manifest file
+//! LOG/NAMESPACE_POD_UID/CONTAINER/ATTEMPT.log
+//! LOG/../containers/                links for log shippers
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::pod::{ContainerId, ContainerName, Generation, Pod};
+
+/// The three roots of one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roots {
+    /// State that a reboot clears: `/run/podstrap`.
+    pub run: PathBuf,
+    /// State that a reboot keeps: `/var/lib/podstrap`.
+    pub state: PathBuf,
+    /// Container logs: `/var/log/pods`.
+    pub log: PathBuf,
+}
+
+impl Roots {
+    /// The daemon's lock file.
+    pub fn lock(&self) -> PathBuf {
+        self.run.join("lock")
+    }
+
+    /// The FIFO by which the daemon is nudged.
+    pub fn notify(&self) -> PathBuf {
+        self.run.join("notify")
+    }
+
+    /// Requests of command-line verbs.
+    pub fn requests(&self) -> PathBuf {
+        self.run.join("requests")
+    }
+
+    /// What `runc --root` is given.
+    pub fn runc(&self) -> PathBuf {
+        self.run.join("runc")
+    }
+
+    /// Published status.
+    pub fn status(&self) -> PathBuf {
+        self.run.join("status")
+    }
+
+    /// The daemon's own published status.
+    pub fn daemon_status(&self) -> PathBuf {
+        self.status().join("daemon.json")
+    }
+
+    /// All generations known.
+    pub fn pods(&self) -> PathBuf {
+        self.run.join("pods")
+    }
+
+    /// One generation.
+    pub fn pod(&self, generation: &Generation) -> PathBuf {
+        self.pods().join(generation.as_str())
+    }
+
+    /// All runs of all containers of one generation.
+    pub fn containers(&self, generation: &Generation) -> PathBuf {
+        self.pod(generation).join("c")
+    }
+
+    /// One run of one container.
+    pub fn attempt(&self, generation: &Generation, container: &ContainerName, attempt: u32) -> AttemptDir {
+        AttemptDir(self.containers(generation).join(container.as_str()).join(attempt.to_string()))
+    }
+
+    /// The image store.
+    pub fn images(&self) -> PathBuf {
+        self.state.join("images")
+    }
+
+    /// The writable layer of one run of a container.
+    pub fn container_root(&self, id: &ContainerId) -> PathBuf {
+        self.state.join("containers").join(id.as_str())
+    }
+
+    /// What lives as long as one generation: its volumes.
+    pub fn pod_state(&self, generation: &Generation) -> PathBuf {
+        self.state.join("pods").join(generation.as_str())
+    }
+
+    /// The last good contents of manifest files.
+    pub fn manifests(&self) -> PathBuf {
+        self.state.join("manifests")
+    }
+
+    /// The directory of one Pod's logs.
+    pub fn pod_logs(&self, pod: &Pod) -> PathBuf {
+        self.log.join(format!("{}_{}_{}", pod.key.namespace, pod.key.name, pod.uid))
+    }
+
+    /// The log of one run of one container.
+    pub fn log_file(&self, pod: &Pod, container: &ContainerName, attempt: u32) -> PathBuf {
+        self.pod_logs(pod).join(container.as_str()).join(format!("{attempt}.log"))
+    }
+
+    /// Where log shippers look for links: `containers` beside the log root.
+    pub fn log_links(&self) -> PathBuf {
+        self.log.parent().unwrap_or(Path::new("/")).join("containers")
+    }
+}
+
+/// The directory of one run of one container.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AttemptDir(pub PathBuf);
+
+impl AttemptDir {
+    /// What the monitor is to do; written by the daemon, once.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    /// Held (flock) by the living monitor, and by nobody else.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// What the monitor has seen; replaced whole at every change.
+    pub fn record(&self) -> PathBuf {
+        self.0.join("record.json")
+    }
+
+    /// The OCI bundle.
+    pub fn bundle(&self) -> PathBuf {
+        self.0.join("bundle")
+    }
+
+    /// The mount point of the container's root.
+    pub fn rootfs(&self) -> PathBuf {
+        self.bundle().join("rootfs")
+    }
+}
+
+/// The name of one run of a container for the runtime: `GENERATION-CONTAINER-ATTEMPT`, at most 64 bytes; a name too
+/// long for that is cut and told apart by a hash.
+pub fn container_id(generation: &Generation, container: &ContainerName, attempt: u32) -> ContainerId {
+    let tail = format!("-{attempt}");
+    let room = 64 - generation.as_str().len() - 1 - tail.len();
+    let name = container.as_str();
+    let name = if name.len() <= room {
+        name.to_owned()
+    } else {
+        let kept = name.get(..room - 9).unwrap_or("");
+        format!("{kept}-{:08x}", fnv1a(name.as_bytes()) as u32)
+    };
+    ContainerId::new(format!("{generation}-{name}{tail}"))
+}
+
+/// FNV-1a, 64 bits: a short stable hash for names (not for content).
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_ids_fit_and_differ() {
+        let generation = Generation::new("0123456789abcdef0123456789abcdef");
+        let id = container_id(&generation, &ContainerName::new("etcd"), 7);
+        assert_eq!(id.as_str(), "0123456789abcdef0123456789abcdef-etcd-7");
+        let a = container_id(&generation, &ContainerName::new("a".repeat(63)), u32::MAX);
+        let b = container_id(&generation, &ContainerName::new(format!("{}b", "a".repeat(62))), u32::MAX);
+        assert_eq!(a.as_str().len(), 64);
+        assert_ne!(a, b);
+    }
+}

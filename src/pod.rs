@@ -1,0 +1,435 @@
+//! What a Pod is once it has been validated: every default filled in, every name checked, every unit fixed.
+//!
+//! The types here are shared by all rooms of the house: `manifest` makes them, `core` decides over them, `runtime` and
+//! `monitor` carry them out. After `manifest` nobody looks at YAML again. Nothing here reads a clock, a file or a
+//! process. Each id is a type of its own, so that a Pod's name cannot be passed where its namespace is meant.
+
+pub mod quantity;
+pub mod reference;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use self::quantity::{Bytes, MilliCpu};
+use self::reference::Reference;
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Wraps a text that has been validated already (by `manifest`, or when it was first written to disk).
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// A DNS-1123 label: the namespace of a Pod.
+    Namespace
+}
+text_id! {
+    /// A DNS-1123 subdomain: the name of a Pod with the node's name appended (`etcd-host1`).
+    PodName
+}
+text_id! {
+    /// A DNS-1123 label: the name of a container, unique in its Pod.
+    ContainerName
+}
+text_id! {
+    /// A DNS-1123 label: the name of a volume, unique in its Pod.
+    VolumeName
+}
+text_id! {
+    /// The name of this node, in lower case.
+    NodeName
+}
+text_id! {
+    /// What `metadata.uid` shows: the manifest's own value, or else the generation. Safe as one path component.
+    Uid
+}
+text_id! {
+    /// One validated version of a Pod: 32 hex digits of the SHA-256 over the canonical input document and the node name.
+    /// Comments, key order, file names and our own defaults do not enter, so an upgrade of podstrap restarts nothing.
+    Generation
+}
+text_id! {
+    /// The name of one run of one container as the runtime knows it: `[a-z0-9-]{1,64}`, never reused.
+    ContainerId
+}
+
+/// The identity of a Pod: one namespace and name, whatever file it came from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PodKey {
+    /// The namespace, `default` when the manifest names none.
+    pub namespace: Namespace,
+    /// The name with the node's suffix.
+    pub name: PodName,
+}
+
+impl fmt::Display for PodKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Where a Pod was read from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The file, escaped for display (a file name may be any bytes).
+    pub path: String,
+    /// The document's place in the file, from 1.
+    pub document: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)?;
+        if self.document > 1 { write!(f, " (document {})", self.document) } else { Ok(()) }
+    }
+}
+
+/// A validated Pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Namespace and suffixed name.
+    pub key: PodKey,
+    /// What `metadata.uid` shows, and the log directory's name carries.
+    pub uid: Uid,
+    /// Which version of the Pod this is.
+    pub generation: Generation,
+    /// The file and document.
+    pub origin: Origin,
+    /// `spec.nodeName`: this node.
+    pub node: NodeName,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations`, with `kubernetes.io/config.hash` and `.source` filled in (`.seen` is added when published).
+    pub annotations: BTreeMap<String, String>,
+    /// When containers are started again.
+    pub restart_policy: RestartPolicy,
+    /// Seconds between TERM and KILL, at least 1 (the kubelet raises 0 to 1).
+    pub grace_seconds: u32,
+    /// `spec.hostNetwork`.
+    pub host_network: bool,
+    /// `spec.hostPID`.
+    pub host_pid: bool,
+    /// `spec.hostIPC`.
+    pub host_ipc: bool,
+    /// `spec.hostname`, if given.
+    pub hostname: Option<String>,
+    /// `spec.priorityClassName`; `system-node-critical` gives the containers oom_score_adj −997.
+    pub priority_class: Option<String>,
+    /// `spec.priority`.
+    pub priority: Option<i32>,
+    /// The Pod's own security context; a container's wins where both speak.
+    pub security: Security,
+    /// `securityContext.supplementalGroups`.
+    pub supplemental_groups: Vec<u32>,
+    /// Volumes by name.
+    pub volumes: BTreeMap<VolumeName, Volume>,
+    /// The containers in the manifest's order. Never empty.
+    pub containers: Vec<Container>,
+}
+
+impl Pod {
+    /// The container of that name.
+    pub fn container(&self, name: &ContainerName) -> Option<&Container> {
+        self.containers.iter().find(|c| c.name == *name)
+    }
+
+    /// The quality of service class that Kubernetes derives from requests and limits
+    /// (<https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/>).
+    pub fn qos(&self) -> Qos {
+        let mut best_effort = true;
+        let mut guaranteed = true;
+        for c in &self.containers {
+            let r = &c.resources;
+            if [r.cpu_request, r.cpu_limit].iter().flatten().any(|q| q.0 > 0)
+                || [r.memory_request, r.memory_limit].iter().flatten().any(|q| q.0 > 0)
+            {
+                best_effort = false;
+            }
+            let cpu = r.cpu_limit.is_some_and(|l| l.0 > 0 && r.cpu_request == Some(l));
+            let memory = r.memory_limit.is_some_and(|l| l.0 > 0 && r.memory_request == Some(l));
+            guaranteed &= cpu && memory;
+        }
+        if best_effort {
+            Qos::BestEffort
+        } else if guaranteed {
+            Qos::Guaranteed
+        } else {
+            Qos::Burstable
+        }
+    }
+}
+
+/// Quality of service class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Qos {
+    /// Every container has cpu and memory limits equal to its requests.
+    Guaranteed,
+    /// Something in between.
+    Burstable,
+    /// No container asks for anything.
+    BestEffort,
+}
+
+impl Qos {
+    /// The name as `status.qosClass` shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Guaranteed => "Guaranteed",
+            Self::Burstable => "Burstable",
+            Self::BestEffort => "BestEffort",
+        }
+    }
+}
+
+/// `spec.restartPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    /// After any exit.
+    Always,
+    /// After an exit that is not 0.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// The part of the security contexts that Pod and container share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// `seccompProfile`.
+    pub seccomp: Option<Seccomp>,
+    /// `runAsUser`.
+    pub run_as_user: Option<u32>,
+    /// `runAsGroup`.
+    pub run_as_group: Option<u32>,
+    /// `runAsNonRoot`: refuse to start as user 0.
+    pub run_as_non_root: Option<bool>,
+}
+
+/// `seccompProfile.type`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// No filter.
+    Unconfined,
+    /// The allow-list that comes with podstrap.
+    RuntimeDefault,
+}
+
+/// One volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Volume {
+    /// A path of the host.
+    HostPath {
+        /// Absolute, without `..`.
+        path: String,
+        /// What must be there, or is made.
+        kind: HostPathType,
+    },
+    /// A directory of its own, mode 0777, that lives as long as the Pod's generation.
+    EmptyDir,
+}
+
+/// `hostPath.type`, by the names of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostPathType {
+    /// `""`: no check; a missing path becomes a directory, as docker and containerd make one.
+    Unset,
+    /// A directory is made (0755, with its parents) where nothing is.
+    DirectoryOrCreate,
+    /// Must be a directory.
+    Directory,
+    /// An empty file is made (0644, not its parents) where nothing is.
+    FileOrCreate,
+    /// Must be a regular file.
+    File,
+    /// Must be a socket.
+    Socket,
+    /// Must be a character device.
+    CharDevice,
+    /// Must be a block device.
+    BlockDevice,
+}
+
+/// One container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Its name.
+    pub name: ContainerName,
+    /// The image, normalised.
+    pub image: Reference,
+    /// When to pull.
+    pub pull_policy: PullPolicy,
+    /// Replaces the image's ENTRYPOINT when not empty; the image's CMD is then dropped. `$(VAR)` not yet expanded.
+    pub command: Vec<String>,
+    /// Replaces the image's CMD when not empty. `$(VAR)` not yet expanded.
+    pub args: Vec<String>,
+    /// Replaces the image's working directory.
+    pub working_dir: Option<String>,
+    /// In the manifest's order; a later one of the same name wins. `$(VAR)` not yet expanded.
+    pub env: Vec<EnvVar>,
+    /// Named and numbered ports.
+    pub ports: Vec<Port>,
+    /// cpu, memory, …
+    pub resources: Resources,
+    /// Where volumes appear.
+    pub mounts: Vec<Mount>,
+    /// `livenessProbe`.
+    pub liveness: Option<Probe>,
+    /// `readinessProbe`.
+    pub readiness: Option<Probe>,
+    /// `startupProbe`.
+    pub startup: Option<Probe>,
+    /// The container's own security context.
+    pub security: Security,
+    /// `privileged`.
+    pub privileged: bool,
+    /// `allowPrivilegeEscalation`, true when not set (then `no_new_privs` is off, as under the kubelet).
+    pub allow_privilege_escalation: bool,
+    /// `readOnlyRootFilesystem`.
+    pub read_only_root: bool,
+    /// `capabilities.add`, as the manifest has them (without `CAP_`, or `ALL`).
+    pub cap_add: Vec<String>,
+    /// `capabilities.drop`.
+    pub cap_drop: Vec<String>,
+}
+
+/// `imagePullPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// Before every start.
+    Always,
+    /// When it is not there.
+    IfNotPresent,
+    /// Not at all.
+    Never,
+}
+
+/// One environment variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// Its name.
+    pub name: String,
+    /// Its value, `$(VAR)` not yet expanded.
+    pub value: String,
+}
+
+/// One entry of `ports`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// An IANA service name by which probes may call it.
+    pub name: Option<String>,
+    /// The port inside the container.
+    pub container_port: u16,
+    /// The port on the host; under hostNetwork it equals `container_port`.
+    pub host_port: Option<u16>,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// The host's address to bind to.
+    pub host_ip: Option<String>,
+}
+
+/// Requests and limits of one container; a missing request has been taken from its limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// `requests.cpu`.
+    pub cpu_request: Option<MilliCpu>,
+    /// `limits.cpu`.
+    pub cpu_limit: Option<MilliCpu>,
+    /// `requests.memory`.
+    pub memory_request: Option<Bytes>,
+    /// `limits.memory`.
+    pub memory_limit: Option<Bytes>,
+}
+
+/// One entry of `volumeMounts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The volume.
+    pub volume: VolumeName,
+    /// Absolute, clean path in the container.
+    pub path: String,
+    /// Mounted read-only.
+    pub read_only: bool,
+    /// `mountPropagation`.
+    pub propagation: Propagation,
+}
+
+/// `mountPropagation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Propagation {
+    /// `None`: private.
+    Private,
+    /// `HostToContainer`: rslave.
+    HostToContainer,
+    /// `Bidirectional`: rshared.
+    Bidirectional,
+}
+
+/// One probe; all times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// What is asked.
+    pub action: ProbeAction,
+    /// From the container's start to the first try.
+    pub initial_delay: u32,
+    /// A try that takes longer has failed. At least 1.
+    pub timeout: u32,
+    /// From try to try. At least 1.
+    pub period: u32,
+    /// Successes in a row that make it good. At least 1.
+    pub success_threshold: u32,
+    /// Failures in a row that make it bad. At least 1.
+    pub failure_threshold: u32,
+}
+
+/// What a probe asks. Ports are numbers: named ones were looked up, an unknown name refused the Pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeAction {
+    /// GET; 200–399 is good.
+    HttpGet {
+        /// Where to connect; `None` is the Pod's own address (the host's loopback under hostNetwork).
+        host: Option<String>,
+        /// TCP port.
+        port: u16,
+        /// Path and query, as given.
+        path: String,
+        /// HTTPS; the certificate is not verified.
+        https: bool,
+        /// Extra headers, in order.
+        headers: Vec<(String, String)>,
+    },
+    /// Connecting is good.
+    TcpSocket {
+        /// As for `HttpGet`.
+        host: Option<String>,
+        /// TCP port.
+        port: u16,
+    },
+    /// Exit code 0 inside the container is good.
+    Exec {
+        /// Argument vector, run without a shell. Never empty.
+        command: Vec<String>,
+    },
+}

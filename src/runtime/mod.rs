@@ -1,0 +1,1 @@
+//! Operations → command lines and bundles; output → facts. Spawns nothing and writes nothing.

@@ -1,0 +1,1 @@
+//! Directories → documents, settled and whole.

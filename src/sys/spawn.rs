@@ -1,0 +1,210 @@
+//! The one way in which this program starts another, and the one way in which it learns of its end.
+//!
+//! A child gets exactly what its [`CommandLine`] says: a session of its own, an empty signal mask, default dispositions,
+//! a clean environment, and three descriptors. Nobody calls `wait` on a single child: [`reap`] takes every exit.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, pipe2};
+
+use crate::command::CommandLine;
+
+/// The search path that every child gets.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What becomes of a child's output.
+#[derive(Debug)]
+pub enum Output {
+    /// Thrown away.
+    Null,
+    /// Both streams into one pipe that we read.
+    Capture,
+    /// Ours: for commands that people run by hand.
+    Inherit,
+    /// Standard output and standard error go to these descriptors.
+    To(OwnedFd, OwnedFd),
+}
+
+/// A child that was started.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid, also the id of its session and process group. Ours to signal until [`reap`] has reported it.
+    pub pid: Pid,
+    /// Its output, if it is captured.
+    pub output: Option<Capture>,
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It exited with this code.
+    Code(i32),
+    /// It was killed by this signal.
+    Signal(i32),
+}
+
+impl ExitStatus {
+    /// Exit code 0.
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+impl std::fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => match Signal::try_from(*signal) {
+                Ok(name) => write!(f, "killed by {name}"),
+                Err(_) => write!(f, "killed by signal {signal}"),
+            },
+        }
+    }
+}
+
+/// Starts a child. An error means that the program was not executed at all.
+#[allow(unsafe_code)]
+pub fn spawn(line: &CommandLine, output: Output) -> io::Result<Child> {
+    let mut command = Command::new(&line.program);
+    command.args(&line.args).env_clear().env("PATH", PATH).envs(line.env.iter().map(|(k, v)| (k, v)));
+    command.current_dir("/");
+    if matches!(output, Output::Inherit) && line.stdin.is_empty() {
+        command.stdin(Stdio::inherit());
+    } else {
+        command.stdin(stdin_of(&line.stdin)?);
+    }
+    let mut capture = None;
+    match output {
+        Output::Null => {
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+        }
+        Output::Capture => {
+            let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+            fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            command.stdout(write.try_clone()?).stderr(write);
+            capture = Some(Capture { pipe: File::from(read), kept: Vec::new(), open: true });
+        }
+        Output::Inherit => {
+            command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        }
+        Output::To(out, err) => {
+            command.stdout(out).stderr(err);
+        }
+    }
+    // SAFETY: between fork and exec only async-signal-safe calls are made: sigprocmask, signal, setsid.
+    unsafe {
+        command.pre_exec(|| {
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+            for signal in Signal::iterator() {
+                if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
+                    libc::signal(signal as libc::c_int, libc::SIG_DFL);
+                }
+            }
+            nix::unistd::setsid()?;
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    // `std`'s handle is dropped without waiting: `reap` is the only one to wait for children.
+    Ok(Child { pid: Pid::from_raw(child.id() as i32), output: capture })
+}
+
+/// Input goes through a memory file: writing it cannot block, however much of it the child reads.
+fn stdin_of(bytes: &[u8]) -> io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
+    }
+    let mut file = File::from(memfd_create("stdin", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// Kills a child's whole session group. Only for a child that has not been reported by [`reap`] yet.
+pub fn kill_group(pid: Pid) {
+    // ESRCH means that it has just ended: nothing left to kill.
+    let _ = killpg(pid, Signal::SIGKILL);
+}
+
+/// Takes every exit that is there; several may hide behind one SIGCHLD.
+pub fn reap() -> Vec<(Pid, ExitStatus)> {
+    let mut ended = Vec::new();
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => ended.push((pid, ExitStatus::Code(code))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => ended.push((pid, ExitStatus::Signal(signal as i32))),
+            Ok(WaitStatus::StillAlive) | Err(_) => return ended,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// The captured output of a child: the first [`Capture::KEPT`] bytes are kept, the rest is read and dropped.
+#[derive(Debug)]
+pub struct Capture {
+    pipe: File,
+    kept: Vec<u8>,
+    open: bool,
+}
+
+impl Capture {
+    /// How many bytes are kept.
+    pub const KEPT: usize = 8 * 1024;
+
+    /// Reads what is there without blocking, at most 1 MiB a call so that a flood cannot hold up the caller. Returns
+    /// whether more may come.
+    pub fn read(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        for _ in 0..64 {
+            match self.pipe.read(&mut buffer) {
+                Ok(0) => {
+                    self.open = false;
+                    break;
+                }
+                Ok(n) => {
+                    let room = Self::KEPT - self.kept.len();
+                    self.kept.extend_from_slice(buffer.get(..n.min(room)).unwrap_or_default());
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.open = false;
+                    break;
+                }
+            }
+        }
+        self.open
+    }
+
+    /// Reads what is left and gives all that was kept as text, trimmed, with invalid UTF-8 replaced.
+    pub fn finish(mut self) -> String {
+        self.read();
+        String::from_utf8_lossy(&self.kept).trim().to_owned()
+    }
+
+    /// Whether the other end may still write.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+}
+
+impl AsFd for Capture {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+impl AsRawFd for Capture {
+    fn as_raw_fd(&self) -> i32 {
+        self.pipe.as_raw_fd()
+    }
+}
