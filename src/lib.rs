@@ -26,15 +26,17 @@
 
 pub mod cli;
 pub mod command;
+pub mod config;
 pub mod core;
-pub mod daemon;
+//D pub mod daemon;
 pub mod helper;
 pub mod image;
+pub mod log;
 pub mod manifest;
 pub mod monitor;
 pub mod paths;
 pub mod pod;
 pub mod report;
 pub mod runtime;
-pub mod source;
+//D pub mod source;
 pub mod sys;

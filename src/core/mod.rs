@@ -1,1 +1,369 @@
 //! Decides. Cannot act: no clock, no process, no file.
+//!
+//! One turn of the daemon is: fold every [`Event`] into the [`World`] by [`World::step`], then ask [`World::plan`] what is
+//! to be done. Time and exits are arguments, so the whole state machine runs in tests with neither a process nor a clock.
+//! `plan` marks what it asks for; asking twice gives nothing the second time.
+//!
+//! A Pod is two things that are kept apart: what its manifest *wants* ([`Slot::want`]) and the one generation of it that
+//! *lives* ([`Slot::life`]). A life ends before the next begins, so two generations of a Pod never overlap.
+
+pub mod backoff;
+pub mod images;
+mod plan;
+pub mod probes;
+pub mod saved;
+pub mod state;
+mod step;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pod::reference::Reference;
+use crate::pod::{ContainerName, Generation, Pod, PodKey};
+
+pub use self::backoff::BackoffRule;
+pub use self::saved::Saved;
+pub use self::state::{Life, Slot, World};
+
+/// A moment on the boot clock, in milliseconds. Only ever goes forward; every deadline is one of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// So many milliseconds later.
+    pub fn plus(self, milliseconds: u64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+
+    /// Milliseconds from `earlier` until this; 0 when it is not earlier.
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// The same moment on both clocks: one to reckon with, one to show to people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The boot clock.
+    pub boot: Time,
+    /// Unix time in milliseconds; may jump.
+    pub unix_ms: i64,
+}
+
+/// One run of one container of one generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunKey {
+    /// Whose.
+    pub generation: Generation,
+    /// Which container.
+    pub container: ContainerName,
+    /// Which run: the restart count that it has.
+    pub attempt: u32,
+}
+
+impl fmt::Display for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.generation, self.container, self.attempt)
+    }
+}
+
+/// Why and how a run is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// Its init exited.
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
+    /// Its init was killed by a signal.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+        /// By the kernel, for want of memory.
+        oom: bool,
+    },
+    /// It could not even be made: the host's or the manifest's fault. Not counted as a restart.
+    NotCreated {
+        /// `CreateContainerConfigError`, `CreateContainerError` …
+        reason: String,
+        /// What failed, and what can be done.
+        message: String,
+    },
+    /// It was made, but its program could not be started. Counted as a restart.
+    NotStarted {
+        /// `StartError` …
+        reason: String,
+        /// What failed, and what can be done.
+        message: String,
+    },
+    /// It is gone and nobody saw how. Treated as a failure.
+    Lost,
+}
+
+impl Ending {
+    /// Exit code 0.
+    pub fn success(&self) -> bool {
+        matches!(self, Self::Exited { code: 0 })
+    }
+
+    /// The code that Kubernetes shows: 128 + signal, 128 for what could not be started, 137 for what was lost.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Exited { code } => *code,
+            Self::Signaled { signal, .. } => 128_i32.saturating_add(*signal),
+            Self::NotCreated { .. } | Self::NotStarted { .. } => 128,
+            Self::Lost => 137,
+        }
+    }
+
+    /// The reason as Kubernetes names it.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Exited { code: 0 } => "Completed",
+            Self::Exited { .. } | Self::Signaled { oom: false, .. } => "Error",
+            Self::Signaled { oom: true, .. } => "OOMKilled",
+            Self::NotCreated { reason, .. } | Self::NotStarted { reason, .. } => reason,
+            Self::Lost => "ContainerStatusUnknown",
+        }
+    }
+
+    /// What an operator should read beside the reason.
+    pub fn message(&self) -> Option<&str> {
+        match self {
+            Self::Exited { .. } | Self::Signaled { .. } => None,
+            Self::NotCreated { message, .. } | Self::NotStarted { message, .. } => Some(message),
+            Self::Lost => Some("its monitor was killed, so its exit code is not known"),
+        }
+    }
+}
+
+/// Which probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ProbeKind {
+    /// `startupProbe`
+    Startup,
+    /// `livenessProbe`
+    Liveness,
+    /// `readinessProbe`
+    Readiness,
+}
+
+impl ProbeKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Startup, Self::Liveness, Self::Readiness];
+
+    /// Its field's name without `Probe`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Liveness => "liveness",
+            Self::Readiness => "readiness",
+        }
+    }
+}
+
+/// What one try of a probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Success,
+    /// Not as it should be, or too late.
+    Failure,
+    /// The prober itself failed: says nothing about the container.
+    Unknown,
+}
+
+/// What has happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The sources' whole desired set. While not every source has been read once, nothing is removed.
+    Desired {
+        /// Every Pod that should be.
+        pods: BTreeMap<PodKey, Rc<Pod>>,
+        /// Every source has been read at least once.
+        complete: bool,
+    },
+    /// A generation that an earlier daemon left behind.
+    Found(Box<Found>),
+    /// Which references the image store knows now, and whether more is being loaded or could be pulled.
+    Images {
+        /// Full reference → image id.
+        index: BTreeMap<String, String>,
+        /// Archives are being loaded: what is missing may come.
+        loading: bool,
+        /// There is a program that can pull.
+        can_pull: bool,
+    },
+    /// A pull has ended.
+    Pulled {
+        /// The full reference.
+        reference: String,
+        /// What went wrong, for people.
+        error: Option<String>,
+    },
+    /// [`Action::Open`] is done.
+    Opened {
+        /// Which.
+        generation: Generation,
+        /// The first attempt of each container: above any log file that an earlier life of this generation left.
+        first_attempts: BTreeMap<ContainerName, u32>,
+    },
+    /// A container's program runs.
+    Started {
+        /// Which run.
+        run: RunKey,
+        /// Since when.
+        at: Stamp,
+        /// The image's id.
+        image_id: Option<String>,
+    },
+    /// A run is over.
+    Ended {
+        /// Which run.
+        run: RunKey,
+        /// How.
+        ending: Ending,
+        /// When; its back-off counts from here.
+        at: Stamp,
+    },
+    /// A run's monitor (or sweeper) has ended and nothing of the run is left.
+    Cleared {
+        /// Which run.
+        run: RunKey,
+    },
+    /// A run's monitor ended before its work was done.
+    MonitorLost {
+        /// Which run.
+        run: RunKey,
+    },
+    /// A sweep could not clear everything away.
+    SweepFailed {
+        /// Which run.
+        run: RunKey,
+    },
+    /// A probe's try has ended.
+    Probed {
+        /// Which run.
+        run: RunKey,
+        /// Which probe.
+        kind: ProbeKind,
+        /// What it found.
+        verdict: Verdict,
+        /// The reply's first line, or the error.
+        message: String,
+    },
+    /// [`Action::Remove`] has ended.
+    Removed {
+        /// Which generation.
+        generation: Generation,
+        /// Everything is gone; otherwise it is tried again.
+        done: bool,
+    },
+    /// `podstrap down POD…`: stop these and leave them stopped until their manifest changes.
+    Hold {
+        /// Which Pods.
+        pods: BTreeSet<PodKey>,
+    },
+    /// Stop every Pod, the last one first; nothing is started any more.
+    Drain,
+}
+
+/// What an earlier daemon left of one generation.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The Pod, from its stored document.
+    pub pod: Rc<Pod>,
+    /// What that daemon had saved.
+    pub saved: Saved,
+    /// The runs that have a directory.
+    pub runs: Vec<FoundRun>,
+}
+
+/// One run that was found.
+#[derive(Clone, Debug)]
+pub struct FoundRun {
+    /// Which run.
+    pub run: RunKey,
+    /// Its monitor lives.
+    pub monitored: bool,
+    /// Since when it runs, if it got that far.
+    pub started: Option<Stamp>,
+    /// How it ended, if it did.
+    pub ended: Option<(Ending, Stamp)>,
+    /// The image's id.
+    pub image_id: Option<String>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make the directories of a new life; answered by [`Event::Opened`].
+    Open {
+        /// The Pod.
+        pod: Rc<Pod>,
+    },
+    /// Start a container; answered by `Started` or `Ended`, and in the end by `Cleared` or `MonitorLost`.
+    Start {
+        /// The Pod.
+        pod: Rc<Pod>,
+        /// Which run.
+        run: RunKey,
+    },
+    /// Send the stop signal of its image (TERM by default).
+    Term {
+        /// The Pod.
+        pod: Rc<Pod>,
+        /// Which run.
+        run: RunKey,
+        /// Why, for the log.
+        why: String,
+    },
+    /// Send KILL.
+    Kill {
+        /// The Pod.
+        pod: Rc<Pod>,
+        /// Which run.
+        run: RunKey,
+    },
+    /// Clear away a run whose monitor is gone; answered by `Ended` (if that was not known), then `Cleared`, or by
+    /// `SweepFailed`.
+    Sweep {
+        /// Which run.
+        run: RunKey,
+    },
+    /// Try a probe once; answered by `Probed`.
+    Probe {
+        /// The Pod.
+        pod: Rc<Pod>,
+        /// Which run.
+        run: RunKey,
+        /// Which probe.
+        kind: ProbeKind,
+    },
+    /// Pull an image; answered by `Pulled`.
+    Pull {
+        /// The reference.
+        reference: Reference,
+    },
+    /// Remove what a life leaves behind; answered by `Removed`.
+    Remove {
+        /// The Pod.
+        pod: Rc<Pod>,
+    },
+}
+
+/// What the core needs to know of the instance's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How restarts are spaced.
+    pub backoff: BackoffRule,
+    /// How many containers may be in the middle of being started at one time.
+    pub parallel_starts: usize,
+}

@@ -11,4 +11,5 @@ pub mod mount;
 pub mod process;
 pub mod signals;
 pub mod spawn;
+pub mod stderr;
 pub mod watch;

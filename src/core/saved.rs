@@ -1,0 +1,75 @@
+//! What a later daemon must know of a life: written to RUN/pods/GENERATION/state.json whenever it changes.
+//!
+//! Every time in it is on the boot clock, so it is worth something only in the boot that wrote it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::backoff::Backoff;
+use super::state::{Life, Past, Phase, PodStop, Stopping};
+use super::{Stamp, Time};
+use crate::pod::ContainerName;
+
+/// One life.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Saved {
+    /// When it was begun.
+    pub since: Option<Stamp>,
+    /// It is being stopped.
+    pub stop: Option<PodStop>,
+    /// Its containers.
+    pub containers: BTreeMap<ContainerName, SavedContainer>,
+}
+
+/// One container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SavedContainer {
+    /// The attempt that the next start gets.
+    pub next_attempt: u32,
+    /// Its back-off.
+    pub backoff: Backoff,
+    /// When it is started again.
+    pub backoff_until: Option<Time>,
+    /// It ended and stays so.
+    pub done: bool,
+    /// Its last run that ended.
+    pub last: Option<Past>,
+    /// How far its stop is.
+    pub stop: Option<Stopping>,
+    /// Its startup probe had succeeded.
+    pub started: bool,
+    /// Its readiness probe stood at success.
+    pub ready: bool,
+}
+
+impl Life {
+    /// What a later daemon must know.
+    pub fn saved(&self) -> Saved {
+        let containers = self
+            .each()
+            .map(|(container, state)| {
+                let (backoff_until, stop, done) = match &state.phase {
+                    Phase::Backoff { until } => (Some(*until), None, false),
+                    Phase::Running(run) => (None, run.stop.clone(), false),
+                    Phase::Done => (None, None, true),
+                    Phase::Waiting { .. } | Phase::Starting { .. } => (None, None, false),
+                };
+                let saved = SavedContainer {
+                    next_attempt: state.next_attempt,
+                    backoff: state.backoff,
+                    backoff_until,
+                    done,
+                    last: state.last.clone(),
+                    stop,
+                    started: state.is_started(),
+                    ready: state.is_ready(),
+                };
+                (container.name.clone(), saved)
+            })
+            .collect();
+        Saved { since: Some(self.since), stop: self.stop, containers }
+    }
+}

@@ -1,0 +1,741 @@
+//! The state machine as scripts: literal times, no process, no clock; and seeded random histories against invariants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::*;
+use crate::pod::*;
+
+const RULE: BackoffRule = BackoffRule { initial_ms: 1000, max_ms: 60_000 };
+
+fn at(ms: u64) -> Stamp {
+    Stamp { boot: Time(ms), unix_ms: 1_700_000_000_000 + ms as i64 }
+}
+
+fn container(name: &str) -> Container {
+    Container {
+        name: ContainerName::new(name),
+        image: Reference { given: "img".into(), full: "docker.io/library/img:latest".into() },
+        pull_policy: PullPolicy::IfNotPresent,
+        command: vec![],
+        args: vec![],
+        working_dir: None,
+        env: vec![],
+        ports: vec![],
+        resources: Resources::default(),
+        mounts: vec![],
+        liveness: None,
+        readiness: None,
+        startup: None,
+        security: Security::default(),
+        privileged: false,
+        allow_privilege_escalation: true,
+        read_only_root: false,
+        cap_add: vec![],
+        cap_drop: vec![],
+    }
+}
+
+fn pod(name: &str, generation: &str, containers: &[&str]) -> Pod {
+    Pod {
+        key: PodKey { namespace: Namespace::new("default"), name: PodName::new(name) },
+        uid: Uid::new(generation),
+        generation: Generation::new(generation),
+        origin: Origin { path: format!("/m/{name}.yaml"), document: 1 },
+        node: NodeName::new("n"),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        restart_policy: RestartPolicy::Always,
+        grace_seconds: 30,
+        host_network: true,
+        host_pid: false,
+        host_ipc: false,
+        hostname: None,
+        priority_class: None,
+        priority: None,
+        security: Security::default(),
+        supplemental_groups: vec![],
+        volumes: BTreeMap::new(),
+        containers: containers.iter().map(|c| container(c)).collect(),
+    }
+}
+
+fn exec_probe(period: u32, failure_threshold: u32) -> Probe {
+    Probe {
+        action: ProbeAction::Exec { command: vec!["true".into()] },
+        initial_delay: 0,
+        timeout: 1,
+        period,
+        success_threshold: 1,
+        failure_threshold,
+    }
+}
+
+/// A world with helpers that read as a script.
+struct Script {
+    world: World,
+    now: u64,
+}
+
+impl Script {
+    fn new() -> Self {
+        let mut world = World::new(Settings { backoff: RULE, parallel_starts: 4 });
+        world.step(images(&["docker.io/library/img:latest"]), at(0));
+        Self { world, now: 0 }
+    }
+
+    fn want(&mut self, pods: &[&Pod]) -> Vec<Action> {
+        let pods = pods.iter().map(|p| (p.key.clone(), Rc::new((*p).clone()))).collect();
+        self.event(Event::Desired { pods, complete: true })
+    }
+
+    /// One event and what follows from it; opening is answered at once, as the daemon does.
+    fn event(&mut self, event: Event) -> Vec<Action> {
+        self.world.step(event, at(self.now));
+        self.plan()
+    }
+
+    fn plan(&mut self) -> Vec<Action> {
+        let mut all = Vec::new();
+        loop {
+            let actions = self.world.plan(at(self.now));
+            let mut opened = Vec::new();
+            for action in actions {
+                match action {
+                    Action::Open { pod } => opened.push(pod.generation.clone()),
+                    other => all.push(other),
+                }
+            }
+            if opened.is_empty() {
+                break;
+            }
+            for generation in opened {
+                self.world.step(Event::Opened { generation, first_attempts: BTreeMap::new() }, at(self.now));
+            }
+        }
+        assert_eq!(self.world.plan(at(self.now)), [], "planning twice asks for nothing more");
+        all
+    }
+
+    fn pass(&mut self, ms: u64) -> Vec<Action> {
+        self.now += ms;
+        self.plan()
+    }
+
+    fn started(&mut self, run: &RunKey) -> Vec<Action> {
+        let at = at(self.now);
+        self.event(Event::Started { run: run.clone(), at, image_id: None })
+    }
+
+    fn ended(&mut self, run: &RunKey, code: i32) -> Vec<Action> {
+        let at = at(self.now);
+        let mut actions = self.event(Event::Ended { run: run.clone(), ending: Ending::Exited { code }, at });
+        actions.extend(self.event(Event::Cleared { run: run.clone() }));
+        actions
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.world.deadline(Time(self.now)).map(|t| t.0)
+    }
+}
+
+fn images(names: &[&str]) -> Event {
+    Event::Images {
+        index: names.iter().map(|n| ((*n).to_owned(), "sha256:1".to_owned())).collect(),
+        loading: false,
+        can_pull: false,
+    }
+}
+
+fn run(generation: &str, container: &str, attempt: u32) -> RunKey {
+    RunKey { generation: Generation::new(generation), container: ContainerName::new(container), attempt }
+}
+
+fn starts(actions: &[Action]) -> Vec<RunKey> {
+    actions
+        .iter()
+        .filter_map(|a| if let Action::Start { run, .. } = a { Some(run.clone()) } else { None })
+        .collect()
+}
+
+fn terms(actions: &[Action]) -> Vec<RunKey> {
+    actions
+        .iter()
+        .filter_map(|a| if let Action::Term { run, .. } = a { Some(run.clone()) } else { None })
+        .collect()
+}
+
+fn kills(actions: &[Action]) -> Vec<RunKey> {
+    actions
+        .iter()
+        .filter_map(|a| if let Action::Kill { run, .. } = a { Some(run.clone()) } else { None })
+        .collect()
+}
+
+fn removes(actions: &[Action]) -> usize {
+    actions.iter().filter(|a| matches!(a, Action::Remove { .. })).count()
+}
+
+#[test]
+fn a_crash_loop_follows_the_schedule_exactly() {
+    let mut s = Script::new();
+    let p = pod("a", "g1", &["c"]);
+    assert_eq!(starts(&s.want(&[&p])), [run("g1", "c", 0)]);
+    let mut delays = Vec::new();
+    for attempt in 0..9 {
+        s.started(&run("g1", "c", attempt));
+        s.now += 10;
+        let ended_at = s.now;
+        let mut begun = starts(&s.ended(&run("g1", "c", attempt), 1));
+        while begun.is_empty() {
+            let deadline = s.deadline().expect("a restart is due some time");
+            assert!(deadline > s.now);
+            s.now = deadline;
+            begun = starts(&s.plan());
+        }
+        assert_eq!(begun, [run("g1", "c", attempt + 1)]);
+        delays.push(s.now - ended_at);
+    }
+    assert_eq!(delays, [0, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
+}
+
+#[test]
+fn restart_policies() {
+    for (policy, code, again) in [
+        (RestartPolicy::Always, 0, true),
+        (RestartPolicy::OnFailure, 0, false),
+        (RestartPolicy::OnFailure, 3, true),
+        (RestartPolicy::Never, 3, false),
+    ] {
+        let mut s = Script::new();
+        let p = Pod { restart_policy: policy, ..pod("a", "g1", &["c"]) };
+        s.want(&[&p]);
+        s.started(&run("g1", "c", 0));
+        assert_eq!(starts(&s.ended(&run("g1", "c", 0), code)).len(), usize::from(again), "{policy:?} {code}");
+    }
+}
+
+#[test]
+fn containers_start_in_order() {
+    let mut s = Script::new();
+    let p = pod("a", "g1", &["one", "two"]);
+    assert_eq!(starts(&s.want(&[&p])), [run("g1", "one", 0)]);
+    assert_eq!(starts(&s.started(&run("g1", "one", 0))), [run("g1", "two", 0)]);
+}
+
+#[test]
+fn a_first_container_that_fails_does_not_hold_up_the_second() {
+    let mut s = Script::new();
+    let p = pod("a", "g1", &["one", "two"]);
+    s.want(&[&p]);
+    let run0 = run("g1", "one", 0);
+    let at0 = at(0);
+    let ending = Ending::NotCreated { reason: "CreateContainerError".into(), message: "x".into() };
+    let actions = s.event(Event::Ended { run: run0.clone(), ending, at: at0 });
+    assert_eq!(
+        starts(&actions),
+        [run("g1", "two", 0)],
+        "and the first is not tried again before it is cleared"
+    );
+    assert_eq!(starts(&s.event(Event::Cleared { run: run0.clone() })), [run0], "under its old number");
+}
+
+#[test]
+fn removal_terms_waits_for_the_grace_and_kills() {
+    let mut s = Script::new();
+    let p = Pod { grace_seconds: 5, ..pod("a", "g1", &["one", "two"]) };
+    s.want(&[&p]);
+    s.started(&run("g1", "one", 0));
+    s.started(&run("g1", "two", 0));
+    let actions = s.want(&[]);
+    assert_eq!(terms(&actions), [run("g1", "one", 0), run("g1", "two", 0)], "both at once");
+    assert_eq!(starts(&s.ended(&run("g1", "one", 0), 0)), []);
+    assert_eq!(s.deadline(), Some(5000));
+    assert_eq!(kills(&s.pass(4999)), []);
+    assert_eq!(kills(&s.pass(1)), [run("g1", "two", 0)]);
+    let actions = s.ended(&run("g1", "two", 0), 137);
+    assert_eq!(removes(&actions), 1);
+    s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    assert!(s.world.is_empty());
+    assert_eq!(s.world.slots().count(), 0);
+}
+
+#[test]
+fn a_replacement_starts_the_moment_the_old_one_is_gone() {
+    let mut s = Script::new();
+    s.want(&[&pod("a", "g1", &["c"])]);
+    s.started(&run("g1", "c", 0));
+    let actions = s.want(&[&pod("a", "g2", &["c"])]);
+    assert_eq!(terms(&actions), [run("g1", "c", 0)]);
+    assert_eq!(starts(&actions), []);
+    assert_eq!(starts(&s.ended(&run("g1", "c", 0), 0)), []);
+    let actions = s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    assert_eq!(starts(&actions), [run("g2", "c", 0)]);
+}
+
+#[test]
+fn the_latest_of_many_edits_wins_and_a_return_restarts_cleanly() {
+    let mut s = Script::new();
+    s.want(&[&pod("a", "g1", &["c"])]);
+    s.started(&run("g1", "c", 0));
+    s.want(&[&pod("a", "g2", &["c"])]);
+    for generation in ["g3", "g4", "g1"] {
+        assert_eq!(s.want(&[&pod("a", generation, &["c"])]), []);
+    }
+    s.ended(&run("g1", "c", 0), 0);
+    let actions = s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    assert_eq!(starts(&actions), [run("g1", "c", 0)], "the same generation again, as a new life");
+}
+
+#[test]
+fn a_replacement_waits_for_its_image_and_the_old_one_lives_on() {
+    let mut s = Script::new();
+    s.want(&[&pod("a", "g1", &["c"])]);
+    s.started(&run("g1", "c", 0));
+    let mut next = pod("a", "g2", &["c"]);
+    next.containers[0].image = Reference { given: "new".into(), full: "new".into() };
+    next.containers[0].pull_policy = PullPolicy::Never;
+    assert_eq!(s.want(&[&next]), []);
+    let waits = s.world.slots().next().unwrap().1.replacement_waits.clone().unwrap();
+    assert_eq!(waits.reason, "ErrImageNeverPull");
+    assert_eq!(terms(&s.event(images(&["new", "docker.io/library/img:latest"]))), [run("g1", "c", 0)]);
+}
+
+#[test]
+fn a_missing_image_is_pulled_with_back_off_and_an_archive_ends_the_wait() {
+    let mut s = Script::new();
+    s.event(images(&[]));
+    let p = pod("a", "g1", &["c"]);
+    let actions = s.want(&[&p]);
+    assert!(matches!(actions.as_slice(), [Action::Pull { .. }]), "{actions:?}");
+    let failed = |s: &mut Script| {
+        s.event(Event::Pulled { reference: p.containers[0].image.full.clone(), error: Some("no".into()) })
+    };
+    assert_eq!(failed(&mut s), []);
+    assert_eq!(s.deadline(), Some(10_000));
+    assert!(matches!(s.pass(10_000).as_slice(), [Action::Pull { .. }]));
+    assert_eq!(failed(&mut s), []);
+    assert_eq!(s.deadline(), Some(30_000));
+    assert_eq!(starts(&s.event(images(&["docker.io/library/img:latest"]))), [run("g1", "c", 0)]);
+}
+
+#[test]
+fn a_liveness_probe_that_fails_restarts_its_container() {
+    let mut s = Script::new();
+    let mut p = pod("a", "g1", &["c"]);
+    p.containers[0].liveness = Some(exec_probe(10, 3));
+    s.want(&[&p]);
+    let r = run("g1", "c", 0);
+    let mut actions = s.started(&r);
+    for n in 1..=3 {
+        assert!(matches!(actions.as_slice(), [Action::Probe { .. }]), "try {n}: {actions:?}");
+        let probed = Event::Probed {
+            run: r.clone(),
+            kind: ProbeKind::Liveness,
+            verdict: Verdict::Failure,
+            message: "HTTP 503".into(),
+        };
+        actions = s.event(probed);
+        if n < 3 {
+            assert_eq!(actions, []);
+            assert_eq!(s.deadline(), Some(s.now + 10_000));
+            actions = s.pass(10_000);
+        }
+    }
+    assert!(
+        matches!(actions.as_slice(), [Action::Term { why, .. }] if why.contains("HTTP 503")),
+        "{actions:?}"
+    );
+    s.now += 100;
+    assert_eq!(starts(&s.ended(&r, 0)), [run("g1", "c", 1)]);
+}
+
+#[test]
+fn the_startup_probe_gates_the_others_and_readiness_flips() {
+    let mut s = Script::new();
+    let mut p = pod("a", "g1", &["c"]);
+    p.containers[0].startup = Some(exec_probe(1, 30));
+    p.containers[0].liveness = Some(exec_probe(10, 1));
+    p.containers[0].readiness = Some(exec_probe(5, 1));
+    s.want(&[&p]);
+    let r = run("g1", "c", 0);
+    let kinds = |actions: &[Action]| -> Vec<ProbeKind> {
+        actions
+            .iter()
+            .filter_map(|a| if let Action::Probe { kind, .. } = a { Some(*kind) } else { None })
+            .collect()
+    };
+    let probed = |s: &mut Script, kind, verdict| {
+        s.event(Event::Probed { run: run("g1", "c", 0), kind, verdict, message: String::new() })
+    };
+    assert_eq!(kinds(&s.started(&r)), [ProbeKind::Startup]);
+    probed(&mut s, ProbeKind::Startup, Verdict::Failure);
+    assert_eq!(kinds(&s.pass(1000)), [ProbeKind::Startup]);
+    let ready = |s: &Script| {
+        let (_, slot) = s.world.slots().next().unwrap();
+        let state = &slot.life.as_ref().unwrap().containers[0];
+        (state.is_started(), state.is_ready())
+    };
+    assert_eq!(ready(&s), (false, false));
+    let actions = probed(&mut s, ProbeKind::Startup, Verdict::Success);
+    assert_eq!(kinds(&actions), [ProbeKind::Liveness, ProbeKind::Readiness]);
+    assert_eq!(ready(&s), (true, false));
+    probed(&mut s, ProbeKind::Liveness, Verdict::Success);
+    probed(&mut s, ProbeKind::Readiness, Verdict::Success);
+    assert_eq!(ready(&s), (true, true));
+    assert_eq!(kinds(&s.pass(5000)), [ProbeKind::Readiness]);
+    probed(&mut s, ProbeKind::Readiness, Verdict::Failure);
+    assert_eq!(ready(&s), (true, false));
+    // While it is being stopped, readiness goes on and liveness does not.
+    s.want(&[]);
+    assert_eq!(kinds(&s.pass(10_000)), [ProbeKind::Readiness]);
+}
+
+#[test]
+fn a_prober_error_counts_neither_way() {
+    let mut s = Script::new();
+    let mut p = pod("a", "g1", &["c"]);
+    p.containers[0].liveness = Some(exec_probe(10, 1));
+    s.want(&[&p]);
+    let mut actions = s.started(&run("g1", "c", 0));
+    for _ in 0..3 {
+        assert!(matches!(actions.as_slice(), [Action::Probe { .. }]), "{actions:?}");
+        actions = s.event(Event::Probed {
+            run: run("g1", "c", 0),
+            kind: ProbeKind::Liveness,
+            verdict: Verdict::Unknown,
+            message: "runc: no".into(),
+        });
+    }
+    assert_eq!(actions, [], "three tries at once, then the next period");
+    assert_eq!(s.deadline(), Some(10_000));
+}
+
+#[test]
+fn a_lost_monitor_is_swept_and_its_container_started_again() {
+    let mut s = Script::new();
+    s.want(&[&pod("a", "g1", &["c"])]);
+    let r = run("g1", "c", 0);
+    s.started(&r);
+    let actions = s.event(Event::MonitorLost { run: r.clone() });
+    assert_eq!(actions, [Action::Sweep { run: r.clone() }]);
+    assert_eq!(s.event(Event::SweepFailed { run: r.clone() }), []);
+    assert_eq!(s.pass(2000), [Action::Sweep { run: r.clone() }]);
+    let now = at(s.now);
+    let actions = s.event(Event::Ended { run: r.clone(), ending: Ending::Lost, at: now });
+    assert_eq!(starts(&actions), [run("g1", "c", 1)]);
+}
+
+#[test]
+fn a_full_stop_goes_one_by_one_from_the_last() {
+    let mut s = Script::new();
+    let pods = [pod("a", "ga", &["c"]), pod("b", "gb", &["c"]), pod("c", "gc", &["c"])];
+    s.want(&pods.iter().collect::<Vec<_>>());
+    for g in ["ga", "gb", "gc"] {
+        s.started(&run(g, "c", 0));
+    }
+    let mut order = Vec::new();
+    let mut actions = s.event(Event::Drain);
+    while let [stopped] = terms(&actions).as_slice() {
+        order.push(stopped.generation.to_string());
+        s.ended(stopped, 0);
+        actions = s.event(Event::Removed { generation: stopped.generation.clone(), done: true });
+    }
+    assert_eq!(order, ["gc", "gb", "ga"]);
+    assert!(s.world.is_empty());
+}
+
+#[test]
+fn a_held_pod_stays_down_until_its_manifest_changes() {
+    let mut s = Script::new();
+    let p = pod("a", "g1", &["c"]);
+    s.want(&[&p]);
+    s.started(&run("g1", "c", 0));
+    let actions = s.event(Event::Hold { pods: BTreeSet::from([p.key.clone()]) });
+    assert_eq!(terms(&actions), [run("g1", "c", 0)]);
+    s.ended(&run("g1", "c", 0), 0);
+    s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    assert_eq!(s.want(&[&p]), []);
+    assert_eq!(starts(&s.want(&[&pod("a", "g2", &["c"])])), [run("g2", "c", 0)]);
+}
+
+#[test]
+fn nothing_is_removed_before_every_source_was_read() {
+    let mut s = Script::new();
+    let p = pod("a", "g1", &["c"]);
+    let r = run("g1", "c", 2);
+    let found = Found {
+        pod: Rc::new(p),
+        saved: Saved::default(),
+        runs: vec![FoundRun {
+            run: r.clone(),
+            monitored: true,
+            started: Some(at(0)),
+            ended: None,
+            image_id: None,
+        }],
+    };
+    assert_eq!(s.event(Event::Found(Box::new(found))), []);
+    assert_eq!(s.event(Event::Desired { pods: BTreeMap::new(), complete: false }), []);
+    let actions = s.event(Event::Desired { pods: BTreeMap::new(), complete: true });
+    assert_eq!(terms(&actions), [r]);
+}
+
+#[test]
+fn a_new_daemon_goes_on_where_the_old_one_was() {
+    // A container that crashes, then a daemon that dies during its back-off.
+    let mut s = Script::new();
+    let p = pod("a", "g1", &["c"]);
+    s.want(&[&p]);
+    for attempt in 0..3 {
+        s.started(&run("g1", "c", attempt));
+        s.now += 5;
+        s.ended(&run("g1", "c", attempt), 1);
+        if let Some(d) = s.deadline().filter(|_| attempt < 2) {
+            s.now = d;
+            s.plan();
+        }
+    }
+    let saved = s.world.slots().next().unwrap().1.life.as_ref().unwrap().saved();
+    let due = s.deadline().unwrap();
+    let mut next = Script::new();
+    next.now = s.now;
+    let found = Found { pod: Rc::new(p.clone()), saved, runs: vec![] };
+    assert_eq!(starts(&next.event(Event::Found(Box::new(found)))), []);
+    assert_eq!(next.want(&[&p]), []);
+    assert_eq!(next.deadline(), Some(due));
+    next.now = due;
+    assert_eq!(starts(&next.plan()), [run("g1", "c", 3)]);
+}
+
+#[test]
+fn an_exit_that_no_daemon_saw_is_taken_in_once() {
+    let p = pod("a", "g1", &["c"]);
+    let found = |monitored| Found {
+        pod: Rc::new(p.clone()),
+        saved: Saved::default(),
+        runs: vec![FoundRun {
+            run: run("g1", "c", 0),
+            monitored,
+            started: Some(at(0)),
+            ended: Some((Ending::Exited { code: 1 }, at(50))),
+            image_id: None,
+        }],
+    };
+    for monitored in [true, false] {
+        let mut s = Script::new();
+        s.now = 100;
+        let actions = s.event(Event::Found(Box::new(found(monitored))));
+        assert_eq!(starts(&actions), [run("g1", "c", 1)]);
+        let swept = actions.contains(&Action::Sweep { run: run("g1", "c", 0) });
+        assert_eq!(swept, !monitored);
+    }
+}
+
+/// A small generator (SplitMix64): the histories are the same on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+}
+
+/// What the world outside holds in a random history.
+#[derive(Default)]
+struct Outside {
+    /// Runs whose container lives.
+    living: BTreeMap<RunKey, u64>,
+    /// Runs that were asked for and have not said anything yet.
+    starting: BTreeSet<RunKey>,
+    /// Runs that are over and not cleared away.
+    uncleared: BTreeSet<RunKey>,
+    termed: BTreeMap<RunKey, u64>,
+    removing: BTreeSet<Generation>,
+    probes: Vec<(RunKey, ProbeKind)>,
+}
+
+#[test]
+fn random_histories_keep_the_invariants() {
+    for seed in 0..2_000 {
+        history(seed);
+    }
+}
+
+fn history(seed: u64) {
+    let mut dice = Dice(seed);
+    let mut s = Script::new();
+    let mut out = Outside::default();
+    let mut wanted: BTreeMap<&str, Pod> = BTreeMap::new();
+    for _ in 0..120 {
+        s.now += dice.roll(3_000);
+        let event = match dice.roll(10) {
+            0 | 1 => {
+                let name = ["a", "b"][dice.roll(2) as usize];
+                match dice.roll(4) {
+                    0 => {
+                        wanted.remove(name);
+                    }
+                    g => {
+                        let mut p =
+                            pod(name, &format!("{name}{g}"), &["one", "two"][..1 + dice.roll(2) as usize]);
+                        p.generation = Generation::new(format!("{name}{g}{}", p.containers.len()));
+                        p.grace_seconds = 3;
+                        p.containers[0].liveness = Some(exec_probe(2, 2));
+                        wanted.insert(name, p);
+                    }
+                }
+                let pods = wanted.values().map(|p| (p.key.clone(), Rc::new(p.clone()))).collect();
+                Some(Event::Desired { pods, complete: true })
+            }
+            2 | 3 => pick(&mut dice, &out.starting).map(|run| {
+                out.starting.remove(&run);
+                if dice.roll(8) == 0 {
+                    out.uncleared.insert(run.clone());
+                    let ending =
+                        Ending::NotCreated { reason: "CreateContainerError".into(), message: "x".into() };
+                    Event::Ended { run, ending, at: at(s.now) }
+                } else {
+                    out.living.insert(run.clone(), s.now);
+                    Event::Started { run, at: at(s.now), image_id: None }
+                }
+            }),
+            4 | 5 => {
+                let living: BTreeSet<RunKey> = out.living.keys().cloned().collect();
+                pick(&mut dice, &living).map(|run| {
+                    out.living.remove(&run);
+                    out.termed.remove(&run);
+                    out.uncleared.insert(run.clone());
+                    Event::Ended { run, ending: Ending::Exited { code: dice.roll(2) as i32 }, at: at(s.now) }
+                })
+            }
+            6 => pick(&mut dice, &out.uncleared).map(|run| {
+                out.uncleared.remove(&run);
+                Event::Cleared { run }
+            }),
+            7 => pick(&mut dice, &out.removing).map(|generation| {
+                out.removing.remove(&generation);
+                Event::Removed { generation, done: dice.roll(5) > 0 }
+            }),
+            8 => out.probes.pop().map(|(run, kind)| {
+                let verdict = [Verdict::Success, Verdict::Failure, Verdict::Unknown][dice.roll(3) as usize];
+                Event::Probed { run, kind, verdict, message: String::new() }
+            }),
+            _ => None,
+        };
+        let actions = match event {
+            Some(event) => s.event(event),
+            None => s.plan(),
+        };
+        check(seed, s.now, &mut out, &actions);
+    }
+    // Quiet: nothing changes any more, every container runs on, every helper does its work.
+    for _ in 0..200 {
+        s.now += 1_000;
+        let mut events: Vec<Event> = Vec::new();
+        events.extend(std::mem::take(&mut out.uncleared).into_iter().map(|run| Event::Cleared { run }));
+        events.extend(
+            std::mem::take(&mut out.removing)
+                .into_iter()
+                .map(|generation| Event::Removed { generation, done: true }),
+        );
+        for run in std::mem::take(&mut out.starting) {
+            out.living.insert(run.clone(), s.now);
+            events.push(Event::Started { run, at: at(s.now), image_id: None });
+        }
+        for run in out.termed.keys().cloned().collect::<Vec<_>>() {
+            if out.living.remove(&run).is_some() {
+                out.uncleared.insert(run.clone());
+                events.push(Event::Ended { run, ending: Ending::Exited { code: 0 }, at: at(s.now) });
+            }
+        }
+        events.extend(std::mem::take(&mut out.probes).into_iter().map(|(run, kind)| Event::Probed {
+            run,
+            kind,
+            verdict: Verdict::Success,
+            message: String::new(),
+        }));
+        for event in events {
+            let over = if let Event::Ended { run, .. } = &event { Some(run.clone()) } else { None };
+            let actions = s.event(event);
+            if let Some(run) = over {
+                out.termed.remove(&run);
+            }
+            check(seed, s.now, &mut out, &actions);
+        }
+        let actions = s.plan();
+        check(seed, s.now, &mut out, &actions);
+    }
+    let expected: BTreeSet<(String, String)> = wanted
+        .values()
+        .flat_map(|p| p.containers.iter().map(|c| (p.generation.to_string(), c.name.to_string())))
+        .collect();
+    let living: BTreeSet<(String, String)> =
+        out.living.keys().map(|r| (r.generation.to_string(), r.container.to_string())).collect();
+    assert_eq!(living, expected, "seed {seed}: what runs in the end is what is wanted");
+}
+
+fn pick<T: Clone>(dice: &mut Dice, set: &BTreeSet<T>) -> Option<T> {
+    if set.is_empty() {
+        return None;
+    }
+    set.iter().nth(dice.roll(set.len() as u64) as usize).cloned()
+}
+
+/// Carries the actions over to the outside and checks what must always hold.
+fn check(seed: u64, now: u64, out: &mut Outside, actions: &[Action]) {
+    for action in actions {
+        match action {
+            Action::Start { pod, run } => {
+                let name = |r: &RunKey| r.generation.as_str().chars().next();
+                for other in out.living.keys().chain(&out.starting) {
+                    assert!(
+                        name(other) != name(run) || other.generation == run.generation,
+                        "seed {seed}: {run} starts while {other} of another generation lives"
+                    );
+                    assert!(
+                        other.generation != run.generation || other.container != run.container,
+                        "seed {seed}: {run} starts while {other} lives"
+                    );
+                }
+                assert!(
+                    !out.uncleared.contains(run),
+                    "seed {seed}: {run} is used again before it was cleared"
+                );
+                assert_eq!(pod.generation, run.generation);
+                out.starting.insert(run.clone());
+            }
+            Action::Term { run, .. } => {
+                assert!(out.living.contains_key(run), "seed {seed}: TERM to {run}, which does not live");
+                assert!(out.termed.insert(run.clone(), now).is_none(), "seed {seed}: {run} is termed twice");
+            }
+            Action::Kill { run, pod } => {
+                let since = out.termed.get(run).copied();
+                let grace = u64::from(pod.grace_seconds) * 1000;
+                assert!(
+                    since.is_some_and(|t| now >= t + grace),
+                    "seed {seed}: {run} is killed before its grace is over"
+                );
+            }
+            Action::Remove { pod } => {
+                let generation = &pod.generation;
+                let left = out.living.keys().chain(&out.starting).chain(&out.uncleared);
+                assert_eq!(
+                    left.filter(|r| r.generation == *generation).count(),
+                    0,
+                    "seed {seed}: {generation} is removed while something of it is left"
+                );
+                assert!(
+                    out.removing.insert(generation.clone()),
+                    "seed {seed}: {generation} is removed twice at once"
+                );
+            }
+            Action::Probe { run, kind, .. } => out.probes.push((run.clone(), *kind)),
+            Action::Open { .. } | Action::Sweep { .. } | Action::Pull { .. } => {}
+        }
+    }
+}

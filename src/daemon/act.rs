@@ -1,0 +1,336 @@
+//! Carrying out what the core decided: each action is a file or two and a child.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use nix::libc;
+use serde::{Deserialize, Serialize};
+
+use super::jobs::{Job, Purpose};
+use super::runs::RunInfo;
+use super::Daemon;
+use crate::command::CommandLine;
+use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Verdict};
+use crate::helper::probe::{ExecTarget, ProbeSpec};
+use crate::helper::remove::RemoveSpec;
+use crate::monitor::record::{self, MonitorSpec};
+use crate::paths::container_id;
+use crate::pod::{Generation, Origin, Pod, ProbeAction};
+use crate::runtime::runc::Runc;
+use crate::sys::atomic::{self, Durability};
+use crate::sys::process;
+use crate::sys::spawn::ExitStatus;
+use crate::{error, info, warning};
+
+/// Our own program: the same inode that runs now, even when the file was replaced meanwhile.
+pub const SELF: &str = "/proc/self/exe";
+/// A helper that clears away or removes may take this long, in milliseconds.
+const CLEAR_MS: u64 = 120_000;
+/// What a probe's helper may take beyond the probe's own timeout, in milliseconds.
+const PROBE_SLACK_MS: u64 = 5_000;
+
+/// RUN/pods/GENERATION/pod.json: enough to make the same Pod again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredPod {
+    /// [`record::VERSION`].
+    pub version: u32,
+    /// The boot in which this was written.
+    pub boot_id: String,
+    /// The node's name at that time.
+    pub node: String,
+    /// File and document.
+    pub origin: Origin,
+    /// The input document.
+    pub document: serde_json::Value,
+}
+
+impl Daemon {
+    pub(super) fn act(&mut self, action: Action, now: Stamp) {
+        match action {
+            Action::Open { pod } => self.open(&pod),
+            Action::Start { pod, run } => self.start(&pod, run, now),
+            Action::Term { pod, run, why } => {
+                info!("{}/{}: stopping (grace {} s): {why}", pod.key, run.container, pod.grace_seconds);
+                let signal = self.stop_signal(&run);
+                self.signal(run, signal);
+            }
+            Action::Kill { pod, run } => {
+                warning!("{}/{}: did not end within its grace period: KILL", pod.key, run.container);
+                self.signal(run, libc::SIGKILL);
+            }
+            Action::Sweep { run } => self.sweep(run),
+            Action::Probe { pod, run, kind } => self.probe(&pod, run, kind),
+            Action::Pull { reference } => self.pull(&reference),
+            Action::Remove { pod } => self.remove(&pod),
+        }
+    }
+
+    fn open(&mut self, pod: &Rc<Pod>) {
+        let generation = pod.generation.clone();
+        let stored = self.store_pod(pod);
+        if let Err(e) = stored {
+            // The life goes on without it: a later daemon would then see a stray and stop it in good order.
+            error!("{}: cannot write {}: {e}", pod.key, self.config.roots.pod(&generation).display());
+        }
+        let first_attempts = pod
+            .containers
+            .iter()
+            .map(|c| {
+                let dir = self.config.roots.pod_logs(pod).join(c.name.as_str());
+                (c.name.clone(), first_free_attempt(&dir))
+            })
+            .collect();
+        self.events.push_back(Event::Opened { generation, first_attempts });
+    }
+
+    fn store_pod(&self, pod: &Pod) -> io::Result<()> {
+        let dir = self.config.roots.pod(&pod.generation);
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let document = match self.merged.good.get(&pod.key) {
+            Some(good) if good.pod.generation == pod.generation => serde_json::from_str(&good.canonical)?,
+            // Held back since: what runs on is what was stored when it began.
+            Some(_) | None => return Ok(()),
+        };
+        let stored = StoredPod {
+            version: record::VERSION,
+            boot_id: self.boot_id.clone(),
+            node: pod.node.to_string(),
+            origin: pod.origin.clone(),
+            document,
+        };
+        atomic::write(&dir.join("pod.json"), &serde_json::to_vec(&stored)?, 0o600, Durability::Process)
+    }
+
+    fn start(&mut self, pod: &Rc<Pod>, run: RunKey, now: Stamp) {
+        match self.spawn_monitor(pod, &run) {
+            Ok(info) => {
+                self.runs.insert(run, info);
+            }
+            Err(e) => {
+                let message = format!("its monitor cannot be started: {e}");
+                error!("{}/{}: {message}", pod.key, run.container);
+                let ending = Ending::NotCreated { reason: "CreateContainerError".to_owned(), message };
+                self.events.push_back(Event::Ended { run: run.clone(), ending, at: now });
+                self.events.push_back(Event::Cleared { run });
+            }
+        }
+    }
+
+    fn spawn_monitor(&mut self, pod: &Rc<Pod>, run: &RunKey) -> io::Result<RunInfo> {
+        let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir.0)?;
+        let id = container_id(&run.generation, &run.container, run.attempt);
+        let spec = MonitorSpec {
+            version: record::VERSION,
+            boot_id: self.boot_id.clone(),
+            id: id.clone(),
+            pod: Pod::clone(pod),
+            container: run.container.clone(),
+            attempt: run.attempt,
+            roots: self.config.roots.clone(),
+            runc: self.runc.clone(),
+            cgroup_root: self.config.cgroup_root.clone(),
+            log_max_bytes: self.config.log_max_bytes,
+            log_max_files: self.config.log_max_files,
+        };
+        atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)?;
+        let line = CommandLine::new(SELF)
+            .arg("monitor")
+            .arg(&dir.0)
+            .arg(format!("{}/{}", pod.key, run.container));
+        let pid = self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
+        Ok(RunInfo::child(dir, id, pod.key.clone(), pid))
+    }
+
+    fn stop_signal(&self, run: &RunKey) -> i32 {
+        self.runs
+            .get(run)
+            .and_then(|info| info.read_record(&self.boot_id))
+            .and_then(|r| r.stop_signal)
+            .unwrap_or(libc::SIGTERM)
+    }
+
+    fn signal(&mut self, run: RunKey, signal: i32) {
+        let Some(info) = self.runs.get(&run) else { return };
+        let root = self.config.roots.runc();
+        let line = Runc { program: &self.runc, root: &root }.kill(&info.id, signal);
+        if let Err(e) = self.jobs.start(Purpose::Signal(run.clone(), signal), &line, true) {
+            warning!("{}: runc cannot be started ({e}): the signal is sent directly", info.name(&run));
+            self.signal_directly(&run, signal);
+        }
+    }
+
+    /// For when runc has lost its grip: by our own record, through a pidfd whose start time matches.
+    fn signal_directly(&self, run: &RunKey, signal: i32) {
+        let Some(info) = self.runs.get(run) else { return };
+        let Some(init) = info.read_record(&self.boot_id).filter(|r| r.end.is_none()).and_then(|r| r.init)
+        else {
+            return;
+        };
+        let sent = process::pidfd_open(init.pid).and_then(|fd| {
+            if process::start_ticks(init.pid)? == Some(init.start_ticks) {
+                process::pidfd_signal(fd.as_fd(), signal)?;
+            }
+            Ok(())
+        });
+        match sent {
+            Ok(()) => {}
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(e) => error!("{}: signal {signal} cannot be sent: {e}", info.name(run)),
+        }
+    }
+
+    fn sweep(&mut self, run: RunKey) {
+        let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
+        let line = CommandLine::new(SELF).arg("sweep").arg(&dir.0).deadline(CLEAR_MS);
+        if let Err(e) = self.jobs.start(Purpose::Sweep(run.clone()), &line, true) {
+            error!("{run}: a sweeper cannot be started: {e}");
+            self.events.push_back(Event::SweepFailed { run });
+        }
+    }
+
+    fn probe(&mut self, pod: &Rc<Pod>, run: RunKey, kind: ProbeKind) {
+        let Some(container) = pod.container(&run.container) else { return };
+        let rule = match kind {
+            ProbeKind::Startup => &container.startup,
+            ProbeKind::Liveness => &container.liveness,
+            ProbeKind::Readiness => &container.readiness,
+        };
+        let (Some(rule), Some(info)) = (rule, self.runs.get(&run)) else { return };
+        let timeout_ms = u64::from(rule.timeout) * 1000;
+        let exec = matches!(rule.action, ProbeAction::Exec { .. }).then(|| ExecTarget {
+            runc: self.runc.clone(),
+            runc_root: self.config.roots.runc(),
+            id: info.id.clone(),
+        });
+        let spec = ProbeSpec {
+            action: rule.action.clone(),
+            timeout_ms,
+            default_host: "127.0.0.1".to_owned(),
+            exec,
+        };
+        let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
+            let line = CommandLine::new(SELF)
+                .arg("probe")
+                .stdin(spec)
+                .deadline(timeout_ms.saturating_add(PROBE_SLACK_MS));
+            self.jobs.start(Purpose::Probe(run.clone(), kind), &line, true)
+        });
+        if let Err(e) = started {
+            let message = format!("the prober cannot be started: {e}");
+            self.events.push_back(Event::Probed { run, kind, verdict: Verdict::Unknown, message });
+        }
+    }
+
+    fn remove(&mut self, pod: &Rc<Pod>) {
+        let spec = RemoveSpec {
+            roots: self.config.roots.clone(),
+            pod: Pod::clone(pod),
+            cgroup_root: self.config.cgroup_root.clone(),
+        };
+        let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
+            let line = CommandLine::new(SELF).arg("remove").stdin(spec).deadline(CLEAR_MS);
+            self.jobs.start(Purpose::Remove(pod.key.clone(), pod.generation.clone()), &line, true)
+        });
+        if let Err(e) = started {
+            error!("{}: its remover cannot be started: {e}", pod.key);
+            self.events.push_back(Event::Removed { generation: pod.generation.clone(), done: false });
+        }
+    }
+
+    /// Takes in the end of a child.
+    pub(super) fn job_ended(&mut self, job: Job, status: ExitStatus) {
+        let Job { purpose, output, overdue } = job;
+        match purpose {
+            Purpose::Monitor(run) => self.monitor_ended(run, status),
+            Purpose::Sweep(run) => self.sweep_ended(run, status, &output),
+            Purpose::Signal(run, signal) => {
+                if !status.success() {
+                    // The run may have ended meanwhile; otherwise runc has failed, and we have not.
+                    self.signal_directly(&run, signal);
+                }
+            }
+            Purpose::Probe(run, kind) => {
+                let verdict = match (overdue, status) {
+                    (true, _) => Verdict::Failure,
+                    (false, ExitStatus::Code(0)) => Verdict::Success,
+                    (false, ExitStatus::Code(1)) => Verdict::Failure,
+                    (false, ExitStatus::Code(_) | ExitStatus::Signal(_)) => Verdict::Unknown,
+                };
+                if verdict != Verdict::Success
+                    && let Some(info) = self.runs.get(&run)
+                {
+                    warning!("{}: {} probe: {output}", info.name(&run), kind.as_str());
+                }
+                self.events.push_back(Event::Probed { run, kind, verdict, message: output });
+            }
+            Purpose::Load => self.load_ended(status, &output),
+            Purpose::Pull(reference) => self.pull_ended(reference, status, output),
+            Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),
+            Purpose::Keep => {
+                if !status.success() {
+                    warning!("the last good manifests cannot be kept on disk: {output} ({status})");
+                }
+            }
+        }
+    }
+
+    fn remove_ended(
+        &mut self,
+        key: crate::pod::PodKey,
+        generation: Generation,
+        status: ExitStatus,
+        output: &str,
+    ) {
+        let dir = self.config.roots.pod(&generation);
+        let done = status.success()
+            && match fs::remove_dir_all(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    error!("{key}: cannot remove {}: {e}", dir.display());
+                    false
+                }
+                Ok(()) | Err(_) => true,
+            };
+        if done {
+            self.runs.retain(|run, _| run.generation != generation);
+            self.publisher.forget_life(&generation, &dir.join("state.json"));
+            info!("{key}: gone");
+        } else if !status.success() {
+            error!("{key}: cannot be removed yet: {output} ({status})");
+        }
+        self.events.push_back(Event::Removed { generation, done });
+    }
+
+    /// Hands the last good manifests to a child that writes them durably.
+    pub(super) fn keep_manifests(&mut self) {
+        if self.jobs.any(|p| *p == Purpose::Keep) {
+            return;
+        }
+        let keeps: Vec<_> = self.sources.iter_mut().flat_map(|s| s.take_keeps()).collect();
+        if keeps.is_empty() {
+            return;
+        }
+        let started = serde_json::to_vec(&keeps).map_err(io::Error::from).and_then(|list| {
+            let line = CommandLine::new(SELF).arg("keep").stdin(list).deadline(CLEAR_MS);
+            self.jobs.start(Purpose::Keep, &line, true)
+        });
+        if let Err(e) = started {
+            warning!("the last good manifests cannot be kept on disk: {e}");
+        }
+    }
+}
+
+/// One above the highest attempt that has a log file.
+fn first_free_attempt(dir: &PathBuf) -> u32 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|e| e.file_name().to_str()?.split('.').next()?.parse::<u32>().ok())
+        .max()
+        .map_or(0, |n| n.saturating_add(1))
+}
+

@@ -1,0 +1,136 @@
+//! What an earlier daemon left: its Pods are taken over as they are.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::Daemon;
+use super::act::StoredPod;
+use super::runs::{self, RunInfo};
+use crate::core::{Event, Found, FoundRun, RunKey, Saved};
+use crate::manifest::{Context, Limits, from_canonical};
+use crate::paths::{AttemptDir, container_id};
+use crate::pod::{ContainerName, Generation, NodeName, Pod};
+use crate::sys::{lock, process};
+use crate::{error, info, warning};
+
+impl Daemon {
+    /// Reads RUN/pods and tells the core of every life in it.
+    pub(super) fn find_left_behind(&mut self) {
+        let mut found = 0;
+        for generation in names(&self.config.roots.pods()) {
+            let generation = Generation::new(generation);
+            match self.find_pod(&generation) {
+                Ok(Some(pod)) => {
+                    found += 1;
+                    self.events.push_back(Event::Found(Box::new(pod)));
+                }
+                Ok(None) => {}
+                Err(e) => {
+                    let dir = self.config.roots.pod(&generation);
+                    error!("{}: cannot be taken over: {e}", dir.display());
+                }
+            }
+        }
+        if found > 0 {
+            info!("{found} Pods of an earlier daemon are taken over");
+        }
+    }
+
+    fn find_pod(&mut self, generation: &Generation) -> io::Result<Option<Found>> {
+        let dir = self.config.roots.pod(generation);
+        let runs = self.run_dirs(generation);
+        let Some(pod) = self.stored_pod(&dir, &runs)? else {
+            if runs.is_empty() {
+                // A life whose very first file was not written: nothing was ever started.
+                fs::remove_dir_all(&dir)?;
+            }
+            return Ok(None);
+        };
+        let saved: Saved = match fs::read(dir.join("state.json")).map(|b| serde_json::from_slice(&b)) {
+            Ok(Ok(saved)) => saved,
+            Ok(Err(e)) => {
+                warning!("{}: its saved state is damaged ({e}): counts start anew", pod.key);
+                Saved::default()
+            }
+            Err(_) => Saved::default(),
+        };
+        let pod = Rc::new(pod);
+        let mut found = Vec::new();
+        for (run, dir) in runs {
+            let record = runs::read_record(&dir, &self.boot_id);
+            let monitor = living_monitor(&dir)?;
+            found.push(FoundRun {
+                run: run.clone(),
+                monitored: monitor.is_some(),
+                started: record.as_ref().and_then(runs::started),
+                ended: record.as_ref().and_then(runs::ended),
+                image_id: record.as_ref().and_then(|r| r.image_id.clone()),
+            });
+            let id = container_id(&run.generation, &run.container, run.attempt);
+            self.runs.insert(run, RunInfo::found(dir, id, pod.key.clone(), monitor, record.as_ref()));
+        }
+        Ok(Some(Found { pod, saved, runs: found }))
+    }
+
+    fn run_dirs(&self, generation: &Generation) -> Vec<(RunKey, AttemptDir)> {
+        let mut runs = Vec::new();
+        for container in names(&self.config.roots.containers(generation)) {
+            let container = ContainerName::new(container);
+            let parent = self.config.roots.containers(generation).join(container.as_str());
+            for attempt in names(&parent).iter().filter_map(|n| n.parse().ok()) {
+                let dir = self.config.roots.attempt(generation, &container, attempt);
+                let run = RunKey { generation: generation.clone(), container: container.clone(), attempt };
+                runs.push((run, dir));
+            }
+        }
+        runs
+    }
+
+    /// The Pod from its stored document; failing that, from what a monitor was told.
+    fn stored_pod(&self, dir: &Path, runs: &[(RunKey, AttemptDir)]) -> io::Result<Option<Pod>> {
+        if let Ok(bytes) = fs::read(dir.join("pod.json"))
+            && let Ok(stored) = serde_json::from_slice::<StoredPod>(&bytes)
+        {
+            let node = NodeName::new(stored.node);
+            let limits = Limits::default();
+            let context = Context { node: &node, path: &stored.origin.path, limits: &limits };
+            match from_canonical(&stored.document, &context) {
+                Ok(mut accepted) => {
+                    accepted.pod.origin = stored.origin;
+                    return Ok(Some(accepted.pod));
+                }
+                Err(problems) => {
+                    for problem in problems {
+                        warning!("{}: {problem}", dir.display());
+                    }
+                }
+            }
+        }
+        for (_, run) in runs {
+            if let Ok(bytes) = fs::read(run.spec())
+                && let Ok(spec) = serde_json::from_slice::<crate::monitor::record::MonitorSpec>(&bytes)
+            {
+                return Ok(Some(spec.pod));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The pidfd of the monitor that holds the run's lock, if one does.
+fn living_monitor(dir: &AttemptDir) -> io::Result<Option<std::os::fd::OwnedFd>> {
+    let Some(pid) = lock::holder(&dir.lock())? else { return Ok(None) };
+    let Ok(fd) = process::pidfd_open(pid) else { return Ok(None) };
+    // Held before and after the descriptor was opened: it names the holder and not a later process of its number.
+    Ok(lock::holder(&dir.lock())?.filter(|p| *p == pid).map(|_| fd))
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.filter_map(Result::ok).filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,194 @@
+//! Everything before the loop: the checks that may end the process, the directories, the lock, and what an earlier boot
+//! or an earlier daemon left.
+
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+
+use super::images::ImageDesk;
+use super::jobs::Jobs;
+use super::publish::Publisher;
+use super::{Daemon, settings, sources};
+use crate::config::{RunConfig, RuntimeChoice};
+use crate::core::World;
+use crate::paths::Roots;
+use crate::source::Merged;
+use crate::sys::atomic::{self, Durability};
+use crate::sys::fifo::Fifo;
+use crate::sys::lock::{self, Taken};
+use crate::sys::signals::Signals;
+use crate::sys::watch::Watcher;
+use crate::sys::{cgroup, mount, process, spawn};
+use crate::{info, warning};
+
+/// Why the daemon cannot begin.
+#[derive(Debug)]
+pub enum BootError {
+    /// Not root.
+    NotRoot,
+    /// `--runtime docker`.
+    NoDocker,
+    /// runc is not there.
+    NoRunc,
+    /// The host's cgroups cannot be used.
+    NoCgroups(String),
+    /// Another daemon works on this run directory.
+    Running {
+        /// The run directory.
+        run: PathBuf,
+        /// The other's pid.
+        pid: i32,
+    },
+    /// A file or directory of ours cannot be made or read.
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        cause: io::Error,
+    },
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRoot => write!(f, "must be run as root: containers, mounts and cgroups need it (try sudo)"),
+            Self::NoDocker => {
+                write!(f, "the docker runtime is not supported yet; use --runtime runc")
+            }
+            Self::NoRunc => write!(
+                f,
+                "runc was not found in {}; install it (Debian: apt-get install runc)",
+                spawn::PATH
+            ),
+            Self::NoCgroups(why) => write!(f, "{why}"),
+            Self::Running { run, pid } => {
+                write!(f, "another podstrap (pid {pid}) works on {} already", run.display())
+            }
+            Self::Io { action, path, cause } => write!(f, "cannot {action} {}: {cause}", path.display()),
+        }
+    }
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BootError {
+    move |cause| BootError::Io { action, path: path.to_owned(), cause }
+}
+
+/// Checks the host, takes the lock, makes the directories, and finds what is there.
+pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(BootError::NotRoot);
+    }
+    if config.runtime == RuntimeChoice::Docker {
+        return Err(BootError::NoDocker);
+    }
+    let runc = find_program("runc").ok_or(BootError::NoRunc)?;
+    cgroup::require().map_err(|e| BootError::NoCgroups(e.to_string()))?;
+    let roots = &config.roots;
+    make_dir(&roots.run, 0o700)?;
+    make_dir(&roots.state, 0o700)?;
+    let lock = match lock::take(&roots.lock()).map_err(io_error("lock", &roots.lock()))? {
+        Taken::Ours(lock) => lock,
+        Taken::Held { pid } => return Err(BootError::Running { run: roots.run.clone(), pid }),
+    };
+    let boot_id = process::boot_id().map_err(io_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
+    forget_other_boot(roots, &boot_id)?;
+    for dir in [roots.requests(), roots.runc(), roots.status(), roots.pods()] {
+        make_dir(&dir, 0o700)?;
+    }
+    for dir in [roots.images(), roots.manifests(), roots.state.join("containers"), roots.state.join("pods")] {
+        make_dir(&dir, 0o700)?;
+    }
+    make_dir(&config.image_dir, 0o700)?;
+    make_dir(&roots.log, 0o755)?;
+    let signals =
+        Signals::block(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGIO])
+            .map_err(io_error("open", Path::new("signalfd")))?;
+    let fifo = Fifo::open(&roots.notify()).map_err(io_error("open", &roots.notify()))?;
+    let watcher = match Watcher::new() {
+        Ok(watcher) => Some(watcher),
+        Err(e) => {
+            warning!(
+                "inotify is not to be had ({e}): changes are seen by the scan every {} s",
+                config.rescan_ms / 1000
+            );
+            None
+        }
+    };
+    info!(
+        "podstrap {} on node {}, runtime {}, manifests from {}",
+        env!("CARGO_PKG_VERSION"),
+        config.node_name,
+        runc.display(),
+        config.manifest_dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ")
+    );
+    let mut daemon = Daemon {
+        runc,
+        world: World::new(settings(&config)),
+        events: Default::default(),
+        sources: sources(&config),
+        merged: Merged::default(),
+        watcher,
+        images: ImageDesk::new(&config.roots.images()),
+        jobs: Jobs::default(),
+        runs: Default::default(),
+        finished: Vec::new(),
+        publisher: Publisher::new(&config, &boot_id, &runc, warnings),
+        boot_id,
+        config,
+        has_requests: true,
+        _lock: lock,
+    };
+    daemon.find_left_behind();
+    daemon.images_at_boot();
+    daemon.look_at_directories(&[]);
+    Ok((daemon, signals, fifo))
+}
+
+/// The absolute path of a program on the fixed search path. It must belong to root and not be writable by others: it is
+/// run as root.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    spawn::PATH.split(':').map(|dir| Path::new(dir).join(name)).find(|path| {
+        fs::metadata(path).is_ok_and(|m| {
+            m.is_file() && m.mode() & 0o111 != 0 && m.uid() == 0 && m.mode() & 0o022 == 0
+        })
+    })
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), BootError> {
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(io_error("make the directory", path))?;
+    if mode == 0o700 {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io_error("set the mode of", path))?;
+    }
+    Ok(())
+}
+
+/// What another boot left in the run directory describes processes that are no more (or, worse, pids that are others by
+/// now): it is cleared before anything of it is read.
+fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<(), BootError> {
+    let stamp = roots.run.join("boot_id");
+    if fs::read_to_string(&stamp).is_ok_and(|id| id.trim() == boot_id) {
+        return Ok(());
+    }
+    let had = roots.pods().exists();
+    for mounted in mount::beneath(&roots.run).unwrap_or_default().iter().rev() {
+        mount::unmount_lazily(mounted).map_err(io_error("unmount", mounted))?;
+    }
+    let stale = [roots.pods(), roots.status(), roots.runc(), roots.requests(), roots.state.join("containers")];
+    for dir in stale {
+        match fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &dir)(e)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    if had {
+        info!("what another boot left in {} is cleared", roots.run.display());
+    }
+    atomic::write(&stamp, boot_id.as_bytes(), 0o600, Durability::Process).map_err(io_error("write", &stamp))
+}

@@ -1,0 +1,185 @@
+//! The daemon's view of images: which the store has, which archives wait to be loaded, and pulls. All work is done by
+//! children; the daemon reads the store's index and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::Daemon;
+use super::act::SELF;
+use super::boot::find_program;
+use super::jobs::Purpose;
+use crate::command::CommandLine;
+use crate::core::Event;
+use crate::image;
+use crate::image::store::{Index, Store};
+use crate::pod::reference::Reference;
+use crate::sys::clock;
+use crate::sys::spawn::ExitStatus;
+use crate::sys::watch::{Change, WatchId};
+use crate::{error, info, warning};
+
+/// An archive that appears is looked at when it has been quiet for this long, in milliseconds.
+const ARCHIVE_SETTLES_MS: u64 = 300;
+/// Loading may take this long, in milliseconds.
+const LOAD_MS: u64 = 3_600_000;
+/// A pull may take this long, in milliseconds.
+const PULL_MS: u64 = 1_800_000;
+
+/// What the daemon knows of images.
+#[derive(Debug)]
+pub struct ImageDesk {
+    store: Store,
+    watches: Vec<(PathBuf, WatchId)>,
+    /// When to look for archives and at the index (boot clock, milliseconds).
+    look_at: Option<u64>,
+    next_scan: u64,
+    /// Archives that could not be loaded, as they were then: not tried again until they change.
+    failed: BTreeSet<image::ArchiveStamp>,
+    loading: Vec<image::ArchiveStamp>,
+    told: Option<(Index, bool, bool)>,
+}
+
+impl ImageDesk {
+    /// Nothing is known yet.
+    pub fn new(root: &Path) -> Self {
+        Self {
+            store: Store::new(root),
+            watches: Vec::new(),
+            look_at: Some(0),
+            next_scan: 0,
+            failed: BTreeSet::new(),
+            loading: Vec::new(),
+            told: None,
+        }
+    }
+
+    /// The next moment at which something is due here.
+    pub fn deadline(&self) -> Option<u64> {
+        self.look_at.into_iter().chain([self.next_scan]).min()
+    }
+}
+
+impl Daemon {
+    /// Watches the image directory and the index, and starts loading what is there.
+    pub(super) fn images_at_boot(&mut self) {
+        self.watch_images();
+        let now = clock::boot_ms();
+        self.look_for_archives(&[], now);
+    }
+
+    fn watch_images(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for dir in [self.config.image_dir.clone(), self.config.roots.images()] {
+            match watcher.add(&dir) {
+                Ok(id) => self.images.watches.push((dir, id)),
+                Err(e) => warning!("{}: cannot be watched: {e}", dir.display()),
+            }
+        }
+    }
+
+    /// Takes in directory events, and looks for archives and at the index when that is due.
+    pub(super) fn look_for_archives(&mut self, changes: &[Change], now: u64) {
+        let mine = |change: &Change| match change {
+            Change::Name(id, name) => {
+                let hidden = name.as_encoded_bytes().first() == Some(&b'.');
+                !hidden && self.images.watches.iter().any(|(_, w)| w == id)
+            }
+            Change::Gone(id) => self.images.watches.iter().any(|(_, w)| w == id),
+            Change::Overflow => true,
+        };
+        if changes.iter().any(mine) {
+            self.images.look_at = Some(now + ARCHIVE_SETTLES_MS);
+        }
+        let due = self.images.look_at.is_some_and(|t| t <= now) || self.images.next_scan <= now;
+        if due {
+            self.images.look_at = None;
+            self.images.next_scan = now + self.config.rescan_ms;
+            self.load_archives();
+            self.tell_images();
+        }
+    }
+
+    fn load_archives(&mut self) {
+        if self.jobs.any(|p| *p == Purpose::Load) {
+            return;
+        }
+        let index = match self.images.store.index() {
+            Ok(index) => index,
+            Err(e) => return error!("{}: the image index cannot be read: {e}", self.config.roots.images().display()),
+        };
+        let mut waiting = match image::archives(&self.config.image_dir, &index) {
+            Ok(list) => list,
+            Err(e) => return warning!("{}: cannot be read: {e}", self.config.image_dir.display()),
+        };
+        waiting.retain(|a| !self.images.failed.contains(a));
+        if waiting.is_empty() {
+            return;
+        }
+        let line = CommandLine::new(SELF)
+            .args(["image", "load", "--state-dir"])
+            .arg(&self.config.roots.state)
+            .arg("--")
+            .args(waiting.iter().map(|a| a.path.clone()))
+            .deadline(LOAD_MS);
+        let names: Vec<String> = waiting.iter().map(|a| a.path.display().to_string()).collect();
+        info!("loading {}", names.join(", "));
+        match self.jobs.start(Purpose::Load, &line, true) {
+            Ok(_) => self.images.loading = waiting,
+            Err(e) => error!("archives cannot be loaded: {e}"),
+        }
+    }
+
+    pub(super) fn load_ended(&mut self, status: ExitStatus, output: &str) {
+        for line in output.lines() {
+            if status.success() { info!("{line}") } else { error!("{line}") }
+        }
+        let tried = std::mem::take(&mut self.images.loading);
+        if !status.success() {
+            error!("an image archive could not be loaded ({status}); it is tried again when it changes");
+            self.images.failed.extend(tried);
+        }
+        // More may have appeared meanwhile.
+        self.load_archives();
+        self.tell_images();
+    }
+
+    fn tell_images(&mut self) {
+        let index = self.images.store.index().unwrap_or_default();
+        let loading = self.jobs.any(|p| *p == Purpose::Load);
+        let can_pull = find_program("skopeo").is_some();
+        let news = (index, loading, can_pull);
+        if self.images.told.as_ref() == Some(&news) {
+            return;
+        }
+        let (index, loading, can_pull) = news.clone();
+        self.events.push_back(Event::Images { index: index.references, loading, can_pull });
+        self.images.told = Some(news);
+    }
+
+    pub(super) fn pull(&mut self, reference: &Reference) {
+        let mut line =
+            CommandLine::new(SELF).args(["image", "pull", "--state-dir"]).arg(&self.config.roots.state);
+        if let Some(authfile) = &self.config.authfile {
+            line = line.arg("--authfile").arg(authfile);
+        }
+        let line = line.arg("--").arg(&reference.given).deadline(PULL_MS);
+        info!("pulling {reference}");
+        if let Err(e) = self.jobs.start(Purpose::Pull(reference.full.clone()), &line, true) {
+            self.pull_ended(reference.full.clone(), ExitStatus::Code(1), format!("cannot be started: {e}"));
+        }
+    }
+
+    pub(super) fn pull_ended(&mut self, reference: String, status: ExitStatus, output: String) {
+        let error = if status.success() {
+            info!("pulled {reference}");
+            None
+        } else {
+            let said = output.lines().last().unwrap_or_default();
+            error!("{said}");
+            Some(said.strip_prefix("podstrap: ").unwrap_or(said).to_owned())
+        };
+        // The image must be known before the pull's end is: otherwise it would be pulled again.
+        self.tell_images();
+        self.events.push_back(Event::Pulled { reference, error });
+    }
+}

@@ -1,0 +1,320 @@
+//! The loop, and the carrying out of what the core decides. The only room that knows all the others.
+//!
+//! One turn: plan → act → publish → poll until something happens or is due → take in exits first, then nudges, then
+//! directories → fold each event into the world → again. Nothing in here waits but `poll`.
+
+mod act;
+mod adopt;
+mod boot;
+mod images;
+mod jobs;
+mod publish;
+mod requests;
+mod runs;
+mod view;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use crate::config::{OnExit, RunConfig};
+use crate::core::{BackoffRule, Event, RunKey, Settings, Stamp, Time, World};
+use crate::manifest::Limits;
+use crate::paths::AttemptDir;
+use crate::pod::PodKey;
+use crate::source::dir::{DirSource, Rules};
+use crate::source::{self, Merged};
+use crate::sys::fifo::Fifo;
+use crate::sys::lock::Lock;
+use crate::sys::signals::Signals;
+use crate::sys::watch::{Change, Watcher};
+use crate::sys::{clock, spawn};
+use crate::{error, info, warning};
+
+use self::images::ImageDesk;
+use self::jobs::Jobs;
+use self::publish::Publisher;
+use self::runs::RunInfo;
+
+/// What this process is here for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Keep the Pods of the sources running.
+    Supervise,
+    /// No daemon lives: stop these Pods (all, where none is named), then end.
+    Down(Vec<PodKey>),
+}
+
+/// Everything the loop holds.
+struct Daemon {
+    config: RunConfig,
+    runc: PathBuf,
+    boot_id: String,
+    world: World,
+    events: VecDeque<Event>,
+    sources: Vec<DirSource>,
+    merged: Merged,
+    watcher: Option<Watcher>,
+    images: ImageDesk,
+    jobs: Jobs,
+    runs: BTreeMap<RunKey, RunInfo>,
+    /// Directories of runs that are over.
+    finished: Vec<AttemptDir>,
+    publisher: Publisher,
+    /// A verb has asked for something; it stands in a file.
+    has_requests: bool,
+    /// Held until the end of the process.
+    _lock: Lock,
+}
+
+/// Runs the daemon until it is told to end. Everything that can go wrong before the loop ends the process with a precise
+/// line and exit code 1; nothing does once the loop runs.
+pub fn run(config: RunConfig, task: Task) -> ExitCode {
+    match boot::boot(config) {
+        Ok((daemon, signals, fifo)) => daemon.serve(signals, fifo, task),
+        Err(e) => {
+            eprintln!("podstrap: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn now() -> Stamp {
+    Stamp { boot: Time(clock::boot_ms()), unix_ms: clock::unix_ms() }
+}
+
+fn settings(config: &RunConfig) -> Settings {
+    let cpus = std::thread::available_parallelism().map_or(2, usize::from);
+    Settings {
+        backoff: BackoffRule { initial_ms: config.backoff_initial_ms, max_ms: config.backoff_max_ms },
+        parallel_starts: (cpus * 2).max(4),
+    }
+}
+
+fn sources(config: &RunConfig) -> Vec<DirSource> {
+    let rules = Rc::new(Rules {
+        node: config.node_name.clone(),
+        limits: Limits { max_bytes: config.max_manifest_bytes, ..Limits::default() },
+        rescan_ms: config.rescan_ms,
+        on_missing: config.on_missing_dir,
+        keep_dir: config.roots.manifests(),
+    });
+    config.manifest_dirs.iter().map(|d| DirSource::new(d.clone(), rules.clone())).collect()
+}
+
+impl Daemon {
+    fn serve(mut self, mut signals: Signals, mut fifo: Fifo, task: Task) -> ExitCode {
+        let mut ending = None;
+        self.fold();
+        self.forget_old_status();
+        let only = match task {
+            Task::Supervise => None,
+            Task::Down(pods) if pods.is_empty() => {
+                self.events.push_back(Event::Drain);
+                ending = Some(());
+                None
+            }
+            Task::Down(pods) => {
+                self.events.push_back(Event::Hold { pods: pods.iter().cloned().collect() });
+                Some(pods)
+            }
+        };
+        loop {
+            self.fold();
+            if ending.is_some() && self.world.is_empty() {
+                info!("every Pod is stopped");
+                self.publish();
+                return ExitCode::SUCCESS;
+            }
+            if let Some(pods) = &only
+                && pods.iter().all(|k| self.world.slot(k).is_none_or(|s| s.life.is_none()))
+            {
+                self.publish();
+                return ExitCode::SUCCESS;
+            }
+            let mut changes = Vec::new();
+            match self.wait(&signals, &fifo) {
+                Ok(()) => {}
+                // Nothing but a lack of kernel memory is left as a cause; the next turn tries again.
+                Err(e) => error!("poll: {e}"),
+            }
+            let seen = signals.drain();
+            self.reap();
+            self.adopted_ended();
+            for line in fifo.drain() {
+                self.nudged(&line);
+            }
+            self.jobs.read_output();
+            if let Some(watcher) = &mut self.watcher {
+                changes = watcher.drain();
+            }
+            self.look_at_directories(&changes);
+            self.overdue();
+            for signal in seen {
+                match signal {
+                    Signal::SIGTERM | Signal::SIGINT => {
+                        let stop = self.config.on_exit == OnExit::Stop;
+                        if ending.is_some() || !stop || only.is_some() {
+                            return self.leave(signal);
+                        }
+                        info!("{signal}: stopping every Pod, the last one first; once more leaves them running");
+                        ending = Some(());
+                        self.events.push_back(Event::Drain);
+                    }
+                    Signal::SIGHUP => {
+                        info!("SIGHUP: reading every source again");
+                        self.look_at_directories(&[Change::Overflow]);
+                    }
+                    // SIGCHLD is what `reap` above has dealt with; SIGIO belongs to the lease test.
+                    _ => {}
+                }
+            }
+            if std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none() {
+                info!("asked to stop every Pod and end");
+                ending = Some(());
+                self.events.push_back(Event::Drain);
+            }
+        }
+    }
+
+    /// Leaves: Pods go on, and the next daemon finds them by what is on disk.
+    fn leave(mut self, signal: Signal) -> ExitCode {
+        self.fold();
+        let living = self.world.slots().filter(|(_, s)| s.life.is_some()).count();
+        info!("{signal}: leaving; {living} Pods go on without a daemon");
+        ExitCode::SUCCESS
+    }
+
+    /// Folds every event into the world, carries out what follows, and publishes it; until nothing follows any more.
+    fn fold(&mut self) {
+        loop {
+            let now = now();
+            while let Some(event) = self.events.pop_front() {
+                self.world.step(event, now);
+            }
+            let actions = self.world.plan(now);
+            for action in actions {
+                self.act(action, now);
+            }
+            if self.events.is_empty() {
+                break;
+            }
+        }
+        self.publish();
+        self.remove_finished();
+        self.keep_manifests();
+    }
+
+    /// The only place that waits.
+    fn wait(&mut self, signals: &Signals, fifo: &Fifo) -> io::Result<()> {
+        let timeout = self.timeout();
+        let mut fds = vec![
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(fifo.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some(watcher) = &self.watcher {
+            fds.push(PollFd::new(watcher.as_fd(), PollFlags::POLLIN));
+        }
+        for fd in self.jobs.outputs() {
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+        }
+        for run in self.runs.values() {
+            if let Some(pidfd) = run.adopted_monitor() {
+                fds.push(PollFd::new(pidfd, PollFlags::POLLIN));
+            }
+        }
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let now = clock::boot_ms();
+        let next = self
+            .sources
+            .iter()
+            .map(DirSource::deadline)
+            .chain(self.world.deadline(Time(now)).map(|t| t.0))
+            .chain(self.jobs.deadline())
+            .chain(self.images.deadline())
+            .min();
+        match next {
+            Some(at) => i32::try_from(at.saturating_sub(now)).map_or(PollTimeout::MAX, |ms| {
+                PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)
+            }),
+            None => PollTimeout::NONE,
+        }
+    }
+
+    fn reap(&mut self) {
+        for (pid, status) in spawn::reap() {
+            if let Some(job) = self.jobs.ended(pid) {
+                self.job_ended(job, status);
+            }
+        }
+    }
+
+    fn overdue(&mut self) {
+        for text in self.jobs.kill_overdue(clock::boot_ms()) {
+            warning!("{text}");
+        }
+    }
+
+    /// Looks at whatever is due in the sources and the image directory.
+    fn look_at_directories(&mut self, changes: &[Change]) {
+        let now = clock::boot_ms();
+        let mut changed = false;
+        for source in &mut self.sources {
+            for change in changes {
+                source.notice(change, now);
+            }
+            changed |= source.turn(now, &mut self.watcher);
+            for line in source.take_news() {
+                warning!("{line}");
+            }
+        }
+        self.look_for_archives(changes, now);
+        if changed {
+            let merged = source::merge(&self.sources);
+            self.publisher.sources_changed();
+            self.announce_problems(&merged);
+            let pods = merged.good.iter().map(|(k, g)| (k.clone(), g.pod.clone())).collect();
+            self.events.push_back(Event::Desired { pods, complete: merged.complete });
+            self.merged = merged;
+        }
+    }
+
+    /// Each problem is told once, when it appears.
+    fn announce_problems(&self, merged: &Merged) {
+        for refused in &merged.refused {
+            if !self.merged.refused.contains(refused) {
+                for problem in refused.problems.iter() {
+                    error!("{problem}");
+                }
+            }
+        }
+        for (key, good) in &merged.good {
+            let former = self.merged.good.get(key);
+            if let Some(problems) = &good.kept_for
+                && former.and_then(|f| f.kept_for.as_ref()) != Some(problems)
+            {
+                for problem in problems.iter() {
+                    error!("{problem}");
+                }
+                error!("{key}: the manifest is refused; the last good version goes on");
+            }
+            for text in good.warnings.iter() {
+                if former.is_none_or(|f| !f.warnings.contains(text)) {
+                    warning!("{text}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Publishing: one file per Pod under RUN/status, and what a later daemon must know under RUN/pods. A file is written only
+//! when it differs from what was written last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use super::Daemon;
+use super::view;
+use crate::config::RunConfig;
+use crate::core::Saved;
+use crate::error;
+use crate::log::rfc3339;
+use crate::paths::fnv1a;
+use crate::pod::{Generation, PodKey};
+use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
+use crate::sys::atomic::{self, Durability};
+use crate::sys::clock;
+
+/// What has been written.
+#[derive(Debug)]
+pub struct Publisher {
+    daemon: DaemonStatus,
+    written: BTreeMap<PathBuf, u64>,
+    saved: BTreeMap<Generation, Saved>,
+    sources_changed: bool,
+    refused_files: BTreeSet<PathBuf>,
+    failing: bool,
+    host_ip: Option<IpAddr>,
+}
+
+impl Publisher {
+    /// Nothing has been written yet.
+    pub fn new(config: &RunConfig, boot_id: &str, runc: &Path, warnings: Vec<String>) -> Self {
+        let daemon = DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id() as i32,
+            boot_id: boot_id.to_owned(),
+            started_at: rfc3339(clock::unix_ms()),
+            node_name: config.node_name.to_string(),
+            runtime: "runc".to_owned(),
+            sources: Vec::new(),
+            roots: config.roots.clone(),
+            runtime_binary: runc.to_owned(),
+            warnings,
+        };
+        Self {
+            daemon,
+            written: BTreeMap::new(),
+            saved: BTreeMap::new(),
+            sources_changed: true,
+            refused_files: BTreeSet::new(),
+            failing: false,
+            host_ip: None,
+        }
+    }
+
+    /// What the sources say has changed: problems, warnings, refused documents.
+    pub fn sources_changed(&mut self) {
+        self.sources_changed = true;
+    }
+
+    /// Writes a file if its content is new. An error is told once until a write works again: a full disk must not fill
+    /// the log as well.
+    fn write(&mut self, path: PathBuf, bytes: &[u8]) {
+        let hash = fnv1a(bytes);
+        if self.written.get(&path) == Some(&hash) {
+            return;
+        }
+        match atomic::write(&path, bytes, 0o600, Durability::Process) {
+            Ok(()) => {
+                self.failing = false;
+                self.written.insert(path, hash);
+            }
+            Err(e) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    error!("cannot write {}: {e}; Pods go on, their status is out of date", path.display());
+                }
+                self.written.remove(&path);
+            }
+        }
+    }
+
+    /// A life is over, and its directory is gone.
+    pub fn forget_life(&mut self, generation: &Generation, state: &Path) {
+        self.saved.remove(generation);
+        self.written.remove(state);
+    }
+
+    fn forget(&mut self, path: &Path) {
+        self.written.remove(path);
+        // A file that is gone already is as good as removed.
+        let _ = fs::remove_file(path);
+    }
+}
+
+impl Daemon {
+    /// Writes whatever has changed.
+    pub(super) fn publish(&mut self) {
+        let mut dirty = self.world.take_dirty();
+        if std::mem::take(&mut self.publisher.sources_changed) {
+            dirty.extend(self.world.slots().map(|(k, _)| k.clone()));
+            dirty.extend(self.merged.good.keys().cloned());
+            self.publish_refused();
+            self.publish_daemon();
+            self.publisher.host_ip = host_ip();
+        }
+        for key in dirty {
+            self.publish_pod(&key);
+        }
+    }
+
+    fn publish_daemon(&mut self) {
+        self.publisher.daemon.sources = self
+            .sources
+            .iter()
+            .map(|s| SourceStatus {
+                path: s.shown().to_owned(),
+                synced: s.is_synced(),
+                error: s.error().map(str::to_owned),
+                ignored: s.ignored(),
+            })
+            .collect();
+        if let Ok(bytes) = serde_json::to_vec(&self.publisher.daemon) {
+            self.publisher.write(self.config.roots.daemon_status(), &bytes);
+        }
+    }
+
+    fn publish_pod(&mut self, key: &PodKey) {
+        let path = self.config.roots.status().join(format!("{:016x}.json", fnv1a(key.to_string().as_bytes())));
+        let Some(slot) = self.world.slot(key) else {
+            self.publisher.forget(&path);
+            return;
+        };
+        if let Some(life) = &slot.life {
+            let saved = life.saved();
+            let generation = life.pod.generation.clone();
+            if self.publisher.saved.get(&generation) != Some(&saved)
+                && let Ok(bytes) = serde_json::to_vec(&saved)
+            {
+                let dir = self.config.roots.pod(&generation);
+                if dir.exists() {
+                    self.publisher.write(dir.join("state.json"), &bytes);
+                    self.publisher.saved.insert(generation, saved);
+                }
+            }
+        }
+        let good = self.merged.good.get(key);
+        let stored = self.stored_document(slot);
+        let file = view::pod_status(key, slot, good, stored, self.publisher.host_ip);
+        if let Ok(bytes) = serde_json::to_vec(&file) {
+            self.publisher.write(path, &bytes);
+        }
+    }
+
+    /// The document of what lives, where it is not the one that the sources give now.
+    fn stored_document(&self, slot: &crate::core::Slot) -> Option<serde_json::Value> {
+        let life = slot.life.as_ref()?;
+        let good = self.merged.good.get(&life.pod.key);
+        if let Some(good) = good.filter(|g| g.pod.generation == life.pod.generation) {
+            return serde_json::from_str(&good.canonical).ok();
+        }
+        let bytes = fs::read(self.config.roots.pod(&life.pod.generation).join("pod.json")).ok()?;
+        serde_json::from_slice::<super::act::StoredPod>(&bytes).ok().map(|s| s.document)
+    }
+
+    fn publish_refused(&mut self) {
+        let mut files = BTreeSet::new();
+        let refused = self.merged.refused.clone();
+        for refused in refused {
+            let name = format!("refused-{:016x}.json", fnv1a(refused.origin.to_string().as_bytes()));
+            let path = self.config.roots.status().join(name);
+            let file = PodStatusFile {
+                namespace: refused.key.as_ref().map(|k| k.namespace.clone()),
+                name: refused.key.as_ref().map(|k| k.name.clone()),
+                generation: None,
+                uid: None,
+                origin: refused.origin.clone(),
+                manifest: ManifestState::Refused { problems: refused.problems.to_vec() },
+                summary: "Refused".to_owned(),
+                message: refused.problems.first().cloned(),
+                created_at: None,
+                deletion_timestamp: None,
+                pod: serde_json::Value::Null,
+            };
+            if let Ok(bytes) = serde_json::to_vec(&file) {
+                self.publisher.write(path.clone(), &bytes);
+            }
+            files.insert(path);
+        }
+        let gone: Vec<PathBuf> = self.publisher.refused_files.difference(&files).cloned().collect();
+        for path in gone {
+            self.publisher.forget(&path);
+        }
+        self.publisher.refused_files = files;
+    }
+
+    /// Removes what an earlier daemon published and this one does not know.
+    pub(super) fn forget_old_status(&self) {
+        let Ok(entries) = fs::read_dir(self.config.roots.status()) else { return };
+        for path in entries.filter_map(Result::ok).map(|e| e.path()) {
+            if !self.publisher.written.contains_key(&path) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// The address that this host would use towards the outside. Nothing is sent: connecting a datagram socket only asks the
+/// routing table.
+fn host_ip() -> Option<IpAddr> {
+    for (local, remote) in [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")] {
+        let address = UdpSocket::bind(local).and_then(|s| s.connect(remote).and_then(|()| s.local_addr()));
+        if let Ok(address) = address {
+            return Some(address.ip());
+        }
+    }
+    None
+}

@@ -1,0 +1,270 @@
+//! The runs that this daemon knows: who monitors each, and what their records have told so far.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use super::{Daemon, now};
+use crate::core::{Ending, Event, RunKey, Stamp, Time};
+use crate::monitor::record::{End, Record, VERSION};
+use crate::paths::AttemptDir;
+use crate::pod::{ContainerId, ContainerName, Generation, PodKey};
+use crate::sys::spawn::ExitStatus;
+use crate::{info, warning};
+
+/// One run.
+#[derive(Debug)]
+pub struct RunInfo {
+    dir: AttemptDir,
+    /// Its name for the runtime.
+    pub id: ContainerId,
+    key: PodKey,
+    monitor: Monitor,
+    told_started: bool,
+    told_ended: bool,
+}
+
+/// Who watches a run.
+#[derive(Debug)]
+enum Monitor {
+    /// A child of ours: `waitpid` tells of its end.
+    Child(Pid),
+    /// The child of an earlier daemon: its pidfd tells of its end.
+    Adopted(OwnedFd),
+    /// Nobody any more.
+    Gone,
+}
+
+impl RunInfo {
+    /// A run whose monitor we have just started.
+    pub fn child(dir: AttemptDir, id: ContainerId, key: PodKey, pid: Pid) -> Self {
+        Self { dir, id, key, monitor: Monitor::Child(pid), told_started: false, told_ended: false }
+    }
+
+    /// A run that an earlier daemon left, with its monitor's pidfd if that lives; what its record said has been told.
+    pub fn found(
+        dir: AttemptDir,
+        id: ContainerId,
+        key: PodKey,
+        monitor: Option<OwnedFd>,
+        record: Option<&Record>,
+    ) -> Self {
+        Self {
+            dir,
+            id,
+            key,
+            monitor: monitor.map_or(Monitor::Gone, Monitor::Adopted),
+            told_started: record.is_some_and(|r| r.init.is_some()),
+            told_ended: record.is_some_and(|r| r.end.is_some()),
+        }
+    }
+
+    /// The pidfd to poll.
+    pub fn adopted_monitor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.monitor {
+            Monitor::Adopted(fd) => Some(fd.as_fd()),
+            Monitor::Child(_) | Monitor::Gone => None,
+        }
+    }
+
+    /// For log lines.
+    pub fn name(&self, run: &RunKey) -> String {
+        format!("{}/{}", self.key, run.container)
+    }
+
+    /// What its monitor has written, if it is whole and of this boot.
+    pub fn read_record(&self, boot_id: &str) -> Option<Record> {
+        read_record(&self.dir, boot_id)
+    }
+}
+
+/// What a monitor has written, if it is whole and of this boot.
+pub fn read_record(dir: &AttemptDir, boot_id: &str) -> Option<Record> {
+    let bytes = fs::read(dir.record()).ok()?;
+    let record: Record = serde_json::from_slice(&bytes).ok()?;
+    (record.version == VERSION && record.boot_id == boot_id).then_some(record)
+}
+
+/// When a run was started, by its record.
+pub fn started(record: &Record) -> Option<Stamp> {
+    Some(Stamp { boot: Time(record.started_boot_ms?), unix_ms: record.started_unix_ms? })
+}
+
+/// How and when a run ended, by its record.
+pub fn ended(record: &Record) -> Option<(Ending, Stamp)> {
+    let end = record.end.as_ref()?;
+    let at = Stamp { boot: Time(record.finished_boot_ms?), unix_ms: record.finished_unix_ms? };
+    let ending = match end {
+        End::Exited { code } => Ending::Exited { code: *code },
+        End::Signaled { signal, oom } => Ending::Signaled { signal: *signal, oom: *oom },
+        End::NotStarted { reason, message } => {
+            let (reason, message) = (reason.clone(), message.clone());
+            // What never came to be made is the host's or the manifest's fault and leaves no log file behind.
+            if reason.starts_with("Create") || reason.starts_with("Image") {
+                Ending::NotCreated { reason, message }
+            } else {
+                Ending::NotStarted { reason, message }
+            }
+        }
+        End::Lost => Ending::Lost,
+    };
+    Some((ending, at))
+}
+
+impl Daemon {
+    /// A line from the FIFO: a monitor's `GENERATION CONTAINER ATTEMPT`, or `request`.
+    pub(super) fn nudged(&mut self, line: &str) {
+        let mut words = line.split(' ');
+        match (words.next(), words.next(), words.next().and_then(|n| n.parse().ok())) {
+            (Some("request"), _, _) => self.has_requests = true,
+            (Some(generation), Some(container), Some(attempt)) => {
+                let run = RunKey {
+                    generation: Generation::new(generation),
+                    container: ContainerName::new(container),
+                    attempt,
+                };
+                self.look_at_record(&run);
+            }
+            _ => {}
+        }
+    }
+
+    /// When nudges may have been lost, every record is looked at.
+    pub(super) fn look_at_every_record(&mut self) {
+        let all: Vec<RunKey> = self.runs.keys().cloned().collect();
+        for run in all {
+            self.look_at_record(&run);
+        }
+    }
+
+    /// Tells the core what a record says that it has not been told.
+    fn look_at_record(&mut self, run: &RunKey) {
+        let Some(info) = self.runs.get_mut(run) else { return };
+        let Some(record) = read_record(&info.dir, &self.boot_id) else { return };
+        let name = info.name(run);
+        if !info.told_started
+            && record.init.is_some()
+            && let Some(at) = started(&record)
+        {
+            info.told_started = true;
+            match run.attempt {
+                0 => info!("{name}: started"),
+                n => info!("{name}: started (restart {n})"),
+            }
+            let image_id = record.image_id.clone();
+            self.events.push_back(Event::Started { run: run.clone(), at, image_id });
+        }
+        if !info.told_ended
+            && let Some((ending, at)) = ended(&record)
+        {
+            info.told_ended = true;
+            announce(&name, &ending);
+            self.events.push_back(Event::Ended { run: run.clone(), ending, at });
+        }
+    }
+
+    /// A monitor of ours has ended.
+    pub(super) fn monitor_ended(&mut self, run: RunKey, status: ExitStatus) {
+        if let Some(info) = self.runs.get_mut(&run) {
+            info.monitor = Monitor::Gone;
+            if !status.success() {
+                warning!("{}: its monitor ended before its work was done ({status})", info.name(&run));
+            }
+        }
+        self.monitor_gone(run);
+    }
+
+    /// Looks which adopted monitors have ended.
+    pub(super) fn adopted_ended(&mut self) {
+        let mut ended = Vec::new();
+        for (run, info) in &self.runs {
+            let Some(fd) = info.adopted_monitor() else { continue };
+            let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0) {
+                ended.push(run.clone());
+            }
+        }
+        for run in ended {
+            if let Some(info) = self.runs.get_mut(&run) {
+                info.monitor = Monitor::Gone;
+            }
+            self.monitor_gone(run);
+        }
+    }
+
+    fn monitor_gone(&mut self, run: RunKey) {
+        self.look_at_record(&run);
+        let Some(info) = self.runs.get(&run) else { return };
+        // A monitor removes its bundle last: where none is left, its work was done.
+        if info.told_ended && !info.dir.bundle().exists() {
+            self.cleared(run);
+        } else {
+            self.events.push_back(Event::MonitorLost { run });
+        }
+    }
+
+    /// A sweeper has ended.
+    pub(super) fn sweep_ended(&mut self, run: RunKey, status: ExitStatus, output: &str) {
+        self.look_at_record(&run);
+        if !status.success() {
+            warning!("{run}: cannot be cleared away yet: {output} ({status})");
+            self.events.push_back(Event::SweepFailed { run });
+            return;
+        }
+        if let Some(info) = self.runs.get_mut(&run)
+            && !std::mem::replace(&mut info.told_ended, true)
+        {
+            let name = info.name(&run);
+            announce(&name, &Ending::Lost);
+            self.events.push_back(Event::Ended { run: run.clone(), ending: Ending::Lost, at: now() });
+        }
+        self.cleared(run);
+    }
+
+    fn cleared(&mut self, run: RunKey) {
+        if let Some(info) = self.runs.remove(&run) {
+            self.finished.push(info.dir);
+        }
+        self.events.push_back(Event::Cleared { run });
+    }
+
+    /// Removes the directories of runs that are over. Only after what they told has been saved: a daemon that dies in
+    /// between must find it in one place or the other.
+    pub(super) fn remove_finished(&mut self) {
+        for dir in std::mem::take(&mut self.finished) {
+            if let Err(e) = remove_attempt(&dir) {
+                // It goes with the Pod at the latest.
+                warning!("cannot remove {}: {e}", dir.0.display());
+            }
+        }
+    }
+}
+
+/// Removes the few files that a finished run leaves, by name: nothing here follows a mount that should not be there.
+fn remove_attempt(dir: &AttemptDir) -> io::Result<()> {
+    for entry in fs::read_dir(&dir.0)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir(&dir.0)
+}
+
+fn announce(name: &str, ending: &Ending) {
+    match ending {
+        Ending::Exited { code: 0 } => info!("{name}: ended (exit code 0)"),
+        Ending::Exited { code } => warning!("{name}: ended with exit code {code}"),
+        Ending::Signaled { signal, oom: false } => warning!("{name}: killed by signal {signal}"),
+        Ending::Signaled { oom: true, .. } => warning!("{name}: killed for want of memory (OOMKilled)"),
+        Ending::NotCreated { reason, message } | Ending::NotStarted { reason, message } => {
+            warning!("{name}: {reason}: {message}");
+        }
+        Ending::Lost => warning!("{name}: is gone, and its exit code is not known (its monitor was killed)"),
+    }
+}

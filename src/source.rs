@@ -1,1 +1,0 @@
-//! Directories → documents, settled and whole.

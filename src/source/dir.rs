@@ -1,0 +1,543 @@
+//! A directory of manifests: which of its entries count, when a file may be believed, and when a Pod's manifest is gone.
+//!
+//! A scan is the truth; inotify only says where to look again. A file is read when nobody has it open for writing. What
+//! is new is acted on at once; a change of a file in use waits a moment for the next event of the same edit, and a
+//! removal waits a little longer, so that "delete, then write anew" is one replacement.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use nix::libc;
+
+use super::file::FileState;
+use super::keep::{self, Keep};
+use crate::config::OnMissingDir;
+use crate::manifest::{Context, Limits, escape};
+use crate::pod::NodeName;
+use crate::sys::lease::{Writers, writers};
+use crate::sys::watch::{Change, WatchId, Watcher};
+
+/// How long a change of a file in use settles, in milliseconds.
+const CHANGE_SETTLES_MS: u64 = 50;
+/// How long a removal settles, in milliseconds.
+const REMOVAL_SETTLES_MS: u64 = 250;
+/// When a file that is being written is looked at again, in milliseconds; its writer's close is an event anyway.
+const BUSY_AGAIN_MS: u64 = 1_000;
+/// When an absent or unreadable directory is looked at again, in milliseconds.
+const ABSENT_AGAIN_MS: u64 = 1_000;
+/// At most so many passed-over entries are named.
+const MOST_IGNORED: usize = 20;
+
+/// What does not change about a source.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// This node.
+    pub node: NodeName,
+    /// Bounds of a file.
+    pub limits: Limits,
+    /// Milliseconds between two scans.
+    pub rescan_ms: u64,
+    /// What becomes of the Pods of a directory that is gone.
+    pub on_missing: OnMissingDir,
+    /// STATE/manifests.
+    pub keep_dir: PathBuf,
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Print {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: i128,
+    changed: i128,
+}
+
+impl Print {
+    fn of(m: &Metadata) -> Self {
+        let ns = |s: i64, n: i64| i128::from(s) * 1_000_000_000 + i128::from(n);
+        Self {
+            device: m.dev(),
+            inode: m.ino(),
+            size: m.size(),
+            modified: ns(m.mtime(), m.mtime_nsec()),
+            changed: ns(m.ctime(), m.ctime_nsec()),
+        }
+    }
+
+    /// Time stamps are coarse: a file that changed within the last seconds may change again without showing it.
+    fn is_fresh(&self) -> bool {
+        let now = i128::from(crate::sys::clock::unix_ms()) * 1_000_000;
+        (now - self.changed.max(self.modified)).abs() < 2_000_000_000
+    }
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    state: FileState,
+    /// How the file looked when it was read last; `None`: read it again.
+    print: Option<Print>,
+    /// Its content has been taken in at least once.
+    seen: bool,
+    /// An unequal read of a file on a file system that cannot tell of writers: read again no sooner than this.
+    unsettled: Option<(u64, Vec<u8>)>,
+}
+
+/// One directory.
+#[derive(Debug)]
+pub struct DirSource {
+    path: PathBuf,
+    shown: String,
+    rules: Rc<Rules>,
+    entries: BTreeMap<OsString, Entry>,
+    ignored: BTreeMap<OsString, String>,
+    /// Names to look at, and when (boot clock, milliseconds); gone names wait here for their removal.
+    due: BTreeMap<OsString, u64>,
+    gone: BTreeMap<OsString, u64>,
+    watch: Option<WatchId>,
+    identity: Option<(u64, u64)>,
+    next_scan: u64,
+    absent: u32,
+    synced: bool,
+    error: Option<String>,
+    keeps: Vec<Keep>,
+    news: Vec<String>,
+}
+
+/// What reading a file came to.
+enum Read1 {
+    Gone,
+    NotAFile(&'static str),
+    Busy,
+    Same,
+    Failed(String),
+    Content(Vec<u8>, Print),
+}
+
+impl DirSource {
+    /// The source at `path`, not read yet.
+    pub fn new(path: PathBuf, rules: Rc<Rules>) -> Self {
+        let shown = escape(&path.to_string_lossy());
+        Self {
+            path,
+            shown,
+            rules,
+            entries: BTreeMap::new(),
+            ignored: BTreeMap::new(),
+            due: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            watch: None,
+            identity: None,
+            next_scan: 0,
+            absent: 0,
+            synced: false,
+            error: None,
+            keeps: Vec::new(),
+            news: Vec::new(),
+        }
+    }
+
+    /// The directory, escaped for display.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Whether it has been read completely at least once.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Why it cannot be read now.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Entries that are passed over, with the reason; a bounded number of them.
+    pub fn ignored(&self) -> Vec<String> {
+        let mut list: Vec<String> = self.ignored.values().take(MOST_IGNORED).cloned().collect();
+        if self.ignored.len() > MOST_IGNORED {
+            list.push(format!("{}: and {} more", self.shown, self.ignored.len() - MOST_IGNORED));
+        }
+        list
+    }
+
+    /// The files in byte order of their names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &FileState> {
+        self.entries.values().map(|e| &e.state)
+    }
+
+    /// What the disk is to remember of this source; taken once.
+    pub fn take_keeps(&mut self) -> Vec<Keep> {
+        std::mem::take(&mut self.keeps)
+    }
+
+    /// Lines for the log; taken once.
+    pub fn take_news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The next moment at which [`Self::turn`] has something to do (boot clock, milliseconds).
+    pub fn deadline(&self) -> u64 {
+        let names = self.due.values().chain(self.gone.values()).copied();
+        names.chain([self.next_scan]).min().unwrap_or(self.next_scan)
+    }
+
+    /// Takes in a directory event.
+    pub fn notice(&mut self, change: &Change, now: u64) {
+        match change {
+            Change::Name(id, name) if self.watch.as_ref() == Some(id) => {
+                if name.as_bytes() == b"..data" {
+                    // An atomic writer has swapped the directory that all the links lead through.
+                    self.next_scan = now;
+                } else if !is_hidden(name) {
+                    let in_use = self.entries.get(name).is_some_and(|e| !e.state.good().is_empty());
+                    self.due.insert(name.clone(), if in_use { now + CHANGE_SETTLES_MS } else { now });
+                }
+            }
+            Change::Gone(id) if self.watch.as_ref() == Some(id) => self.next_scan = now,
+            Change::Overflow => self.next_scan = now,
+            Change::Name(..) | Change::Gone(_) => {}
+        }
+    }
+
+    /// Looks at whatever is due. Returns whether what this source says has changed.
+    pub fn turn(&mut self, now: u64, watcher: &mut Option<Watcher>) -> bool {
+        let mut changed = false;
+        if self.next_scan <= now {
+            changed |= self.scan(now, watcher);
+        }
+        let due: Vec<OsString> = self.due.iter().filter(|(_, t)| **t <= now).map(|(n, _)| n.clone()).collect();
+        for name in due {
+            self.due.remove(&name);
+            changed |= self.look(&name, now);
+        }
+        let gone: Vec<OsString> = self.gone.iter().filter(|(_, t)| **t <= now).map(|(n, _)| n.clone()).collect();
+        for name in gone {
+            self.gone.remove(&name);
+            // It may have come back without an event; the last word is the file's own.
+            match fs::metadata(self.path.join(&name)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound && self.error.is_none() => {
+                    changed |= self.drop_entry(&name);
+                }
+                Ok(_) | Err(_) => changed |= self.look(&name, now),
+            }
+        }
+        changed
+    }
+
+    fn drop_entry(&mut self, name: &OsStr) -> bool {
+        self.ignored.remove(name);
+        if self.entries.remove(name).is_none() {
+            return false;
+        }
+        self.keeps.push(Keep::forget(&self.rules.keep_dir, &self.path.join(name)));
+        true
+    }
+
+    /// Reads the directory itself: its identity, its watch, and every name in it.
+    fn scan(&mut self, now: u64, watcher: &mut Option<Watcher>) -> bool {
+        self.next_scan = now + self.rules.rescan_ms;
+        let metadata = match fs::metadata(&self.path) {
+            Ok(m) if m.is_dir() => m,
+            Ok(_) => return self.unreadable("it is not a directory", now),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return self.missing(now),
+            Err(e) => return self.unreadable(&e.to_string(), now),
+        };
+        let identity = (metadata.dev(), metadata.ino());
+        if self.identity != Some(identity) || self.watch.is_none() {
+            self.rewatch(watcher);
+        }
+        let names = match fs::read_dir(&self.path).and_then(|d| d.map(|e| e.map(|e| e.file_name())).collect()) {
+            Ok(names) => names,
+            Err(e) => return self.unreadable(&e.to_string(), now),
+        };
+        let mut names: Vec<OsString> = names;
+        names.retain(|n| !is_hidden(n));
+        let moved_to_other_device = self.identity.is_some_and(|(device, _)| device != identity.0);
+        if names.is_empty() && moved_to_other_device && !self.entries.is_empty() {
+            // What was mounted here is gone, and with it the manifests: that is a failure of the host, not a wish.
+            return self.unreadable("the file system that was mounted here is gone", now);
+        }
+        self.identity = Some(identity);
+        self.absent = 0;
+        let recovered = self.error.take().is_some();
+        if recovered {
+            self.news.push(format!("{}: can be read again", self.shown));
+        }
+        let mut changed = recovered || !self.synced;
+        names.sort();
+        for name in &names {
+            if !self.due.contains_key(name) {
+                changed |= self.look(name, now);
+            }
+        }
+        let left: Vec<OsString> = self
+            .entries
+            .keys()
+            .chain(self.ignored.keys())
+            .filter(|n| names.binary_search(n).is_err())
+            .cloned()
+            .collect();
+        for name in left {
+            self.leaves(name, now);
+        }
+        self.synced = true;
+        changed
+    }
+
+    fn leaves(&mut self, name: OsString, now: u64) {
+        if self.entries.contains_key(&name) {
+            self.gone.entry(name).or_insert(now + REMOVAL_SETTLES_MS);
+        } else {
+            self.ignored.remove(&name);
+        }
+    }
+
+    fn rewatch(&mut self, watcher: &mut Option<Watcher>) {
+        let Some(watcher) = watcher else { return };
+        if let Some(old) = self.watch.take() {
+            watcher.remove(&old);
+        }
+        match watcher.add(&self.path) {
+            Ok(id) => self.watch = Some(id),
+            Err(e) => self.news.push(format!(
+                "{}: cannot be watched ({e}): changes are seen by the scan every {} s",
+                self.shown,
+                self.rules.rescan_ms / 1000
+            )),
+        }
+    }
+
+    fn unreadable(&mut self, why: &str, now: u64) -> bool {
+        self.next_scan = now + ABSENT_AGAIN_MS.min(self.rules.rescan_ms);
+        self.watch = None;
+        let error = format!("cannot be read: {why}");
+        if self.error.as_ref() == Some(&error) {
+            return false;
+        }
+        self.news.push(format!("{}: {error}; its Pods go on as they are", self.shown));
+        self.error = Some(error);
+        true
+    }
+
+    /// An absent directory is believed when it was seen twice.
+    fn missing(&mut self, now: u64) -> bool {
+        self.next_scan = now + ABSENT_AGAIN_MS.min(self.rules.rescan_ms);
+        self.watch = None;
+        self.identity = None;
+        self.absent = self.absent.saturating_add(1);
+        let mut changed = false;
+        let error = "does not exist".to_owned();
+        if self.error.as_ref() != Some(&error) {
+            self.news.push(format!("{}: {error}", self.shown));
+            self.error = Some(error);
+            changed = true;
+        }
+        if self.absent == 2 && self.rules.on_missing == OnMissingDir::Remove {
+            if !self.entries.is_empty() {
+                self.news.push(format!("{}: is gone; its Pods are stopped", self.shown));
+            }
+            self.due.clear();
+            self.gone.clear();
+            self.ignored.clear();
+            let names: Vec<OsString> = self.entries.keys().cloned().collect();
+            for name in names {
+                self.drop_entry(&name);
+            }
+            self.synced = true;
+            changed = true;
+        }
+        changed
+    }
+
+    /// Looks at one name.
+    fn look(&mut self, name: &OsStr, now: u64) -> bool {
+        let path = self.path.join(name);
+        let shown = escape(&path.to_string_lossy());
+        if !has_manifest_suffix(name) {
+            if fs::symlink_metadata(&path).is_err() {
+                self.ignored.remove(name);
+                return false;
+            }
+            let why = if fs::metadata(&path).is_ok_and(|m| m.is_dir()) {
+                format!("{shown}: passed over: it is a directory")
+            } else {
+                format!("{shown}: passed over: its name does not end in .yaml, .yml or .json")
+            };
+            return self.pass_over(name, why);
+        }
+        let rules = self.rules.clone();
+        let context = Context { node: &rules.node, path: &shown, limits: &rules.limits };
+        let former = self.entries.remove(name);
+        let first = former.is_none();
+        let mut entry = former.unwrap_or_default();
+        let read = read_one(&path, &mut entry, &rules.limits, now);
+        match read {
+            Read1::Gone if first => return false,
+            Read1::NotAFile(_) if first => {}
+            _ => {
+                self.entries.insert(name.to_owned(), entry);
+            }
+        }
+        match read {
+            Read1::Gone => {
+                self.leaves(name.to_owned(), now);
+                false
+            }
+            Read1::NotAFile(what) => {
+                let changed = self.drop_entry(name);
+                self.pass_over(name, format!("{shown}: passed over: it is {what}")) || changed
+            }
+            Read1::Busy => {
+                self.due.insert(name.to_owned(), now + BUSY_AGAIN_MS);
+                false
+            }
+            Read1::Same => {
+                self.gone.remove(name);
+                false
+            }
+            Read1::Failed(why) => {
+                self.gone.remove(name);
+                let entry = self.entries.entry(name.to_owned()).or_default();
+                entry.print = None;
+                entry.state.take_error(format!("{shown}: error: {why}"), &context)
+            }
+            Read1::Content(content, print) => {
+                self.gone.remove(name);
+                let mut changed = self.ignored.remove(name).is_some();
+                let entry = self.entries.entry(name.to_owned()).or_default();
+                let kept = if !std::mem::replace(&mut entry.seen, true) { keep::load(&rules.keep_dir, &path) } else { None };
+                if let Some(kept) = kept.filter(|k| *k != content) {
+                    changed |= entry.state.take(&kept, 0, &context);
+                }
+                let before = entry.state.good_content().map(<[u8]>::to_vec);
+                changed |= entry.state.take(&content, print.changed, &context);
+                entry.print = (!print.is_fresh()).then_some(print);
+                if let Some(good) = entry.state.good_content()
+                    && before.as_deref() != Some(good)
+                {
+                    self.keeps.push(Keep::content(&rules.keep_dir, &path, good));
+                }
+                changed
+            }
+        }
+    }
+
+    fn pass_over(&mut self, name: &OsStr, why: String) -> bool {
+        if self.ignored.get(name) == Some(&why) {
+            return false;
+        }
+        if self.ignored.len() < MOST_IGNORED {
+            self.news.push(why.clone());
+        }
+        self.ignored.insert(name.to_owned(), why);
+        true
+    }
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_bytes().first() == Some(&b'.')
+}
+
+fn has_manifest_suffix(name: &OsStr) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|s| name.as_bytes().ends_with(s.as_bytes()))
+}
+
+/// Reads a file if it is one, has changed, and nobody is writing to it.
+fn read_one(path: &Path, entry: &mut Entry, limits: &Limits, now: u64) -> Read1 {
+    let metadata = match fs::metadata(path) {
+        Ok(m) => m,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            // A link that leads nowhere is an entry all the same.
+            return match fs::symlink_metadata(path) {
+                Ok(_) => Read1::Failed("it is a link that leads nowhere".to_owned()),
+                Err(_) => Read1::Gone,
+            };
+        }
+        Err(e) => return Read1::Failed(format!("cannot be read: {e}")),
+    };
+    if let Some(what) = odd_kind(&metadata) {
+        return Read1::NotAFile(what);
+    }
+    if entry.print == Some(Print::of(&metadata)) {
+        return Read1::Same;
+    }
+    let opened =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Read1::Gone,
+        Err(e) => return Read1::Failed(format!("cannot be read: {e}")),
+    };
+    match read_settled(&file, entry, limits, now) {
+        Ok(outcome) => outcome,
+        Err(e) => Read1::Failed(format!("cannot be read: {e}")),
+    }
+}
+
+fn odd_kind(m: &Metadata) -> Option<&'static str> {
+    let kind = m.file_type();
+    if kind.is_dir() {
+        Some("a directory")
+    } else if kind.is_fifo() {
+        Some("a fifo")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else if kind.is_file() {
+        None
+    } else {
+        Some("a device")
+    }
+}
+
+fn read_settled(file: &File, entry: &mut Entry, limits: &Limits, now: u64) -> io::Result<Read1> {
+    let before = file.metadata()?;
+    if let Some(what) = odd_kind(&before) {
+        return Ok(Read1::NotAFile(what));
+    }
+    if before.mode() & 0o002 != 0 {
+        return Ok(Read1::Failed(
+            "everybody may write to it, and whoever writes here is root on this host: `chmod o-w` it".to_owned(),
+        ));
+    }
+    if before.size() > limits.max_bytes as u64 {
+        return Ok(Read1::Failed(format!(
+            "it has {} bytes, and the bound is {} (--max-manifest-bytes)",
+            before.size(),
+            limits.max_bytes
+        )));
+    }
+    let state = writers(file.as_fd())?;
+    if state == Writers::Some {
+        return Ok(Read1::Busy);
+    }
+    let mut content = Vec::with_capacity(before.size() as usize + 1);
+    file.take(limits.max_bytes as u64 + 1).read_to_end(&mut content)?;
+    let after = file.metadata()?;
+    let still = writers(file.as_fd())?;
+    if Print::of(&before) != Print::of(&after) || still == Writers::Some || content.len() > limits.max_bytes {
+        return Ok(Read1::Busy);
+    }
+    if still == Writers::Unknown {
+        // Two equal reads at least a second apart have to do.
+        match entry.unsettled.take() {
+            Some((since, former)) if former == content && now >= since + BUSY_AGAIN_MS => {}
+            Some((since, former)) if former == content => {
+                entry.unsettled = Some((since, former));
+                return Ok(Read1::Busy);
+            }
+            Some(_) | None => {
+                entry.unsettled = Some((now, content));
+                return Ok(Read1::Busy);
+            }
+        }
+    }
+    Ok(Read1::Content(content, Print::of(&after)))
+}

@@ -1,0 +1,165 @@
+//! One manifest file: what it says now, and what it said when it was last good.
+
+use std::rc::Rc;
+
+use super::{Good, Refused};
+use crate::manifest::{self, Context, Document};
+use crate::pod::{Origin, PodKey};
+
+/// The state of one file.
+#[derive(Debug, Default)]
+pub struct FileState {
+    /// What was read last, whole and settled.
+    content: Option<Box<[u8]>>,
+    /// The last content in which nothing was refused.
+    good_content: Option<Box<[u8]>>,
+    /// A strict prefix of the good content, held back; with the time stamp it had.
+    suspect: Option<(Box<[u8]>, i128)>,
+    good: Vec<Good>,
+    refused: Vec<Refused>,
+}
+
+impl FileState {
+    /// The documents to run.
+    pub fn good(&self) -> &[Good] {
+        &self.good
+    }
+
+    /// The documents that are refused and have no earlier version.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// The last content in which nothing was refused.
+    pub fn good_content(&self) -> Option<&[u8]> {
+        self.good_content.as_deref()
+    }
+
+    /// Takes in content that was read whole while nobody was writing. `changed_at` is the file's change time in
+    /// nanoseconds: the same beginning of the good content read with a new time stamp is meant. Returns whether anything
+    /// is different now.
+    pub fn take(&mut self, content: &[u8], changed_at: i128, context: &Context<'_>) -> bool {
+        if let Some((held, at)) = &self.suspect {
+            if **held == *content && *at == changed_at {
+                return false;
+            }
+        } else if self.content.as_deref() == Some(content) {
+            return false;
+        }
+        let touched = matches!(&self.suspect, Some((held, _)) if **held == *content);
+        let is_beginning =
+            self.good_content.as_ref().is_some_and(|g| content.len() < g.len() && g.starts_with(content));
+        if is_beginning && !touched {
+            self.suspect = Some((content.into(), changed_at));
+            let why = format!(
+                "{}: error: the content is a mere beginning of the last good one, as a writer that died leaves it; \
+                 the Pod goes on as it was (write the file whole, or touch it if this is meant)",
+                context.path
+            );
+            self.keep_all(&Rc::new([why]));
+            return true;
+        }
+        self.suspect = None;
+        self.content = Some(content.into());
+        let documents = manifest::read(content, context);
+        let whole = documents.iter().all(|d| d.outcome.is_ok());
+        self.apply(documents, context);
+        if whole {
+            self.good_content = self.content.clone();
+        }
+        true
+    }
+
+    /// Takes in that the file is there but cannot be used (unreadable, too large, writable by everybody).
+    pub fn take_error(&mut self, why: String, context: &Context<'_>) -> bool {
+        let problems: Rc<[String]> = Rc::new([why]);
+        if self.good.is_empty() {
+            let refused = vec![Refused { key: None, origin: origin(context, 1), problems }];
+            let changed = self.refused != refused;
+            self.refused = refused;
+            self.content = None;
+            return changed;
+        }
+        let changed = self.good.iter().any(|g| g.kept_for.as_ref() != Some(&problems));
+        self.content = None;
+        self.keep_all(&problems);
+        changed
+    }
+
+    fn keep_all(&mut self, problems: &Rc<[String]>) {
+        for good in &mut self.good {
+            good.kept_for = Some(problems.clone());
+        }
+        self.refused.clear();
+    }
+
+    fn apply(&mut self, documents: Vec<Document>, context: &Context<'_>) {
+        let former = std::mem::take(&mut self.good);
+        self.refused.clear();
+        // A refused document that does not say which Pod it is could be any of the former ones: none of them is dropped.
+        let mut nameless: Option<Rc<[String]>> = None;
+        for document in documents {
+            let warnings: Rc<[String]> = document.warnings.iter().map(ToString::to_string).collect();
+            match document.outcome {
+                Ok(accepted) => {
+                    if self.is_defined(&accepted.pod.key) {
+                        let problem = format!(
+                            "{}: error: Pod {} is defined twice in this file; the first one is used",
+                            context.path, accepted.pod.key
+                        );
+                        self.refused.push(Refused {
+                            key: Some(accepted.pod.key.clone()),
+                            origin: origin(context, document.number),
+                            problems: Rc::new([problem]),
+                        });
+                        continue;
+                    }
+                    let canonical: Rc<str> = accepted.canonical.to_string().into();
+                    self.good.push(Good { pod: Rc::new(accepted.pod), canonical, warnings, kept_for: None });
+                }
+                Err(problems) => {
+                    let problems: Rc<[String]> =
+                        problems.iter().chain(&document.warnings).map(ToString::to_string).collect();
+                    let kept = document
+                        .key
+                        .as_ref()
+                        .and_then(|key| former.iter().find(|g| g.pod.key == *key))
+                        .filter(|g| !self.is_defined(&g.pod.key));
+                    match kept {
+                        Some(good) => {
+                            self.good.push(Good { kept_for: Some(problems), ..good.clone() });
+                        }
+                        None => {
+                            if document.key.is_none() {
+                                nameless = Some(problems.clone());
+                            }
+                            self.refused.push(Refused {
+                                key: document.key,
+                                origin: origin(context, document.number),
+                                problems,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(problems) = nameless {
+            for good in former {
+                if !self.is_defined(&good.pod.key) {
+                    self.good.push(Good { kept_for: Some(problems.clone()), ..good });
+                }
+            }
+            if self.good.iter().any(|g| g.kept_for.is_some()) {
+                self.refused.retain(|r| r.key.is_some());
+            }
+        }
+    }
+
+    fn is_defined(&self, key: &PodKey) -> bool {
+        self.good.iter().any(|g| g.pod.key == *key)
+    }
+}
+
+fn origin(context: &Context<'_>, document: u32) -> Origin {
+    Origin { path: context.path.to_owned(), document }
+}

@@ -1,0 +1,86 @@
+//! The last good content of each manifest file, on disk: so that a host that reboots with a broken manifest boots what
+//! worked before.
+//!
+//! Reading is done by the daemon at the first sight of a file. Writing must survive a power cut, so it flushes, and
+//! flushing can take long: a short-lived child does it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use crate::paths::fnv1a;
+use crate::sys::atomic::{self, Durability};
+
+/// One file's last good content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The manifest file, as bytes (a file name need not be text).
+    path: Vec<u8>,
+    /// Its content; manifests are UTF-8.
+    content: String,
+}
+
+/// What the child is to do with one file: write what it said, or forget it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    file: PathBuf,
+    kept: Option<Kept>,
+}
+
+impl Keep {
+    /// Keep this content of the manifest at `path`, in `directory` (STATE/manifests).
+    pub fn content(directory: &Path, path: &Path, content: &[u8]) -> Self {
+        let kept = Kept { path: bytes(path).to_vec(), content: String::from_utf8_lossy(content).into_owned() };
+        Self { file: file_of(directory, path), kept: Some(kept) }
+    }
+
+    /// Forget the manifest at `path`.
+    pub fn forget(directory: &Path, path: &Path) -> Self {
+        Self { file: file_of(directory, path), kept: None }
+    }
+}
+
+/// What was kept of the manifest at `path`, if anything readable was.
+pub fn load(directory: &Path, path: &Path) -> Option<Vec<u8>> {
+    let text = fs::read(file_of(directory, path)).ok()?;
+    let kept: Kept = serde_json::from_slice(&text).ok()?;
+    (kept.path == bytes(path)).then(|| kept.content.into_bytes())
+}
+
+/// The child: reads a JSON list of [`Keep`] from standard input and carries it out.
+pub fn run() -> ExitCode {
+    let result = (|| -> io::Result<()> {
+        let list: Vec<Keep> = serde_json::from_reader(io::stdin().lock())?;
+        for keep in list {
+            match keep.kept {
+                Some(kept) => {
+                    atomic::write(&keep.file, &serde_json::to_vec(&kept)?, 0o600, Durability::Power)?;
+                }
+                None => match fs::remove_file(&keep.file) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    Ok(()) | Err(_) => {}
+                },
+            }
+        }
+        Ok(())
+    })();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            println!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn file_of(directory: &Path, path: &Path) -> PathBuf {
+    directory.join(format!("{:016x}.json", fnv1a(bytes(path))))
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes()
+}

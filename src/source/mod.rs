@@ -1,0 +1,77 @@
+//! Sources of manifests: directories → documents that are settled and whole, merged into one desired set.
+//!
+//! A source that cannot be read keeps what it said last. Only a file that was seen to go (or a directory that was seen
+//! to be absent twice) takes its Pods with it. Two documents with one namespace and name: the first in order of source,
+//! file name and place wins, the other is reported.
+
+pub mod dir;
+mod file;
+pub mod keep;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::pod::{Origin, Pod, PodKey};
+
+/// One document that was accepted, now or by an earlier content of its file.
+#[derive(Clone, Debug)]
+pub struct Good {
+    /// The Pod.
+    pub pod: Rc<Pod>,
+    /// The input document as JSON, from which a later daemon makes the same Pod.
+    pub canonical: Rc<str>,
+    /// Warnings, rendered.
+    pub warnings: Rc<[String]>,
+    /// The file's present content is refused for these reasons; this is what it said before.
+    pub kept_for: Option<Rc<[String]>>,
+}
+
+/// One document (or whole file) that was refused and has no earlier version to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The Pod it would be, if that could be told.
+    pub key: Option<PodKey>,
+    /// File and document.
+    pub origin: Origin,
+    /// Every problem, rendered.
+    pub problems: Rc<[String]>,
+}
+
+/// All sources together.
+#[derive(Clone, Debug, Default)]
+pub struct Merged {
+    /// What should run.
+    pub good: BTreeMap<PodKey, Good>,
+    /// What was refused.
+    pub refused: Vec<Refused>,
+    /// Every source has been read at least once.
+    pub complete: bool,
+}
+
+/// Merges the sources, in their order.
+pub fn merge(sources: &[dir::DirSource]) -> Merged {
+    let mut merged = Merged { complete: sources.iter().all(dir::DirSource::is_synced), ..Merged::default() };
+    for source in sources {
+        for file in source.files() {
+            for good in file.good() {
+                match merged.good.get(&good.pod.key) {
+                    None => {
+                        merged.good.insert(good.pod.key.clone(), good.clone());
+                    }
+                    Some(first) => merged.refused.push(Refused {
+                        key: Some(good.pod.key.clone()),
+                        origin: good.pod.origin.clone(),
+                        problems: Rc::new([format!(
+                            "{}: error: Pod {} is defined in {} already, and the first file in byte order wins; \
+                             remove or rename one of the two",
+                            good.pod.origin, good.pod.key, first.pod.origin
+                        )]),
+                    }),
+                }
+            }
+            merged.refused.extend(file.refused().iter().cloned());
+        }
+    }
+    // A refused document whose Pod is kept running from another place is still worth telling, so it stays in the list.
+    merged
+}
