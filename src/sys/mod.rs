@@ -1,14 +1,17 @@
 //! System calls, wrapped so that the rest of the house needs no `unsafe`. Knows neither Pods nor the core.
 
+pub mod alarm;
 pub mod atomic;
 pub mod cgroup;
 pub mod clock;
 pub mod fifo;
 pub mod files;
+pub mod finish;
 pub mod lease;
 pub mod lock;
 pub mod mount;
 pub mod process;
 pub mod signals;
 pub mod spawn;
+pub mod tree;
 pub mod watch;
