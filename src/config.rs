@@ -1,49 +1,49 @@
-//! The settings of one instance, validated and complete: what `run` was asked to do.
+//! What `podstrap run` has been told, once it is known to be possible: every default filled in, every path absolute.
+//!
+//! The typed-in form is `cli::args::RunArgs`; nothing after it looks at the command line again.
 
 use std::path::PathBuf;
 
 use crate::paths::Roots;
 use crate::pod::NodeName;
 
-/// Every setting of `podstrap run`.
+/// The settings of one daemon. They do not change while it lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunConfig {
-    /// Directories of manifests, in order.
+    /// The directories of manifests, in the order of the command line. Never empty; absolute.
     pub manifest_dirs: Vec<PathBuf>,
-    /// Where state and logs lie.
+    /// Where everything lies.
     pub roots: Roots,
-    /// Archives to load.
+    /// The directory of image archives.
     pub image_dir: PathBuf,
-    /// Which runtime.
+    /// Which runtime is asked for.
     pub runtime: RuntimeChoice,
-    /// This node, in lower case.
-    pub node_name: NodeName,
-    /// What a TERM or INT means for the Pods.
+    /// The node's name: a DNS-1123 subdomain.
+    pub node: NodeName,
+    /// What becomes of the Pods when the daemon is told to end.
     pub on_exit: OnExit,
-    /// Milliseconds between two scans of a directory.
+    /// From one full reading of the sources to the next, in milliseconds. At least 1000.
     pub rescan_ms: u64,
-    /// The second restart's delay in milliseconds (the first is immediate).
-    pub backoff_initial_ms: u64,
-    /// The longest delay in milliseconds.
-    pub backoff_max_ms: u64,
+    /// When containers are started again.
+    pub backoff: BackOff,
     /// The parent of all Pod cgroups, without slashes at its ends.
     pub cgroup_root: String,
-    /// The bound of a manifest file in bytes.
-    pub max_manifest_bytes: usize,
-    /// What becomes of the Pods of a directory that is gone.
-    pub on_missing_dir: OnMissingDir,
-    /// Credentials for pulls.
+    /// A manifest file larger than this many bytes is refused.
+    pub max_manifest_bytes: u64,
+    /// What the absence of a manifest directory means.
+    pub missing_dir: MissingDir,
+    /// The registry auth file that pulls are given.
     pub authfile: Option<PathBuf>,
     /// A log file is rotated when it would grow beyond this many bytes.
     pub log_max_bytes: u64,
-    /// Log files kept for one run of a container, the live one included.
+    /// How many log files of one run of a container are kept, the live one included. At least 1.
     pub log_max_files: u32,
 }
 
 /// `--runtime`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuntimeChoice {
-    /// runc where it is usable.
+    /// runc where it is usable, else docker.
     Auto,
     /// runc.
     Runc,
@@ -54,17 +54,26 @@ pub enum RuntimeChoice {
 /// `--on-exit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExit {
-    /// Pods go on.
+    /// The Pods run on; the next daemon adopts them.
     Keep,
-    /// Pods are stopped, the last one first.
+    /// The Pods are stopped gracefully first.
     Stop,
 }
 
 /// `--on-missing-dir`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnMissingDir {
-    /// They are stopped once it was seen to be absent twice.
+pub enum MissingDir {
+    /// A directory that two readings in a row find absent has no Pods any more.
     Remove,
-    /// They go on.
+    /// Its Pods run on.
     Keep,
+}
+
+/// The waits between restarts: none before the first, then `initial_ms`, doubling up to `max_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackOff {
+    /// The first wait, in milliseconds. At least 1.
+    pub initial_ms: u64,
+    /// The longest wait, in milliseconds. Not less than the first.
+    pub max_ms: u64,
 }

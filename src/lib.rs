@@ -10,6 +10,7 @@
 //! | [`pod`] | what a validated Pod is | nothing of ours |
 //! | [`command`] | what a child process is to be given | nothing of ours |
 //! | [`paths`] | where everything lies on disk | `pod` |
+//! | [`config`] | what `run` was told, validated | `pod`, `paths` |
 //! | [`manifest`] | text → validated Pods, or every problem in it | `pod` |
 //! | [`core`] | (state, event, now) → state, actions; no clock, process or file | `pod` |
 //! | [`report`] | the published status, shaped like `v1.Pod` | `pod` |

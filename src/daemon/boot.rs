@@ -123,7 +123,7 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
     info!(
         "podstrap {} on node {}, runtime {}, manifests from {}",
         env!("CARGO_PKG_VERSION"),
-        config.node_name,
+        config.node,
         runc.display(),
         config.manifest_dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ")
     );

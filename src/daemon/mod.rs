@@ -92,17 +92,17 @@ fn now() -> Stamp {
 fn settings(config: &RunConfig) -> Settings {
     let cpus = std::thread::available_parallelism().map_or(2, usize::from);
     Settings {
-        backoff: BackoffRule { initial_ms: config.backoff_initial_ms, max_ms: config.backoff_max_ms },
+        backoff: BackoffRule { initial_ms: config.backoff.initial_ms, max_ms: config.backoff.max_ms },
         parallel_starts: (cpus * 2).max(4),
     }
 }
 
 fn sources(config: &RunConfig) -> Vec<DirSource> {
     let rules = Rc::new(Rules {
-        node: config.node_name.clone(),
+        node: config.node.clone(),
         limits: Limits { max_bytes: config.max_manifest_bytes, ..Limits::default() },
         rescan_ms: config.rescan_ms,
-        on_missing: config.on_missing_dir,
+        on_missing: config.missing_dir,
         keep_dir: config.roots.manifests(),
     });
     config.manifest_dirs.iter().map(|d| DirSource::new(d.clone(), rules.clone())).collect()

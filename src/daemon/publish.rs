@@ -38,7 +38,7 @@ impl Publisher {
             pid: std::process::id() as i32,
             boot_id: boot_id.to_owned(),
             started_at: rfc3339(clock::unix_ms()),
-            node_name: config.node_name.to_string(),
+            node_name: config.node.to_string(),
             runtime: "runc".to_owned(),
             sources: Vec::new(),
             roots: config.roots.clone(),

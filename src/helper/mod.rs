@@ -1,1 +1,4 @@
 //! Short-lived children: whatever may block, wait, or touch hostile bytes.
+
+pub mod probe;
+pub mod text;

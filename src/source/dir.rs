@@ -18,7 +18,7 @@ use nix::libc;
 
 use super::file::FileState;
 use super::keep::{self, Keep};
-use crate::config::OnMissingDir;
+use crate::config::MissingDir;
 use crate::manifest::{Context, Limits, escape};
 use crate::pod::NodeName;
 use crate::sys::lease::{Writers, writers};
@@ -45,7 +45,7 @@ pub struct Rules {
     /// Milliseconds between two scans.
     pub rescan_ms: u64,
     /// What becomes of the Pods of a directory that is gone.
-    pub on_missing: OnMissingDir,
+    pub on_missing: MissingDir,
     /// STATE/manifests.
     pub keep_dir: PathBuf,
 }
@@ -340,7 +340,7 @@ impl DirSource {
             self.error = Some(error);
             changed = true;
         }
-        if self.absent == 2 && self.rules.on_missing == OnMissingDir::Remove {
+        if self.absent == 2 && self.rules.on_missing == MissingDir::Remove {
             if !self.entries.is_empty() {
                 self.news.push(format!("{}: is gone; its Pods are stopped", self.shown));
             }

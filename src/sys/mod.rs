@@ -1,10 +1,12 @@
 //! System calls, wrapped so that the rest of the house needs no `unsafe`. Knows neither Pods nor the core.
 
+pub mod alarm;
 pub mod atomic;
 pub mod cgroup;
 pub mod clock;
 pub mod fifo;
 pub mod files;
+pub mod finish;
 pub mod lease;
 pub mod lock;
 pub mod mount;
@@ -12,4 +14,5 @@ pub mod process;
 pub mod signals;
 pub mod spawn;
 pub mod stderr;
+pub mod tree;
 pub mod watch;

@@ -1,0 +1,438 @@
+//! The command line exactly as it was typed. What follows from it is worked out elsewhere: [`super::settings`] for `run`, the
+//! verbs' own files for the rest.
+//!
+//! argh knows neither `--name=value` nor `-it`: [`split`] turns both into what it knows, before it sees them.
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use super::values::{Format, Goal, Millis, PodArg, Since, Size, TextOrJson};
+use crate::config::{BackOff, MissingDir, OnExit, RuntimeChoice};
+
+/// The default of `--run-dir`.
+pub const RUN_DIR: &str = "/run/podstrap";
+/// The default of `--state-dir`.
+pub const STATE_DIR: &str = "/var/lib/podstrap";
+/// The default of `--log-dir`.
+pub const LOG_DIR: &str = "/var/log/pods";
+/// The default of `--manifest-dir`.
+pub const MANIFEST_DIR: &str = "/etc/kubernetes/manifests";
+
+/// Runs the Pods of a directory of manifests, as the kubelet runs static Pods, without the kubelet.
+#[derive(FromArgs, Debug)]
+#[argh(
+    note = "POD is [NAMESPACE/]NAME, the name with or without the node's name at its end.",
+    error_code(1, "It failed; the reason stands on standard error."),
+    error_code(2, "The command line is wrong."),
+    error_code(3, "A manifest is invalid."),
+    error_code(4, "The time is up."),
+    error_code(5, "A Pod has failed, or crashes again and again."),
+    error_code(6, "The daemon is not running.")
+)]
+pub struct Top {
+    /// the verb
+    #[argh(subcommand)]
+    pub verb: Verb,
+}
+
+/// What is to be done.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum Verb {
+    /// The daemon.
+    Run(RunArgs),
+    /// Table of Pods.
+    Status(StatusArgs),
+    /// Until Pods are ready.
+    Wait(WaitArgs),
+    /// A container's output.
+    Logs(LogsArgs),
+    /// A command in a container.
+    Exec(ExecArgs),
+    /// Checks manifests.
+    Validate(ValidateArgs),
+    /// Stops Pods.
+    Down(DownArgs),
+    /// The image store.
+    Image(ImageArgs),
+    /// Versions.
+    Version(VersionArgs),
+}
+
+/// Run the daemon: read the manifests, start their Pods, keep them running.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "run",
+    note = "SIGTERM and SIGINT end the daemon; the Pods run on unless --on-exit stop is given."
+)]
+pub struct RunArgs {
+    /// directory of Pod manifests; may be given several times (default /etc/kubernetes/manifests)
+    #[argh(option, arg_name = "DIR")]
+    pub manifest_dir: Vec<PathBuf>,
+    /// state that a reboot clears (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// state that a reboot keeps (default /var/lib/podstrap)
+    #[argh(option, default = "STATE_DIR.into()", arg_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// logs of containers (default /var/log/pods)
+    #[argh(option, default = "LOG_DIR.into()", arg_name = "DIR")]
+    pub log_dir: PathBuf,
+    /// image archives that are loaded at start and when they appear (default images.d in the state directory)
+    #[argh(option, arg_name = "DIR")]
+    pub image_dir: Option<PathBuf>,
+    /// what runs the containers: auto, runc or docker (default auto)
+    #[argh(option, default = "RuntimeChoice::Auto", arg_name = "NAME")]
+    pub runtime: RuntimeChoice,
+    /// name of this node, the suffix of every Pod's name (default the host's name in lower case)
+    #[argh(option, arg_name = "NAME")]
+    pub node_name: Option<String>,
+    /// what becomes of the Pods when the daemon ends: keep or stop (default keep)
+    #[argh(option, default = "OnExit::Keep", arg_name = "WHAT")]
+    pub on_exit: OnExit,
+    /// time from one full reading of the sources to the next (default 20s)
+    #[argh(option, default = "Millis(20_000)", arg_name = "SECONDS")]
+    pub rescan: Millis,
+    /// waits between restarts of a container: none at first, then INITIAL, doubled up to MAX (default 1s,60s)
+    #[argh(option, default = "BackOff { initial_ms: 1000, max_ms: 60_000 }", arg_name = "INITIAL,MAX")]
+    pub restart_backoff: BackOff,
+    /// parent of all Pod cgroups (default podstrap)
+    #[argh(option, default = "\"podstrap\".into()", arg_name = "NAME")]
+    pub cgroup_root: String,
+    /// largest manifest file that is read (default 512Ki)
+    #[argh(option, default = "Size(512 * 1024)", arg_name = "SIZE")]
+    pub max_manifest_bytes: Size,
+    /// what a manifest directory's absence means for its Pods: remove or keep (default remove)
+    #[argh(option, default = "MissingDir::Remove", arg_name = "WHAT")]
+    pub on_missing_dir: MissingDir,
+    /// registry auth file for pulling images
+    #[argh(option, arg_name = "FILE")]
+    pub authfile: Option<PathBuf>,
+    /// size at which a container's log is rotated (default 10Mi)
+    #[argh(option, default = "Size(10 << 20)", arg_name = "SIZE")]
+    pub log_max_size: Size,
+    /// log files kept of one run of a container, the live one included (default 5)
+    #[argh(option, default = "5", arg_name = "NUMBER")]
+    pub log_max_files: u32,
+}
+
+/// Show the Pods, and what is wrong with those that are not well.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "status")]
+pub struct StatusArgs {
+    /// show these Pods only
+    #[argh(positional, arg_name = "POD")]
+    pub pods: Vec<PodArg>,
+    /// table, wide, json or yaml (default table)
+    #[argh(option, short = 'o', default = "Format::Table", arg_name = "FORMAT")]
+    pub output: Format,
+    /// go on, and show every change
+    #[argh(switch, short = 'w')]
+    pub watch: bool,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+}
+
+/// Wait until Pods are ready; without POD, all of the sources, and at least one.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "wait",
+    note = "The daemon, its directories and the manifests need not exist yet. A Pod that has succeeded counts as ready. A refused manifest ends it with 3 at once, a Pod that has failed with 5."
+)]
+pub struct WaitArgs {
+    /// wait for these Pods
+    #[argh(positional, arg_name = "POD")]
+    pub pods: Vec<PodArg>,
+    /// ready, running or gone (default ready)
+    #[argh(option, long = "for", default = "Goal::Ready", arg_name = "WHAT")]
+    pub goal: Goal,
+    /// how long to wait (default 5m)
+    #[argh(option, default = "Millis(300_000)", arg_name = "DURATION")]
+    pub timeout: Millis,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+}
+
+/// Print what a container has written.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "logs")]
+pub struct LogsArgs {
+    /// the Pod
+    #[argh(positional, arg_name = "POD")]
+    pub pod: PodArg,
+    /// the container (default the first)
+    #[argh(option, short = 'c', arg_name = "NAME")]
+    pub container: Option<String>,
+    /// go on, over rotations and restarts, as long as the Pod is there
+    #[argh(switch, short = 'f')]
+    pub follow: bool,
+    /// the former run of the container
+    #[argh(switch, short = 'p')]
+    pub previous: bool,
+    /// only the last lines, this many
+    #[argh(option, arg_name = "NUMBER")]
+    pub tail: Option<usize>,
+    /// only what was written since then: a duration such as 10m, or a time as in RFC 3339
+    #[argh(option, arg_name = "WHEN")]
+    pub since: Option<Since>,
+    /// put the time before each line
+    #[argh(switch)]
+    pub timestamps: bool,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// logs of containers (default what the daemon uses, else /var/log/pods)
+    #[argh(option, arg_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+}
+
+/// Run a command in a container: podstrap exec POD -- COMMAND [ARGUMENT...].
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "exec", note = "The command follows after --; its exit code is passed on.")]
+pub struct ExecArgs {
+    /// the Pod
+    #[argh(positional, arg_name = "POD")]
+    pub pod: PodArg,
+    /// the container (default the first)
+    #[argh(option, short = 'c', arg_name = "NAME")]
+    pub container: Option<String>,
+    /// pass standard input on
+    #[argh(switch, short = 'i')]
+    pub stdin: bool,
+    /// give the command a terminal; passes standard input on too
+    #[argh(switch, short = 't')]
+    pub tty: bool,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+}
+
+/// Check manifests without running anything; every problem is shown with its place.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "validate")]
+pub struct ValidateArgs {
+    /// manifest files, or directories of them
+    #[argh(positional, arg_name = "FILE")]
+    pub paths: Vec<PathBuf>,
+    /// name of the node to check for (default the host's name in lower case)
+    #[argh(option, arg_name = "NAME")]
+    pub node_name: Option<String>,
+    /// largest manifest file that is read (default 512Ki)
+    #[argh(option, default = "Size(512 * 1024)", arg_name = "SIZE")]
+    pub max_manifest_bytes: Size,
+    /// not used; every verb takes it
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+}
+
+/// Stop Pods gracefully; without POD, all of them, and then the daemon.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "down",
+    note = "A stopped Pod stays so until its manifest changes or the daemon is started anew."
+)]
+pub struct DownArgs {
+    /// stop these Pods only, and leave the daemon running
+    #[argh(positional, arg_name = "POD")]
+    pub pods: Vec<PodArg>,
+    /// how long to wait for the end (default the longest grace period plus 60s)
+    #[argh(option, arg_name = "DURATION")]
+    pub timeout: Option<Millis>,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// the daemon's state directory, for when it is not running (default what it used, else /var/lib/podstrap)
+    #[argh(option, arg_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Look after the images.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "image")]
+pub struct ImageArgs {
+    /// what to do
+    #[argh(subcommand)]
+    pub verb: ImageVerb,
+}
+
+/// What is to be done with images.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum ImageVerb {
+    /// From an archive.
+    Load(ImageLoadArgs),
+    /// From a registry.
+    Pull(ImagePullArgs),
+    /// Table of images.
+    List(ImageListArgs),
+    /// Removes what nobody uses.
+    Prune(ImagePruneArgs),
+}
+
+/// Load images from archives: docker-archive or OCI, plain, gzip or zstd.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "load")]
+pub struct ImageLoadArgs {
+    /// the archives
+    #[argh(positional, arg_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// where the images are kept (default /var/lib/podstrap)
+    #[argh(option, default = "STATE_DIR.into()", arg_name = "DIR")]
+    pub state_dir: PathBuf,
+}
+
+/// Pull images from their registries, with skopeo.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "pull")]
+pub struct ImagePullArgs {
+    /// the images
+    #[argh(positional, arg_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// registry auth file
+    #[argh(option, arg_name = "FILE")]
+    pub authfile: Option<PathBuf>,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// where the images are kept (default /var/lib/podstrap)
+    #[argh(option, default = "STATE_DIR.into()", arg_name = "DIR")]
+    pub state_dir: PathBuf,
+}
+
+/// List the images that are kept.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "list")]
+pub struct ImageListArgs {
+    /// text or json (default text)
+    #[argh(option, short = 'o', default = "TextOrJson::Text", arg_name = "FORMAT")]
+    pub output: TextOrJson,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// where the images are kept (default /var/lib/podstrap)
+    #[argh(option, default = "STATE_DIR.into()", arg_name = "DIR")]
+    pub state_dir: PathBuf,
+}
+
+/// Remove the images that no Pod uses.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "prune")]
+pub struct ImagePruneArgs {
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// where the images are kept (default /var/lib/podstrap)
+    #[argh(option, default = "STATE_DIR.into()", arg_name = "DIR")]
+    pub state_dir: PathBuf,
+}
+
+/// Print the versions of podstrap and of the runtime.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "version")]
+pub struct VersionArgs {
+    /// text or json (default text)
+    #[argh(option, short = 'o', default = "TextOrJson::Text", arg_name = "FORMAT")]
+    pub output: TextOrJson,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+}
+
+/// Options that take no value: `--watch=yes` must not become `--watch yes`.
+const SWITCHES: [&str; 8] =
+    ["--watch", "--follow", "--previous", "--timestamps", "--stdin", "--tty", "--help", "--version"];
+/// Short options without a value.
+const SHORT_SWITCHES: &[char] = &['f', 'i', 'p', 't', 'w'];
+/// Short options with one.
+const SHORT_VALUES: &[char] = &['c', 'o'];
+
+/// `--name=value` → `--name value`, `-it` → `-i -t`, `-ojson` → `-o json`; nothing else is touched.
+pub fn split(args: &[String]) -> Vec<String> {
+    let mut out = Vec::new();
+    for arg in args {
+        if let Some((name, value)) = arg.split_once('=')
+            && name.starts_with("--")
+            && name.len() > 2
+            && !SWITCHES.contains(&name)
+        {
+            out.extend([name.to_owned(), value.to_owned()]);
+        } else if let Some(letters) = arg.strip_prefix('-').filter(|l| !l.starts_with('-') && l.len() > 1) {
+            out.extend(short_options(letters).unwrap_or_else(|| vec![arg.clone()]));
+        } else {
+            out.push(arg.clone());
+        }
+    }
+    out
+}
+
+fn short_options(letters: &str) -> Option<Vec<String>> {
+    let mut out = Vec::new();
+    let mut rest = letters.chars();
+    while let Some(letter) = rest.next() {
+        if SHORT_SWITCHES.contains(&letter) {
+            out.push(format!("-{letter}"));
+        } else if SHORT_VALUES.contains(&letter) {
+            out.push(format!("-{letter}"));
+            let value = rest.as_str();
+            if !value.is_empty() {
+                out.push(value.trim_start_matches('=').to_owned());
+            }
+            return Some(out);
+        } else {
+            return None;
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split_words(line: &str) -> String {
+        split(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).join(" ")
+    }
+
+    #[test]
+    fn what_argh_does_not_know_is_split() {
+        assert_eq!(split_words("exec p -it"), "exec p -i -t");
+        assert_eq!(split_words("logs -fpc etcd"), "logs -f -p -c etcd");
+        assert_eq!(split_words("status -ojson"), "status -o json");
+        assert_eq!(split_words("wait --timeout=5m --for=gone"), "wait --timeout 5m --for gone");
+        assert_eq!(
+            split_words("status --watch=yes -x -xy - -- --a=b"),
+            "status --watch=yes -x -xy - -- --a b"
+        );
+    }
+
+    #[test]
+    fn every_switch_is_known_to_the_splitter() {
+        // A switch that is missing there would swallow "=yes" and the word after it.
+        for (verb, switches) in
+            [("status", "--watch"), ("logs", "--follow --previous --timestamps"), ("exec", "--stdin --tty")]
+        {
+            for switch in switches.split(' ') {
+                assert!(SWITCHES.contains(&switch), "{verb} {switch}");
+                assert!(Top::from_args(&["podstrap"], &[verb, "p", switch]).is_ok(), "{verb} {switch}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_told_apart_from_wrong_names() {
+        let output = |args: &[&str]| Top::from_args(&["podstrap"], args).unwrap_err().output;
+        assert!(output(&["run", "--restart-backoff", "5s,1s"]).contains("must not be shorter"));
+        assert!(output(&["run", "--runtime", "lxc"]).contains("auto, runc or docker"));
+        assert!(output(&["wait", "--timeout", "soon"]).contains("90s"));
+        assert!(output(&["logs", "A/B"]).contains("lower-case"));
+    }
+}

@@ -1,0 +1,107 @@
+//! `podstrap down`: asks the daemon to stop Pods, and waits until they are gone.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use super::args::DownArgs;
+use super::error::Error;
+use super::published::Published;
+use super::values::{Millis, PodArg};
+use super::view::label;
+use super::wait::{is_gone, until_gone};
+use crate::report::PodStatusFile;
+use crate::sys::atomic::{self, Durability};
+use crate::sys::{clock, fifo};
+
+/// A request as it lies in RUN/requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// `down`.
+    pub verb: String,
+    /// `namespace/name` of each Pod, with the node's suffix. Empty: all of them, and then the daemon.
+    pub pods: Vec<String>,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// They are gone.
+    Done,
+    /// They are not, and the time is up.
+    TimedOut,
+    /// There is no daemon to ask: the caller must stop the Pods itself.
+    NoDaemon,
+}
+
+/// What is waited for beyond the longest grace period, in milliseconds.
+const SLACK_MS: u64 = 60_000;
+
+/// Kubernetes' default of `terminationGracePeriodSeconds`.
+const GRACE_SECONDS: u64 = 30;
+
+/// Writes the request, nudges the daemon, and waits, printing a line per change.
+pub fn run(args: &DownArgs) -> Result<Outcome, Error> {
+    let published = Published::read(&args.run_dir)?;
+    let mut named: Vec<PodStatusFile> = Vec::new();
+    for pod in &args.pods {
+        named.push(published.pod(pod)?.clone());
+    }
+    if published.alive.is_none() {
+        return Ok(Outcome::NoDaemon);
+    }
+    let labels: Vec<String> = named.iter().map(label).collect();
+    let roots = published.roots();
+    let directory = roots.requests();
+    fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
+    let (seconds, nanoseconds) = clock::unix();
+    let name = format!("{seconds}{nanoseconds:09}-{}.json", std::process::id());
+    let path = directory.join(name);
+    let request = Request { verb: "down".into(), pods: labels.clone() };
+    let bytes = serde_json::to_vec(&request).map_err(|e| Error::Encode(e.to_string()))?;
+    atomic::write(&path, &bytes, 0o600, Durability::Process).map_err(Error::file("write", &path))?;
+    let heard = fifo::nudge(&roots.notify(), "request").map_err(Error::file("write", roots.notify()))?;
+    if !heard {
+        // It ended just now: a later one must not find the request and stop what it has just started.
+        let _ = fs::remove_file(&path);
+        return Ok(Outcome::NoDaemon);
+    }
+    let timeout = args.timeout.unwrap_or_else(|| default_timeout(&published, &named));
+    let meant = |p: &Published| -> Vec<PodStatusFile> {
+        let all = p.entries.iter().filter(|e| e.generation.is_some());
+        all.filter(|e| labels.is_empty() || labels.contains(&label(e))).cloned().collect()
+    };
+    let gone = |p: &Published| -> Result<bool, Error> {
+        let left = meant(p).iter().any(|e| !is_gone(e));
+        match (left, p.alive, labels.is_empty()) {
+            (true, None, _) => Err(Error::DaemonEnded),
+            (true, Some(_), _) | (false, Some(_), true) => Ok(false),
+            (false, _, false) | (false, None, true) => Ok(true),
+        }
+    };
+    let done = until_gone(&args.run_dir, timeout, gone, meant)?;
+    if !done {
+        // A request that nobody has taken must not be carried out after we have said that it failed.
+        let _ = fs::remove_file(&path);
+    }
+    Ok(if done { Outcome::Done } else { Outcome::TimedOut })
+}
+
+fn default_timeout(published: &Published, named: &[PodStatusFile]) -> Millis {
+    let meant = if named.is_empty() { &published.entries[..] } else { named };
+    let grace =
+        |e: &PodStatusFile| e.pod.pointer("/spec/terminationGracePeriodSeconds").and_then(|g| g.as_u64());
+    let longest = meant.iter().map(|e| grace(e).unwrap_or(GRACE_SECONDS)).max().unwrap_or(GRACE_SECONDS);
+    Millis(longest.saturating_mul(1000).saturating_add(SLACK_MS))
+}
+
+/// What could not be stopped in time, for the message.
+pub fn left(args: &DownArgs) -> Vec<String> {
+    let Ok(published) = Published::read(&args.run_dir) else { return Vec::new() };
+    let asked = |e: &PodStatusFile| {
+        let same =
+            |pod: &PodArg| published.find(pod).is_ok_and(|found| found.iter().any(|f| label(f) == label(e)));
+        args.pods.is_empty() || args.pods.iter().any(same)
+    };
+    published.entries.iter().filter(|e| !is_gone(e) && asked(e)).map(label).collect()
+}

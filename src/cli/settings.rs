@@ -1,0 +1,200 @@
+//! `run`'s arguments → [`RunConfig`]: what must fit together is checked here, before anything is touched.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::args::{MANIFEST_DIR, RunArgs};
+use crate::config::RunConfig;
+use crate::paths::Roots;
+use crate::pod::NodeName;
+use crate::sys;
+
+/// Why a configuration cannot be.
+#[derive(Debug)]
+pub enum SettingsError {
+    /// An option has a value that cannot be used.
+    Option {
+        /// `--node-name`.
+        name: &'static str,
+        /// The value.
+        value: String,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// The host has no usable name, and none was given.
+    HostName {
+        /// Its name, or why it could not be read.
+        found: String,
+    },
+    /// The working directory is gone, so a relative path means nothing.
+    Relative {
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option { name, value, rule } => write!(f, "{name} {value:?}: {rule}"),
+            Self::HostName { found } => {
+                write!(f, "the host's name cannot be a node's name ({found}); give one with --node-name")
+            }
+            Self::Relative { path, error } => {
+                write!(f, "make {} absolute: {error}; give an absolute path", path.display())
+            }
+        }
+    }
+}
+
+/// The rule of Kubernetes for node names.
+const NODE_RULE: &str = "must be a DNS-1123 subdomain: at most 253 lower-case letters, digits, '-' and '.', each part beginning and ending with a letter or digit";
+
+impl RunConfig {
+    /// Fills in the defaults and checks what belongs together. Nothing on disk is looked at but the host's name.
+    pub fn from_args(args: RunArgs) -> Result<Self, SettingsError> {
+        let state = absolute(&args.state_dir)?;
+        let mut manifest_dirs = Vec::new();
+        for dir in &args.manifest_dir {
+            let dir = absolute(dir)?;
+            if manifest_dirs.contains(&dir) {
+                let value = dir.display().to_string();
+                return Err(SettingsError::Option { name: "--manifest-dir", value, rule: "is given twice" });
+            }
+            manifest_dirs.push(dir);
+        }
+        if manifest_dirs.is_empty() {
+            manifest_dirs.push(MANIFEST_DIR.into());
+        }
+        if args.rescan.0 < 1000 {
+            let value = args.rescan.to_string();
+            return Err(SettingsError::Option { name: "--rescan", value, rule: "must be at least 1s" });
+        }
+        if args.log_max_files == 0 {
+            let value = "0".to_owned();
+            return Err(SettingsError::Option { name: "--log-max-files", value, rule: "must be at least 1" });
+        }
+        Ok(Self {
+            manifest_dirs,
+            image_dir: match &args.image_dir {
+                Some(dir) => absolute(dir)?,
+                None => state.join("images.d"),
+            },
+            roots: Roots { run: absolute(&args.run_dir)?, state, log: absolute(&args.log_dir)? },
+            runtime: args.runtime,
+            node: node_name(args.node_name.as_deref())?,
+            on_exit: args.on_exit,
+            rescan_ms: args.rescan.0,
+            backoff: args.restart_backoff,
+            cgroup_root: cgroup_root(&args.cgroup_root)?,
+            max_manifest_bytes: args.max_manifest_bytes.0,
+            missing_dir: args.on_missing_dir,
+            authfile: args.authfile.as_deref().map(absolute).transpose()?,
+            log_max_bytes: args.log_max_size.0,
+            log_max_files: args.log_max_files,
+        })
+    }
+}
+
+/// The node's name: the one given, or the host's, in lower case and checked. `validate` needs it too.
+pub fn node_name(given: Option<&str>) -> Result<NodeName, SettingsError> {
+    if let Some(given) = given {
+        let name = given.to_lowercase();
+        return if is_subdomain(&name) {
+            Ok(NodeName::new(name))
+        } else {
+            Err(SettingsError::Option { name: "--node-name", value: given.to_owned(), rule: NODE_RULE })
+        };
+    }
+    match sys::process::host_name() {
+        Ok(name) if is_subdomain(&name) => Ok(NodeName::new(name)),
+        Ok(name) => Err(SettingsError::HostName { found: format!("{name:?}") }),
+        Err(error) => Err(SettingsError::HostName { found: error.to_string() }),
+    }
+}
+
+fn is_subdomain(name: &str) -> bool {
+    let label = |l: &str| {
+        !l.is_empty()
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+fn cgroup_root(given: &str) -> Result<String, SettingsError> {
+    let root = given.trim_matches('/');
+    let part = |p: &str| {
+        !p.is_empty()
+            && p != "."
+            && p != ".."
+            && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@:".contains(&b))
+    };
+    if root.split('/').all(part) {
+        return Ok(root.to_owned());
+    }
+    let rule = "must be a relative cgroup path of letters, digits and -_.@:, such as podstrap or system.slice/podstrap";
+    Err(SettingsError::Option { name: "--cgroup-root", value: given.to_owned(), rule })
+}
+
+/// The daemon works in `/`, so a relative path must be resolved before.
+fn absolute(path: &Path) -> Result<PathBuf, SettingsError> {
+    std::path::absolute(path).map_err(|error| SettingsError::Relative { path: path.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::{Top, Verb};
+    use argh::FromArgs;
+
+    fn config(args: &[&str]) -> Result<RunConfig, String> {
+        let mut all = vec!["run", "--node-name", "Host1"];
+        all.extend(args);
+        match Top::from_args(&["podstrap"], &all).map_err(|e| e.output)?.verb {
+            Verb::Run(args) => RunConfig::from_args(args).map_err(|e| e.to_string()),
+            _ => Err("not run".into()),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let c = config(&[]).unwrap();
+        assert_eq!(c.manifest_dirs, [PathBuf::from("/etc/kubernetes/manifests")]);
+        assert_eq!(c.roots.run, Path::new("/run/podstrap"));
+        assert_eq!(c.image_dir, Path::new("/var/lib/podstrap/images.d"));
+        assert_eq!((c.rescan_ms, c.backoff.initial_ms, c.backoff.max_ms), (20_000, 1000, 60_000));
+        assert_eq!((c.max_manifest_bytes, c.log_max_bytes, c.log_max_files), (524_288, 10_485_760, 5));
+        assert_eq!((c.node.as_str(), c.cgroup_root.as_str()), ("host1", "podstrap"));
+    }
+
+    #[test]
+    fn relative_paths_become_absolute_and_directories_repeat() {
+        let c = config(&["--manifest-dir", "a", "--manifest-dir", "/b", "--state-dir", "s"]).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(c.manifest_dirs, [here.join("a"), PathBuf::from("/b")]);
+        assert_eq!(c.image_dir, here.join("s/images.d"));
+        assert_eq!(config(&["--cgroup-root", "/a.slice/b/"]).unwrap().cgroup_root, "a.slice/b");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (args, word) in [
+            (&["--cgroup-root", "../x"][..], "--cgroup-root"),
+            (&["--cgroup-root", ""], "--cgroup-root"),
+            (&["--rescan", "0.5"], "--rescan"),
+            (&["--log-max-files", "0"], "--log-max-files"),
+            (&["--manifest-dir", "/a", "--manifest-dir", "/a"], "twice"),
+        ] {
+            let error = config(args).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(
+            node_name(Some("a_b")).is_err() && node_name(Some("-a")).is_err() && node_name(Some("")).is_err()
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! `httpGet` as the kubelet does it (`pkg/probe/http`): certificates not verified, no proxy, no reuse of connections, no
+//! compression, redirects followed only within the same host name.
+
+use std::io::Read;
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+use ureq::config::Config;
+use ureq::http::header::LOCATION;
+use ureq::http::{StatusCode, Uri};
+use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body};
+
+use super::Outcome;
+use super::url::{Absolute, Url};
+use crate::helper::text;
+use crate::sys::clock::boot_ms;
+
+/// `kube-probe/MAJOR.MINOR` of the Kubernetes whose behaviour this follows; servers are known to look for it.
+const USER_AGENT: &str = "kube-probe/1.35";
+
+/// How much of a body is read: the kubelet's `maxRespBodyLength`.
+const BODY: u64 = 10 * 1024;
+
+/// How many redirects are followed (Go's limit).
+const REDIRECTS: usize = 10;
+
+/// One GET.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Where to.
+    pub url: Url,
+    /// The probe's own headers; they win over ours.
+    pub headers: &'a [(String, String)],
+    /// For everything together, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// How the reply is to be understood.
+enum Reply {
+    /// Ends the try.
+    Final(Outcome),
+    /// Go there next.
+    Redirect(Url, Absolute),
+}
+
+/// Makes the request, follows what is to be followed, and judges the last reply: 200–399 is good.
+pub fn get(request: &Request<'_>) -> Outcome {
+    let until = boot_ms().saturating_add(request.timeout_ms);
+    let mut url = request.url.clone();
+    let mut own_host = true;
+    for _ in 0..=REDIRECTS {
+        let left = until.saturating_sub(boot_ms());
+        if left == 0 {
+            return Outcome::timed_out(request.timeout_ms);
+        }
+        let reply = match call(&url, request.headers, own_host, left) {
+            Ok(response) => judge(response, request, &url),
+            Err(e) => Reply::Final(failure(&e, request.timeout_ms)),
+        };
+        match reply {
+            Reply::Final(outcome) => return outcome,
+            Reply::Redirect(next, absolute) => {
+                // Go keeps a Host header of the caller's making only as long as the server does not name a host itself.
+                own_host &= absolute == Absolute::No;
+                url = next;
+            }
+        }
+    }
+    Outcome::failure(format!("stopped after {REDIRECTS} redirects"))
+}
+
+fn judge(mut response: ureq::http::Response<Body>, request: &Request<'_>, url: &Url) -> Reply {
+    let status = response.status();
+    if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+        && let Some(location) = response.headers().get(LOCATION)
+        && !location.is_empty()
+    {
+        let Some((next, absolute)) = location.to_str().ok().and_then(|l| url.join(l)) else {
+            let shown = String::from_utf8_lossy(location.as_bytes()).into_owned();
+            return Reply::Final(Outcome::failure(format!("HTTP {}: bad Location {shown}", status.as_u16())));
+        };
+        if next.host().eq_ignore_ascii_case(request.url.host()) {
+            return Reply::Redirect(next, absolute);
+        }
+        return Reply::Final(Outcome::success(format!(
+            "HTTP {}: warning: redirected to another host, not followed: {next}",
+            status.as_u16()
+        )));
+    }
+    let mut body = Vec::new();
+    if let Err(e) = response.body_mut().as_reader().take(BODY).read_to_end(&mut body) {
+        let e = ureq::Error::from(e);
+        return Reply::Final(failure(&e, request.timeout_ms));
+    }
+    Reply::Final(verdict(status, &body))
+}
+
+fn verdict(status: StatusCode, body: &[u8]) -> Outcome {
+    let first = text::first_line(&String::from_utf8_lossy(body), super::LINE);
+    let line = match (first.is_empty(), status.canonical_reason()) {
+        (false, _) => format!("HTTP {}: {first}", status.as_u16()),
+        (true, Some(reason)) => format!("HTTP {} {reason}", status.as_u16()),
+        (true, None) => format!("HTTP {}", status.as_u16()),
+    };
+    if (200..400).contains(&status.as_u16()) { Outcome::success(line) } else { Outcome::failure(line) }
+}
+
+/// Every transport error is a failure, as under the kubelet.
+fn failure(error: &ureq::Error, timeout_ms: u64) -> Outcome {
+    match error {
+        ureq::Error::Timeout(_) => Outcome::timed_out(timeout_ms),
+        e => Outcome::failure(e.to_string()),
+    }
+}
+
+fn call(
+    url: &Url,
+    headers: &[(String, String)],
+    own_host: bool,
+    left_ms: u64,
+) -> Result<ureq::http::Response<Body>, ureq::Error> {
+    let given = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+    let config = Config::builder()
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_idle_connections(0)
+        .timeout_global(Some(Duration::from_millis(left_ms)))
+        .user_agent(if given("user-agent") { "" } else { USER_AGENT })
+        .accept(if given("accept") { "" } else { "*/*" })
+        .accept_encoding("")
+        .tls_config(TlsConfig::builder().disable_verification(true).build())
+        .build();
+    let agent = Agent::with_parts(config, DefaultConnector::default(), BlockingResolver);
+    let mut request = agent.get(url.to_string());
+    if !given("connection") {
+        request = request.header("Connection", "close");
+    }
+    let mut host_seen = false;
+    for (name, value) in headers {
+        if name.eq_ignore_ascii_case("host") {
+            // Go sends the first one, and none of the others.
+            if host_seen || !own_host || value.is_empty() {
+                continue;
+            }
+            host_seen = true;
+        }
+        // An empty Accept or User-Agent means: send none.
+        let dropped_when_empty =
+            name.eq_ignore_ascii_case("accept") || name.eq_ignore_ascii_case("user-agent");
+        if !(value.is_empty() && dropped_when_empty) {
+            request = request.header(name, value);
+        }
+    }
+    request.call()
+}
+
+/// Looks names up in this thread: ureq's own resolver starts a thread to be able to give up, and here the alarm does that.
+#[derive(Debug)]
+struct BlockingResolver;
+
+impl Resolver for BlockingResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _config: &Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = uri.port_u16().unwrap_or(default_port);
+        let mut found = self.empty();
+        // The list has room for 16.
+        for address in (host, port).to_socket_addrs()?.take(16) {
+            found.push(address);
+        }
+        if found.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(found) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
