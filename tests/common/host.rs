@@ -187,8 +187,8 @@ pub fn left_behind(dir: &Path, cgroup_root: &str, daemon: Option<i32>) -> Vec<St
     left.extend(mounts_below(dir).iter().map(|m| format!("mount {}", m.display())));
     let of_a_pod = |path: &&PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // Names of Pods' and containers' cgroups hold the generation: 32 hex digits.
-        name.split(|c: char| !c.is_ascii_hexdigit()).any(|run| run.len() == 32)
+        // Names of Pods' and containers' cgroups hold the generation: 32 hex digits (the `d` of `pod` may count in).
+        name.split(|c: char| !c.is_ascii_hexdigit()).any(|run| run.len() >= 32)
     };
     left.extend(cgroups_of(cgroup_root).iter().filter(of_a_pod).map(|c| format!("cgroup {}", c.display())));
     left

@@ -49,6 +49,8 @@ pub struct Instance {
     /// What `run` is given beside the roots.
     args: Vec<String>,
     daemon: Option<Child>,
+    /// A daemon was started at least once.
+    used: bool,
 }
 
 /// An instance whose `images.d` holds the busybox image, or `None`, said aloud, where containers cannot run.
@@ -76,6 +78,7 @@ pub fn bare_instance() -> Option<Instance> {
         cgroup_root: name,
         args: Vec::new(),
         daemon: None,
+        used: false,
         dir,
     };
     for dir in [&instance.manifests, &instance.shared, &instance.images_dir()] {
@@ -125,6 +128,7 @@ impl Instance {
         let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {PODSTRAP}: {e}"));
         let pid = child.id() as i32;
         self.daemon = Some(child);
+        self.used = true;
         self.until("the daemon publishes its status", |i| i.daemon_status().is_some_and(|s| s.pid == pid));
         self
     }
@@ -370,7 +374,7 @@ impl Instance {
     fn shut_down(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         let dead = self.daemon.as_mut().is_none_or(|d| !matches!(d.try_wait(), Ok(None)));
-        if dead && !host::processes_of(&self.dir, &self.cgroup_root).is_empty() {
+        if dead && self.used && !host::processes_of(&self.dir, &self.cgroup_root).is_empty() {
             self.daemon = None;
             self.start();
         }

@@ -14,7 +14,7 @@ fn processes_mounts_and_cgroups_left_behind_are_seen_and_removed() {
     assert_eq!(host::left_behind(&i.dir, &i.cgroup_root, None), [""; 0]);
 
     let mut by_directory =
-        Command::new("sleep").arg("1000").current_dir(&i.dir.join("shared")).spawn().unwrap();
+        Command::new("sleep").arg("1000").current_dir(i.dir.join("shared")).spawn().unwrap();
     let point = i.dir.join("state/mnt");
     fs::create_dir_all(&point).unwrap();
     mount(Some("none"), &point, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
