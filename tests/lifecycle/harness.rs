@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 
-use crate::common::{bare_instance, host};
+use crate::common::{bare_instance, describe, host, image, text};
 
 #[test]
 fn processes_mounts_and_cgroups_left_behind_are_seen_and_removed() {
@@ -40,4 +40,23 @@ fn processes_mounts_and_cgroups_left_behind_are_seen_and_removed() {
     reaper.join().unwrap();
     assert_eq!(host::left_behind(&i.dir, &i.cgroup_root, None), [""; 0]);
     assert!(!Path::new(&i.dir).exists() && !cgroup.exists() && !cgroup.parent().unwrap().exists());
+}
+
+#[test]
+fn the_busybox_image_is_packed_once_and_whole() {
+    if let Some(reason) = host::cannot_run_containers() {
+        return host::skip(&reason);
+    }
+    let archive = image::busybox();
+    let made = fs::metadata(&archive).unwrap().modified().unwrap();
+    let list = |args: &[&str]| {
+        let output = Command::new("tar").args(args).arg(&archive).output().unwrap();
+        assert!(output.status.success(), "{}", describe(&output));
+        text(&output.stdout)
+    };
+    let manifest = list(&["--wildcards", "--to-stdout", "-x", "*manifest.json", "-f"]);
+    assert!(manifest.contains(image::BUSYBOX), "{manifest}");
+    assert!(list(&["-t", "-f"]).contains("layer.tar"));
+    assert_eq!(image::busybox(), archive);
+    assert_eq!(fs::metadata(&archive).unwrap().modified().unwrap(), made, "packed once");
 }
