@@ -1,0 +1,465 @@
+//! What the tests of the real binary share: an instance of podstrap with roots of its own, ways to wait for what it does,
+//! and a hard look at what it leaves behind.
+//!
+//! Tests run in parallel, so nothing here is shared between instances but read-only archives: each has a temporary
+//! directory for all roots, a node name, and a cgroup root named after the process and a counter.
+
+pub mod host;
+pub mod image;
+pub mod yaml;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use podstrap::monitor::record::{Record, RecordPhase};
+use podstrap::report::{ContainerStatus, DaemonStatus, PodStatusFile};
+
+/// The binary under test.
+pub const PODSTRAP: &str = env!("CARGO_BIN_EXE_podstrap");
+
+/// The node's name of every instance: the suffix of every Pod's name.
+pub const NODE: &str = "node1";
+
+/// How long a condition may take that takes well under a second on an idle machine.
+pub const SOON: Duration = Duration::from_secs(20);
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// One podstrap with roots of its own.
+pub struct Instance {
+    /// Holds everything below.
+    pub dir: PathBuf,
+    /// `--run-dir`.
+    pub run: PathBuf,
+    /// `--state-dir`.
+    pub state: PathBuf,
+    /// `--log-dir`.
+    pub log: PathBuf,
+    /// `--manifest-dir`.
+    pub manifests: PathBuf,
+    /// Mounted at /shared in every container that `yaml` makes.
+    pub shared: PathBuf,
+    /// `--cgroup-root`.
+    pub cgroup_root: String,
+    /// What `run` is given beside the roots.
+    args: Vec<String>,
+    daemon: Option<Child>,
+    /// A daemon was started at least once.
+    used: bool,
+}
+
+/// An instance whose `images.d` holds the busybox image, or `None`, said aloud, where containers cannot run.
+pub fn instance() -> Option<Instance> {
+    let instance = bare_instance()?;
+    image::provide_busybox(&instance.images_dir());
+    Some(instance)
+}
+
+/// An instance without any image.
+pub fn bare_instance() -> Option<Instance> {
+    if let Some(reason) = host::cannot_run_containers() {
+        host::skip(&reason);
+        return None;
+    }
+    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("podstrap-test-{}-{n}", std::process::id());
+    let dir = std::env::temp_dir().join(&name);
+    let instance = Instance {
+        run: dir.join("run"),
+        state: dir.join("state"),
+        log: dir.join("log/pods"),
+        manifests: dir.join("manifests"),
+        shared: dir.join("shared"),
+        cgroup_root: name,
+        args: Vec::new(),
+        daemon: None,
+        used: false,
+        dir,
+    };
+    for dir in [&instance.manifests, &instance.shared, &instance.images_dir()] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    Some(instance)
+}
+
+impl Instance {
+    /// Adds arguments to `podstrap run`, before it is started (again).
+    pub fn args(&mut self, args: &[&str]) -> &mut Self {
+        self.args.extend(args.iter().map(|a| (*a).to_owned()));
+        self
+    }
+
+    /// `--image-dir`, by its default.
+    pub fn images_dir(&self) -> PathBuf {
+        self.state.join("images.d")
+    }
+
+    /// `podstrap run` with this instance's roots, not yet started.
+    pub fn run_command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.arg("run");
+        for (flag, value) in [
+            ("--manifest-dir", &self.manifests),
+            ("--run-dir", &self.run),
+            ("--state-dir", &self.state),
+            ("--log-dir", &self.log),
+        ] {
+            command.arg(flag).arg(value);
+        }
+        command.args(["--node-name", NODE, "--cgroup-root", &self.cgroup_root, "--runtime", "runc"]);
+        command.args(&self.args);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the daemon and waits until it publishes its status.
+    pub fn start(&mut self) -> &mut Self {
+        assert!(self.daemon.is_none(), "the daemon is started already");
+        let log = OpenOptions::new().create(true).append(true).open(self.daemon_log()).unwrap();
+        let mut command = self.run_command(Path::new(PODSTRAP));
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        // A terminal's Ctrl-C at `cargo test` must reach the tests' clean-up, not the daemon.
+        command.process_group(0);
+        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {PODSTRAP}: {e}"));
+        let pid = child.id() as i32;
+        self.daemon = Some(child);
+        self.used = true;
+        self.until("the daemon publishes its status", |i| i.daemon_status().is_some_and(|s| s.pid == pid));
+        self
+    }
+
+    /// The daemon's pid.
+    pub fn daemon_pid(&self) -> i32 {
+        self.daemon.as_ref().expect("the daemon was started").id() as i32
+    }
+
+    /// SIGKILLs the daemon.
+    pub fn kill9(&mut self) {
+        let mut daemon = self.daemon.take().expect("the daemon was started");
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    /// Sends the daemon SIGTERM and waits for its end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        host::signal(self.daemon_pid(), nix::sys::signal::Signal::SIGTERM);
+        self.daemon_exit(SOON)
+    }
+
+    /// Waits for the daemon's end.
+    pub fn daemon_exit(&mut self, timeout: Duration) -> ExitStatus {
+        let mut daemon = self.daemon.take().expect("the daemon was started");
+        let end = Instant::now() + timeout;
+        loop {
+            if let Some(status) = daemon.try_wait().unwrap() {
+                return status;
+            }
+            if Instant::now() > end {
+                let pid = daemon.id();
+                self.daemon = Some(daemon);
+                panic!("the daemon (pid {pid}) did not end within {timeout:?}");
+            }
+            pause();
+        }
+    }
+
+    /// Where the daemon's standard output and error go.
+    pub fn daemon_log(&self) -> PathBuf {
+        self.dir.join("daemon.log")
+    }
+
+    // Manifests.
+
+    /// Puts a manifest file into place by rename.
+    pub fn write_manifest(&self, file: &str, content: &str) {
+        let part = self.dir.join("manifest.part");
+        fs::write(&part, content).unwrap();
+        fs::rename(&part, self.manifests.join(file)).unwrap();
+    }
+
+    /// Writes a manifest file as an editor without manners does: truncate, write, close.
+    pub fn write_in_place(&self, file: &str, content: &[u8]) {
+        let mut file = File::create(self.manifests.join(file)).unwrap();
+        file.write_all(content).unwrap();
+    }
+
+    /// Removes a manifest file.
+    pub fn remove(&self, file: &str) {
+        fs::remove_file(self.manifests.join(file)).unwrap();
+    }
+
+    // What is published.
+
+    /// RUN/status/daemon.json.
+    pub fn daemon_status(&self) -> Option<DaemonStatus> {
+        serde_json::from_slice(&fs::read(self.run.join("status/daemon.json")).ok()?).ok()
+    }
+
+    /// Everything else in RUN/status: Pods, and documents that were refused.
+    pub fn published(&self) -> Vec<PodStatusFile> {
+        let mut files: Vec<_> = host::entries(&self.run.join("status"))
+            .into_iter()
+            .filter(|p| p.extension().is_some_and(|e| e == "json") && !p.ends_with("daemon.json"))
+            .collect();
+        files.sort();
+        files
+            .iter()
+            // A file may go between the listing and the reading.
+            .filter_map(|p| fs::read(p).ok().map(|bytes| (p, bytes)))
+            .map(|(p, bytes)| {
+                serde_json::from_slice(&bytes)
+                    .unwrap_or_else(|e| panic!("{} is not a status file: {e}", p.display()))
+            })
+            .collect()
+    }
+
+    /// The published status of the Pod with this name (without the node's suffix).
+    pub fn pod(&self, name: &str) -> Option<PodStatusFile> {
+        let full = format!("{name}-{NODE}");
+        self.published().into_iter().find(|p| p.name.as_ref().is_some_and(|n| n.as_str() == full))
+    }
+
+    /// The published status of a file's document that was refused or is otherwise without a Pod of its own.
+    pub fn document(&self, file: &str) -> Option<PodStatusFile> {
+        let tail = format!("/{file}");
+        self.published().into_iter().find(|p| p.origin.path.ends_with(&tail))
+    }
+
+    /// One container of a Pod, as its status has it.
+    pub fn container(&self, pod: &str, container: &str) -> Option<ContainerStatus> {
+        let statuses = self.pod(pod)?.pod.pointer("/status/containerStatuses")?.as_array()?.clone();
+        statuses
+            .into_iter()
+            .map(|s| serde_json::from_value::<ContainerStatus>(s).expect("a container status"))
+            .find(|s| s.name == container)
+    }
+
+    /// The `Ready` condition of a Pod.
+    pub fn ready(&self, pod: &str) -> bool {
+        let Some(status) = self.pod(pod) else { return false };
+        let conditions = status.pod.pointer("/status/conditions").and_then(|c| c.as_array()).cloned();
+        conditions.unwrap_or_default().iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+    }
+
+    /// The restart count of a Pod's container.
+    pub fn restarts(&self, pod: &str, container: &str) -> u32 {
+        self.container(pod, container).map_or(0, |c| c.restart_count)
+    }
+
+    /// Waits until a Pod is ready, and gives the pid of its container `main`.
+    pub fn until_ready(&self, pod: &str) -> i32 {
+        self.until(&format!("Pod {pod} is ready"), |i| i.ready(pod));
+        self.running_pid(pod, "main").unwrap_or_else(|| panic!("Pod {pod} is ready, but main has no process"))
+    }
+
+    // What the monitors have recorded.
+
+    /// All records of all runs of a Pod's container, by generation and attempt: path and content.
+    pub fn records(&self, pod: &str, container: &str) -> Vec<(PathBuf, Record)> {
+        let full = format!("{NODE}/{pod}");
+        let mut found = Vec::new();
+        for generation in host::entries(&self.run.join("pods")) {
+            for attempt in host::entries(&generation.join("c").join(container)) {
+                let Ok(spec) = fs::read(attempt.join("spec.json")) else { continue };
+                let Ok(spec) = serde_json::from_slice::<podstrap::monitor::record::MonitorSpec>(&spec) else {
+                    continue;
+                };
+                if spec.pod.key.name.as_str() != format!("{pod}-{NODE}") {
+                    continue;
+                }
+                let Ok(bytes) = fs::read(attempt.join("record.json")) else { continue };
+                let record = serde_json::from_slice(&bytes)
+                    .unwrap_or_else(|e| panic!("{full}: {} is not a record: {e}", attempt.display()));
+                found.push((attempt, record));
+            }
+        }
+        found.sort_by_key(|(_, r): &(PathBuf, Record)| r.started_boot_ms);
+        found
+    }
+
+    /// The pid of a container's init, while it runs.
+    pub fn running_pid(&self, pod: &str, container: &str) -> Option<i32> {
+        let records = self.records(pod, container);
+        let (_, record) = records.iter().rfind(|(_, r)| r.phase == RecordPhase::Running)?;
+        let pid = record.init?.pid;
+        host::alive(pid).then_some(pid)
+    }
+
+    // The command line.
+
+    /// `podstrap VERB --run-dir RUN ARGS…`, run to its end.
+    pub fn cli(&self, verb: &str, args: &[&str]) -> Output {
+        Command::new(PODSTRAP)
+            .arg(verb)
+            .arg("--run-dir")
+            .arg(&self.run)
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// The same, and what it wrote on standard output, when it exits 0; the test fails otherwise.
+    pub fn cli_ok(&self, verb: &str, args: &[&str]) -> String {
+        let output = self.cli(verb, args);
+        assert!(output.status.success(), "podstrap {verb} {args:?}: {}", describe(&output));
+        text(&output.stdout)
+    }
+
+    /// `podstrap wait`, with a deadline that a broken one does not get past.
+    pub fn wait(&self, args: &[&str]) -> Output {
+        self.cli("wait", args)
+    }
+
+    /// `podstrap status -o json`, parsed.
+    pub fn status(&self) -> serde_json::Value {
+        let out = self.cli_ok("status", &["-o", "json"]);
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("`status -o json` is not JSON: {e}\n{out}"))
+    }
+
+    // Waiting.
+
+    /// Polls a condition for up to [`SOON`].
+    pub fn until(&self, what: &str, condition: impl FnMut(&Self) -> bool) {
+        self.until_within(SOON, what, condition);
+    }
+
+    /// Polls a condition; the test fails when it does not hold in time.
+    pub fn until_within(&self, timeout: Duration, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + timeout;
+        while !condition(self) {
+            assert!(Instant::now() < end, "not within {timeout:?}: {what}");
+            pause();
+        }
+    }
+
+    /// Checks for a while that a condition goes on to hold.
+    pub fn holds_for(&self, span: Duration, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + span;
+        while Instant::now() < end {
+            assert!(condition(self), "does not hold any more: {what}");
+            pause();
+        }
+    }
+
+    /// The lines of a file in the shared directory; none while it does not exist.
+    pub fn lines(&self, file: &str) -> Vec<String> {
+        fs::read_to_string(self.shared.join(file)).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    // The end.
+
+    /// Everything that helps to understand a failure, on standard error.
+    fn dump(&self) {
+        eprintln!("==== {}", self.dir.display());
+        eprintln!("---- podstrap status -o wide\n{}", describe(&self.cli("status", &["-o", "wide"])));
+        for status in host::entries(&self.run.join("status")) {
+            eprintln!("---- {}\n{}", status.display(), fs::read_to_string(&status).unwrap_or_default());
+        }
+        eprintln!("---- daemon\n{}", fs::read_to_string(self.daemon_log()).unwrap_or_default());
+        for log in host::files_below(&self.log) {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default();
+            eprintln!("---- {}\n{}", log.display(), tail.join("\n"));
+        }
+    }
+
+    /// `down`, then TERM; everything that is left then is told.
+    fn shut_down(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        let dead = self.daemon.as_mut().is_none_or(|d| !matches!(d.try_wait(), Ok(None)));
+        if dead && self.used && !host::processes_of(&self.dir, &self.cgroup_root).is_empty() {
+            self.daemon = None;
+            self.start();
+        }
+        if let Some(mut daemon) = self.daemon.take() {
+            let down = Command::new("timeout")
+                .arg("60")
+                .arg(PODSTRAP)
+                .arg("down")
+                .arg("--run-dir")
+                .arg(&self.run)
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            if !down.status.success() {
+                left.push(format!("`podstrap down`: {}", describe(&down)));
+            }
+            let daemon_pid = daemon.id() as i32;
+            left.extend(host::left_behind(&self.dir, &self.cgroup_root, Some(daemon_pid)));
+            host::signal(daemon_pid, nix::sys::signal::Signal::SIGTERM);
+            let end = Instant::now() + SOON;
+            let status = loop {
+                match daemon.try_wait().unwrap() {
+                    Some(status) => break Some(status),
+                    None if Instant::now() > end => break None,
+                    None => pause(),
+                }
+            };
+            match status {
+                Some(status) if status.success() => {}
+                Some(status) => left.push(format!("the daemon ended with {status} after TERM")),
+                None => {
+                    left.push("the daemon did not end after TERM".to_owned());
+                    let _ = daemon.kill();
+                    let _ = daemon.wait();
+                }
+            }
+        }
+        left.extend(host::left_behind(&self.dir, &self.cgroup_root, None));
+        left
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            self.dump();
+        }
+        // A second panic while one is under way would end the whole test process.
+        let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.shut_down()))
+            .unwrap_or_else(|_| vec!["the daemon could not be shut down".to_owned()]);
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        if !failed && !left.is_empty() {
+            self.dump();
+        }
+        host::clean_up(&self.dir, &self.cgroup_root);
+        if !failed {
+            assert!(left.is_empty(), "left behind after `podstrap down`:\n  {}", left.join("\n  "));
+        }
+    }
+}
+
+/// The pause between two looks at a condition.
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+/// Bytes as text, for messages.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An exit and both outputs, for messages.
+pub fn describe(output: &Output) -> String {
+    let how = match (output.status.code(), output.status.signal()) {
+        (Some(code), _) => format!("exit {code}"),
+        (None, signal) => format!("signal {signal:?}"),
+    };
+    format!("{how}\nstdout: {}\nstderr: {}", text(&output.stdout), text(&output.stderr))
+}
+
+/// Fails the test unless the exit code is this one.
+pub fn assert_exit(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}", describe(output));
+}

@@ -1,0 +1,175 @@
+//! The daemon's own deaths: killed, stopped, replaced.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::common::yaml::{canary, container, one, pod};
+use crate::common::{assert_exit, host, instance};
+
+#[test]
+fn killed_and_started_again_it_adopts_everything() {
+    let Some(mut i) = instance() else { return };
+    for name in ["a", "b", "c"] {
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &canary(name), &[]));
+    }
+    i.start();
+    // One of them has been restarted before, so that there is a count to keep.
+    host::signal(i.until_ready("a"), Signal::SIGKILL);
+    i.until("the restart is counted", |i| i.restarts("a", "main") == 1 && i.ready("a"));
+    let pids: Vec<i32> = ["a", "b", "c"].iter().map(|n| i.until_ready(n)).collect();
+    let uid = i.pod("b").unwrap().uid;
+    for _ in 0..5 {
+        i.kill9();
+        assert!(pids.iter().all(|p| host::alive(*p)), "containers live without the daemon");
+        i.start();
+    }
+    for (name, pid) in ["a", "b", "c"].iter().zip(&pids) {
+        assert_eq!(i.until_ready(name), *pid, "{name} is the same process");
+    }
+    assert_eq!(i.restarts("a", "main"), 1);
+    assert_eq!(i.pod("b").unwrap().uid, uid);
+    i.holds_for(Duration::from_secs(2), "nothing is started again", |i| {
+        i.lines("a").len() == 2 && i.lines("b").len() == 1 && i.lines("c").len() == 1
+    });
+}
+
+#[test]
+fn killed_at_any_moment_of_a_start_it_starts_each_container_once() {
+    let Some(mut i) = instance() else { return };
+    i.start();
+    // The daemon dies 0, 15, 30 … ms after a manifest has appeared.
+    for n in 0..12 {
+        let name = format!("p{n}");
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, &name, &canary(&name), &[]));
+        std::thread::sleep(Duration::from_millis(15 * n));
+        i.kill9();
+        i.start();
+    }
+    for n in 0..12 {
+        let name = format!("p{n}");
+        i.until_ready(&name);
+        let starts = i.lines(&name).iter().filter(|l| l.starts_with("start")).count();
+        let ends = i.lines(&name).iter().filter(|l| l.starts_with("term")).count();
+        // A start that was cut off half-way may be undone and made again; two at a time may never be.
+        assert_eq!(starts, ends + 1, "{name}: {:?}", i.lines(&name));
+        let running = i
+            .records(&name, "main")
+            .iter()
+            .filter(|(_, r)| r.init.is_some_and(|p| host::alive(p.pid)))
+            .count();
+        assert_eq!(running, 1, "{name} runs once");
+    }
+}
+
+#[test]
+fn an_exit_while_the_daemon_is_away_is_counted_with_its_code() {
+    let Some(mut i) = instance() else { return };
+    let script = format!("{}\n", canary("web").replace("exit 0", "exit 42"));
+    i.write_manifest("web.yaml", &one(&i, "web", &script, &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    i.kill9();
+    host::signal(pid, Signal::SIGTERM);
+    i.until("it has ended", |_| !host::alive(pid));
+    i.start();
+    i.until("it was started again", |i| i.restarts("web", "main") == 1 && i.ready("web"));
+    assert_eq!(i.container("web", "main").unwrap().last_state.terminated.unwrap().exit_code, 42);
+    assert_eq!(i.lines("web").iter().filter(|l| l.starts_with("start")).count(), 2);
+}
+
+#[test]
+fn a_manifest_removed_while_the_daemon_is_away_is_stopped_with_its_grace() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    i.kill9();
+    i.remove("web.yaml");
+    i.start();
+    i.until("it is stopped", |i| i.pod("web").is_none() && !host::alive(pid));
+    assert_eq!(i.lines("web").len(), 2, "it got TERM");
+}
+
+#[test]
+fn term_leaves_pods_running_and_the_next_run_adopts_them() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    assert_eq!(i.terminate().code(), Some(0));
+    assert!(host::alive(pid));
+    // Readers work without a daemon, and say that there is none.
+    let output = i.cli("status", &[]);
+    let said = crate::common::describe(&output);
+    assert!(said.contains("web-node1") || said.contains("web"), "{said}");
+    assert!(said.contains("not running"), "{said}");
+    i.start();
+    assert_eq!(i.until_ready("web"), pid);
+    assert_eq!(i.lines("web").len(), 1);
+}
+
+#[test]
+fn with_on_exit_stop_the_daemon_takes_its_pods_along() {
+    let Some(mut i) = instance() else { return };
+    i.args(&["--on-exit", "stop"]);
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    assert_eq!(i.terminate().code(), Some(0));
+    assert!(!host::alive(pid));
+    assert_eq!(i.lines("web").len(), 2, "it got TERM");
+    assert_eq!(host::left_behind(&i.dir, &i.cgroup_root, None), [""; 0]);
+}
+
+#[test]
+fn down_stops_everything_in_reverse_order() {
+    let Some(mut i) = instance() else { return };
+    let script = |name: &str| {
+        format!(
+            "trap 'echo {name} term >>/shared/order; sleep 0.5; echo {name} end >>/shared/order; exit 0' TERM\n\
+             echo {name} start >>/shared/order; while :; do sleep 1000 & wait $!; done"
+        )
+    };
+    i.start();
+    for name in ["first", "second"] {
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &script(name), &[]));
+        i.until_ready(name);
+    }
+    i.cli_ok("down", &[]);
+    let order = i.lines("order");
+    assert_eq!(order[2..], ["second term", "second end", "first term", "first end"], "{order:?}");
+    assert_eq!(host::left_behind(&i.dir, &i.cgroup_root, Some(i.daemon_pid())), [""; 0]);
+    // They stay so while the daemon lives and their manifests do not change.
+    i.holds_for(Duration::from_secs(2), "they stay down", |i| i.lines("order").len() == 6);
+    i.write_manifest("first.yaml", &one(&i, "first", &script("again"), &[]));
+    i.until_ready("first");
+}
+
+#[test]
+fn down_of_one_pod_leaves_the_other() {
+    let Some(mut i) = instance() else { return };
+    for name in ["a", "b"] {
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &canary(name), &[]));
+    }
+    i.start();
+    let (a, b) = (i.until_ready("a"), i.until_ready("b"));
+    i.cli_ok("down", &["a"]);
+    assert!(!host::alive(a) && host::alive(b));
+    assert_exit(&i.cli("down", &["no-such-pod"]), 1);
+    assert!(host::alive(b));
+}
+
+#[test]
+fn a_killed_monitor_is_noticed_and_its_container_replaced() {
+    let Some(mut i) = instance() else { return };
+    let manifest = pod(&i, "web", &[], &[container("main", &canary("web"), &[])]);
+    i.write_manifest("web.yaml", &manifest);
+    i.start();
+    let old = i.until_ready("web");
+    let (_, record) = i.records("web", "main").pop().unwrap();
+    host::signal(record.monitor.pid, Signal::SIGKILL);
+    i.until("a new one runs", |i| i.running_pid("web", "main").is_some_and(|p| p != old) && i.ready("web"));
+    assert!(!host::alive(old), "the container without a monitor was stopped");
+    assert_eq!(i.restarts("web", "main"), 1);
+}

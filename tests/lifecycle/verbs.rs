@@ -1,0 +1,261 @@
+//! The command line: `wait`, `status`, `logs`, `exec`, `validate`, and their exit codes.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::yaml::{canary, container, one, pod};
+use crate::common::{PODSTRAP, assert_exit, bare_instance, describe, instance, text};
+
+#[test]
+fn wait_begun_before_daemon_and_manifest_ends_when_the_pod_is_ready() {
+    let Some(mut i) = instance() else { return };
+    let mut waiting = Command::new(PODSTRAP)
+        .args(["wait", "--for", "ready", "--timeout", "60s", "--run-dir"])
+        .arg(&i.run)
+        .arg("web")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(waiting.try_wait().unwrap().is_none(), "it does not give up");
+    i.start();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(waiting.try_wait().unwrap().is_none(), "it does not give up");
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.until_ready("web");
+    let output = waiting.wait_with_output().unwrap();
+    assert_exit(&output, 0);
+    assert!(!output.stdout.is_empty() || !output.stderr.is_empty(), "a line per change");
+}
+
+#[test]
+fn wait_without_a_pod_means_all_of_them() {
+    let Some(mut i) = instance() else { return };
+    i.start();
+    assert_exit(&i.wait(&["--for", "ready", "--timeout", "1s"]), 4);
+    for name in ["a", "b"] {
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &format!("sleep 1\n{}", canary(name)), &[]));
+    }
+    assert_exit(&i.wait(&["--for", "ready", "--timeout", "30s"]), 0);
+    assert!(i.ready("a") && i.ready("b"));
+}
+
+#[test]
+fn wait_ends_with_three_for_a_refused_manifest() {
+    let Some(mut i) = instance() else { return };
+    i.start();
+    i.write_manifest(
+        "bad.yaml",
+        &one(&i, "bad", &canary("bad"), &[]).replace("kind: Pod", "kind: Deployment"),
+    );
+    let began = Instant::now();
+    let output = i.wait(&["--timeout", "30s"]);
+    assert_exit(&output, 3);
+    assert!(began.elapsed() < Duration::from_secs(20), "at once, not after {:?}", began.elapsed());
+    assert!(describe(&output).contains("bad.yaml"), "{}", describe(&output));
+}
+
+#[test]
+fn wait_ends_with_four_when_time_is_up() {
+    let Some(mut i) = instance() else { return };
+    let probe = "readinessProbe: {exec: {command: ['false']}, periodSeconds: 1}";
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[probe]));
+    i.start();
+    let began = Instant::now();
+    let output = i.wait(&["--for", "ready", "--timeout", "2s", "web"]);
+    assert_exit(&output, 4);
+    assert!((2.0..4.0).contains(&began.elapsed().as_secs_f64()), "{:?}", began.elapsed());
+    assert!(describe(&output).contains("web"), "{}", describe(&output));
+    assert_exit(&i.wait(&["--for", "running", "--timeout", "20s", "web"]), 0);
+}
+
+#[test]
+fn wait_ends_with_five_for_a_pod_that_fails_and_shows_its_last_words() {
+    let Some(mut i) = instance() else { return };
+    let script = "echo these are my last words; exit 9";
+    i.write_manifest(
+        "once.yaml",
+        &pod(&i, "once", &["restartPolicy: Never"], &[container("main", script, &[])]),
+    );
+    i.write_manifest("loop.yaml", &one(&i, "loop", script, &[]));
+    i.args(&["--restart-backoff", "1s,60s"]).start();
+    for name in ["once", "loop"] {
+        let output = i.wait(&["--for", "ready", "--timeout", "40s", name]);
+        assert_exit(&output, 5);
+        let said = describe(&output);
+        assert!(said.contains("these are my last words") && said.contains('9'), "{said}");
+    }
+}
+
+#[test]
+fn verbs_that_need_a_daemon_say_with_six_that_there_is_none() {
+    let Some(i) = bare_instance() else { return };
+    assert_exit(&i.cli("down", &[]), 6);
+    let output = i.cli("status", &[]);
+    assert!(describe(&output).contains("not running"), "{}", describe(&output));
+}
+
+#[test]
+fn status_as_json_is_a_pod_list_for_jq() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.write_manifest("net.yaml", &one(&i, "net", &canary("net"), &[]));
+    i.start();
+    i.until_ready("web");
+    i.until_ready("net");
+    let list = i.status();
+    assert_eq!(
+        (list["apiVersion"].as_str(), list["kind"].as_str()),
+        (Some("v1"), Some("PodList")),
+        "{list:#}"
+    );
+    let names: Vec<_> =
+        list["items"].as_array().unwrap().iter().map(|p| p["metadata"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["net-node1", "web-node1"], "sorted, with the node's name");
+    let web = &list["items"][1];
+    assert_eq!(web["status"]["phase"], "Running");
+    assert_eq!(web["spec"]["nodeName"], "node1");
+    assert_eq!(web["status"]["containerStatuses"][0]["name"], "main");
+    assert_eq!(web["metadata"]["annotations"]["kubernetes.io/config.source"], "file");
+    assert_eq!(web["metadata"]["uid"], web["metadata"]["annotations"]["kubernetes.io/config.hash"]);
+    // The table, narrow and wide.
+    for args in [&[][..], &["-o", "wide"]] {
+        let table = i.cli_ok("status", args);
+        let row = table.lines().find(|l| l.contains("web")).unwrap_or_else(|| panic!("no row:\n{table}"));
+        assert!(row.contains("1/1") && row.contains("Running"), "{table}");
+        assert!(!table.contains('\u{1b}'), "no colours without a terminal");
+    }
+}
+
+#[test]
+fn logs_follow_tail_and_choose() {
+    let Some(mut i) = instance() else { return };
+    let script = |word: &str| {
+        format!(
+            "n=1; while [ $n -le 20 ]; do echo {word} $n; n=$((n + 1)); done; echo {word} err >&2; exec sleep 1000"
+        )
+    };
+    let containers = [container("main", &script("alpha"), &[]), container("side", &script("beta"), &[])];
+    i.write_manifest("web.yaml", &pod(&i, "web", &[], &containers));
+    i.start();
+    i.until_ready("web");
+    i.until("all is written", |i| i.cli_ok("logs", &["-c", "main", "web"]).contains("alpha err"));
+    i.until("all is written", |i| i.cli_ok("logs", &["-c", "side", "web"]).contains("beta err"));
+    let all = i.cli_ok("logs", &["-c", "main", "web"]);
+    assert_eq!(all.lines().count(), 21, "{all}");
+    assert!(!all.contains("beta"));
+    let tail = i.cli_ok("logs", &["-c", "side", "--tail", "3", "default/web-node1"]);
+    assert_eq!(tail.lines().count(), 3, "{tail}");
+    let stamped = i.cli_ok("logs", &["-c", "main", "--timestamps", "--tail", "1", "web"]);
+    assert!(stamped.starts_with("20") && stamped.contains('T'), "{stamped}");
+    assert_eq!(i.cli_ok("logs", &["-c", "main", "--since", "1h", "web"]).lines().count(), 21);
+    // Two containers and none chosen: that is a mistake, and the names are told.
+    let output = i.cli("logs", &["web"]);
+    assert!(!output.status.success());
+    assert!(
+        text(&output.stderr).contains("main") && text(&output.stderr).contains("side"),
+        "{}",
+        describe(&output)
+    );
+    assert_exit(&i.cli("logs", &["no-such-pod"]), 1);
+    // The file itself, as log shippers expect it.
+    let file =
+        crate::common::host::files_below(&i.log).into_iter().find(|f| f.ends_with("main/0.log")).unwrap();
+    let dir = file.parent().unwrap().parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let uid = i.pod("web").unwrap().uid.unwrap();
+    assert_eq!(dir, format!("default_web-node1_{uid}"));
+    for line in std::fs::read_to_string(file).unwrap().lines() {
+        let fields: Vec<_> = line.splitn(4, ' ').collect();
+        assert!(
+            fields[0].starts_with("20")
+                && fields[0].ends_with(['Z', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+        );
+        assert!(["stdout", "stderr"].contains(&fields[1]) && fields[2] == "F", "{line}");
+    }
+    let links = crate::common::host::entries(&i.dir.join("log/containers"));
+    assert_eq!(links.len(), 2, "{links:?}");
+    assert!(links.iter().all(|l| l.exists()), "the links lead to the logs");
+}
+
+#[test]
+fn logs_follow_through_a_restart() {
+    let Some(mut i) = instance() else { return };
+    let script = "echo start >>/shared/n; echo life $(wc -l </shared/n); read line </shared/fifo; exit 1";
+    nix::unistd::mkfifo(&i.shared.join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    i.write_manifest("web.yaml", &one(&i, "web", script, &[]));
+    i.start();
+    i.until_ready("web");
+    let out = i.dir.join("followed");
+    let mut following = Command::new(PODSTRAP)
+        .args(["logs", "-f", "--run-dir"])
+        .arg(&i.run)
+        .arg("web")
+        .stdout(std::fs::File::create(&out).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let followed = |word: &str| std::fs::read_to_string(&out).unwrap().contains(word);
+    i.until("the first life is followed", |_| followed("life 1"));
+    std::fs::write(i.shared.join("fifo"), "go\n").unwrap();
+    i.until("the second life is followed", |_| followed("life 2"));
+    following.kill().unwrap();
+    following.wait().unwrap();
+}
+
+#[test]
+fn exec_runs_inside_and_gives_the_exit_code() {
+    let Some(mut i) = instance() else { return };
+    let containers = [
+        container("main", &canary("web"), &["env: [{name: WHO, value: me}]"]),
+        container("side", "exec sleep 1000", &[]),
+    ];
+    i.write_manifest("web.yaml", &pod(&i, "web", &[], &containers));
+    i.start();
+    i.until_ready("web");
+    let out = i.cli_ok("exec", &["-c", "main", "web", "--", "sh", "-c", "echo $WHO; cat /proc/1/comm"]);
+    assert_eq!(out.lines().collect::<Vec<_>>(), ["me", "sh"]);
+    assert_exit(&i.cli("exec", &["-c", "side", "web", "--", "sh", "-c", "exit 7"]), 7);
+    assert_exit(&i.cli("exec", &["no-such-pod", "--", "true"]), 1);
+    let mut with_input = Command::new(PODSTRAP)
+        .args(["exec", "-i", "-c", "main", "--run-dir"])
+        .arg(&i.run)
+        .args(["web", "--", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut with_input.stdin.take().unwrap(), b"through\n").unwrap();
+    let output = with_input.wait_with_output().unwrap();
+    assert_exit(&output, 0);
+    assert_eq!(text(&output.stdout), "through\n");
+}
+
+#[test]
+fn validate_takes_files_and_directories_and_needs_no_root() {
+    let Some(i) = bare_instance() else { return };
+    let good = i.dir.join("good.yaml");
+    std::fs::write(&good, one(&i, "good", "true", &[])).unwrap();
+    let validate =
+        |path: &std::path::Path| Command::new(PODSTRAP).arg("validate").arg(path).output().unwrap();
+    assert_exit(&validate(&good), 0);
+    i.write_manifest("good.yaml", &one(&i, "good", "true", &[]));
+    assert_exit(&validate(&i.manifests), 0);
+    i.write_manifest("bad.yaml", "kind: Pod\n");
+    let output = validate(&i.manifests);
+    assert_exit(&output, 3);
+    assert!(describe(&output).contains("bad.yaml:"), "{}", describe(&output));
+    assert_exit(&validate(&i.dir.join("no-such-file.yaml")), 1);
+}
+
+#[test]
+fn version_and_help() {
+    let output = Command::new(PODSTRAP).arg("version").output().unwrap();
+    assert_exit(&output, 0);
+    assert!(text(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
+    let output = Command::new(PODSTRAP).arg("--help").output().unwrap();
+    assert_exit(&output, 0);
+    for verb in ["run", "wait", "status", "logs", "exec", "validate", "down", "image", "version"] {
+        assert!(text(&output.stdout).contains(verb), "--help does not name {verb}");
+    }
+}
