@@ -18,6 +18,9 @@ pub struct CommandLine {
     pub deadline_ms: Option<u64>,
 }
 
+/// Our own program: the very inode that runs, even when its file has been replaced since. Shown as `podstrap`.
+pub const SELF: &str = "/proc/self/exe";
+
 impl CommandLine {
     /// A command with no arguments, no environment, no input and no deadline.
     pub fn new(program: impl Into<PathBuf>) -> Self {

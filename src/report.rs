@@ -29,10 +29,17 @@ pub struct DaemonStatus {
     pub sources: Vec<SourceStatus>,
     /// The roots, so that `logs` and others need only `--run-dir`.
     pub roots: crate::paths::Roots,
+    /// The parent of all Pod cgroups, without slashes at its ends.
+    #[serde(default = "default_cgroup_root")]
+    pub cgroup_root: String,
     /// Absolute path of the runtime's binary, for `exec`.
     pub runtime_binary: std::path::PathBuf,
     /// Lines about the host or the instance that an operator should know (`vulnerable-runtime: …`).
     pub warnings: Vec<String>,
+}
+
+fn default_cgroup_root() -> String {
+    "podstrap".to_owned()
 }
 
 /// How a source fares.

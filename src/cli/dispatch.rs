@@ -3,23 +3,34 @@
 use std::process::ExitCode;
 
 use super::args::{DownArgs, ImageVerb, ValidateArgs};
-use super::error::{Error, Exit};
+use super::down;
+use super::error::Exit;
 use super::say;
 use crate::config::RunConfig;
-use crate::helper;
+use crate::daemon::{self, Task};
+use crate::paths::AttemptDir;
+use crate::{helper, monitor};
 
 /// The programs of our own helper processes: they have no options, and are no verbs for people.
 pub fn helper(name: &str) -> Option<fn() -> ExitCode> {
     match name {
         "probe" => Some(helper::probe::main),
+        "monitor" => Some(|| monitor::run(attempt_dir())),
+        "sweep" => Some(|| monitor::sweep(attempt_dir())),
+        "remove" => Some(helper::remove::run),
+        "keep" => Some(crate::source::keep::run),
         _ => None,
     }
 }
 
+/// The directory that `monitor` and `sweep` are given.
+fn attempt_dir() -> AttemptDir {
+    AttemptDir(std::env::args_os().nth(2).unwrap_or_default().into())
+}
+
 /// `run`.
 pub fn run(config: RunConfig) -> ExitCode {
-    let _ = config;
-    absent("run")
+    daemon::run(config, Task::Supervise)
 }
 
 /// `validate`.
@@ -39,11 +50,15 @@ pub fn image(verb: ImageVerb) -> ExitCode {
     absent(name)
 }
 
-/// `down` when no daemon lives.
+/// `down` when no daemon lives: this process does a daemon's work until the Pods are gone.
 pub fn down_without_daemon(args: &DownArgs) -> ExitCode {
-    let error = Error::NoDaemon { run: args.run_dir.clone() };
-    say(&error);
-    error.exit().into()
+    match down::config_of(args) {
+        Ok((config, pods)) => daemon::run(config, Task::Down(pods)),
+        Err(error) => {
+            say(&error);
+            error.exit().into()
+        }
+    }
 }
 
 fn absent(verb: &str) -> ExitCode {

@@ -10,6 +10,8 @@ use super::published::Published;
 use super::values::{Millis, PodArg};
 use super::view::label;
 use super::wait::{is_gone, until_gone};
+use crate::config::{BackOff, MissingDir, OnExit, RunConfig, RuntimeChoice};
+use crate::pod::{NodeName, PodKey};
 use crate::report::PodStatusFile;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::{clock, fifo};
@@ -104,4 +106,38 @@ pub fn left(args: &DownArgs) -> Vec<String> {
         args.pods.is_empty() || args.pods.iter().any(same)
     };
     published.entries.iter().filter(|e| !is_gone(e) && asked(e)).map(label).collect()
+}
+
+/// What a daemon would have to know to stop these Pods: the settings of the last one, as far as it published them.
+pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
+    let published = Published::read(&args.run_dir)?;
+    let last = published.daemon.as_ref();
+    let mut roots = published.roots();
+    if let Some(state) = &args.state_dir {
+        roots.state.clone_from(state);
+    }
+    let mut pods = Vec::new();
+    for pod in &args.pods {
+        let entry = published.pod(pod)?;
+        if let (Some(namespace), Some(name)) = (&entry.namespace, &entry.name) {
+            pods.push(PodKey { namespace: namespace.clone(), name: name.clone() });
+        }
+    }
+    let config = RunConfig {
+        manifest_dirs: Vec::new(),
+        image_dir: roots.state.join("images.d"),
+        roots,
+        runtime: RuntimeChoice::Auto,
+        node: NodeName::new(last.map_or("localhost", |d| d.node_name.as_str())),
+        on_exit: OnExit::Keep,
+        rescan_ms: 20_000,
+        backoff: BackOff { initial_ms: 1_000, max_ms: 60_000 },
+        cgroup_root: last.map_or_else(|| "podstrap".to_owned(), |d| d.cgroup_root.clone()),
+        max_manifest_bytes: 512 * 1024,
+        missing_dir: MissingDir::Keep,
+        authfile: None,
+        log_max_bytes: 10 << 20,
+        log_max_files: 5,
+    };
+    Ok((config, pods))
 }

@@ -39,7 +39,8 @@ impl World {
                 self.dirty.insert(key.clone());
             }
         }
-        self.slots.retain(|_, slot| slot.want.is_some() || slot.life.is_some());
+        let draining = self.draining;
+        self.slots.retain(|_, slot| slot.life.is_some() || (slot.want.is_some() && !draining));
         actions
             .extend(self.images.begin_due(now.boot).into_iter().map(|reference| Action::Pull { reference }));
         actions

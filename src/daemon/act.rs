@@ -10,24 +10,23 @@ use std::rc::Rc;
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
+use super::Daemon;
 use super::jobs::{Job, Purpose};
 use super::runs::RunInfo;
-use super::Daemon;
-use crate::command::CommandLine;
+use crate::command::{CommandLine, SELF};
 use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Verdict};
 use crate::helper::probe::{ExecTarget, ProbeSpec};
-use crate::helper::remove::RemoveSpec;
+use crate::helper::remove::Removal;
 use crate::monitor::record::{self, MonitorSpec};
 use crate::paths::container_id;
 use crate::pod::{Generation, Origin, Pod, ProbeAction};
-use crate::runtime::runc::Runc;
+use crate::runtime::runc::{self, Runc};
 use crate::sys::atomic::{self, Durability};
+use crate::sys::cgroup::Cgroups;
 use crate::sys::process;
 use crate::sys::spawn::ExitStatus;
 use crate::{error, info, warning};
 
-/// Our own program: the same inode that runs now, even when the file was replaced meanwhile.
-pub const SELF: &str = "/proc/self/exe";
 /// A helper that clears away or removes may take this long, in milliseconds.
 const CLEAR_MS: u64 = 120_000;
 /// What a probe's helper may take beyond the probe's own timeout, in milliseconds.
@@ -138,10 +137,8 @@ impl Daemon {
             log_max_files: self.config.log_max_files,
         };
         atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)?;
-        let line = CommandLine::new(SELF)
-            .arg("monitor")
-            .arg(&dir.0)
-            .arg(format!("{}/{}", pod.key, run.container));
+        let line =
+            CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
         let pid = self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
         Ok(RunInfo::child(dir, id, pod.key.clone(), pid))
     }
@@ -157,7 +154,7 @@ impl Daemon {
     fn signal(&mut self, run: RunKey, signal: i32) {
         let Some(info) = self.runs.get(&run) else { return };
         let root = self.config.roots.runc();
-        let line = Runc { program: &self.runc, root: &root }.kill(&info.id, signal);
+        let line = Runc { binary: &self.runc, root: &root }.kill(&info.id, signal);
         if let Err(e) = self.jobs.start(Purpose::Signal(run.clone(), signal), &line, true) {
             warning!("{}: runc cannot be started ({e}): the signal is sent directly", info.name(&run));
             self.signal_directly(&run, signal);
@@ -207,12 +204,8 @@ impl Daemon {
             runc_root: self.config.roots.runc(),
             id: info.id.clone(),
         });
-        let spec = ProbeSpec {
-            action: rule.action.clone(),
-            timeout_ms,
-            default_host: "127.0.0.1".to_owned(),
-            exec,
-        };
+        let spec =
+            ProbeSpec { action: rule.action.clone(), timeout_ms, default_host: "127.0.0.1".to_owned(), exec };
         let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
             let line = CommandLine::new(SELF)
                 .arg("probe")
@@ -227,7 +220,7 @@ impl Daemon {
     }
 
     fn remove(&mut self, pod: &Rc<Pod>) {
-        let spec = RemoveSpec {
+        let spec = Removal {
             roots: self.config.roots.clone(),
             pod: Pod::clone(pod),
             cgroup_root: self.config.cgroup_root.clone(),
@@ -271,6 +264,7 @@ impl Daemon {
             Purpose::Load => self.load_ended(status, &output),
             Purpose::Pull(reference) => self.pull_ended(reference, status, output),
             Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),
+            Purpose::Version => self.version_told(status, &output),
             Purpose::Keep => {
                 if !status.success() {
                     warning!("the last good manifests cannot be kept on disk: {output} ({status})");
@@ -305,6 +299,36 @@ impl Daemon {
         self.events.push_back(Event::Removed { generation, done });
     }
 
+    /// When nothing runs any more, the parent of all Pod cgroups need not stay. Best effort: it is empty, and harmless.
+    pub(super) fn remove_cgroup_root(&self) {
+        let root = std::path::Path::new(&self.config.cgroup_root);
+        if let Err(e) = Cgroups::detect().and_then(|c| c.remove(root)) {
+            warning!("cgroup {}: cannot be removed: {e}", root.display());
+        }
+    }
+
+    /// Asks runc which version it is; nothing waits for the answer.
+    pub(super) fn ask_version(&mut self) {
+        let root = self.config.roots.runc();
+        let line = Runc { binary: &self.runc, root: &root }.version();
+        if let Err(e) = self.jobs.start(Purpose::Version, &line, true) {
+            warning!("{} --version cannot be started: {e}", self.runc.display());
+        }
+    }
+
+    fn version_told(&mut self, status: ExitStatus, output: &str) {
+        match runc::parse_version(output).filter(|_| status.success()) {
+            Some(version) => {
+                if let Some(why) = runc::vulnerable(&version) {
+                    let line = format!("vulnerable-runtime: {}: {why}", self.runc.display());
+                    warning!("{line}");
+                    self.publisher.warn(line);
+                }
+            }
+            None => warning!("{} --version: {output} ({status})", self.runc.display()),
+        }
+    }
+
     /// Hands the last good manifests to a child that writes them durably.
     pub(super) fn keep_manifests(&mut self) {
         if self.jobs.any(|p| *p == Purpose::Keep) {
@@ -333,4 +357,3 @@ fn first_free_attempt(dir: &PathBuf) -> u32 {
         .max()
         .map_or(0, |n| n.saturating_add(1))
 }
-

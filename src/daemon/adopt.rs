@@ -94,8 +94,7 @@ impl Daemon {
             && let Ok(stored) = serde_json::from_slice::<StoredPod>(&bytes)
         {
             let node = NodeName::new(stored.node);
-            let limits = Limits::default();
-            let context = Context { node: &node, path: &stored.origin.path, limits: &limits };
+            let context = Context { node: &node, path: &stored.origin.path, limits: Limits::default() };
             match from_canonical(&stored.document, &context) {
                 Ok(mut accepted) => {
                     accepted.pod.origin = stored.origin;

@@ -57,15 +57,15 @@ pub enum BootError {
 impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRoot => write!(f, "must be run as root: containers, mounts and cgroups need it (try sudo)"),
+            Self::NotRoot => {
+                write!(f, "must be run as root: containers, mounts and cgroups need it (try sudo)")
+            }
             Self::NoDocker => {
                 write!(f, "the docker runtime is not supported yet; use --runtime runc")
             }
-            Self::NoRunc => write!(
-                f,
-                "runc was not found in {}; install it (Debian: apt-get install runc)",
-                spawn::PATH
-            ),
+            Self::NoRunc => {
+                write!(f, "runc was not found in {}; install it (Debian: apt-get install runc)", spawn::PATH)
+            }
             Self::NoCgroups(why) => write!(f, "{why}"),
             Self::Running { run, pid } => {
                 write!(f, "another podstrap (pid {pid}) works on {} already", run.display())
@@ -88,7 +88,8 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
         return Err(BootError::NoDocker);
     }
     let runc = find_program("runc").ok_or(BootError::NoRunc)?;
-    cgroup::require().map_err(|e| BootError::NoCgroups(e.to_string()))?;
+    let cgroups = cgroup::Cgroups::detect().map_err(io_error("read", Path::new("/proc/self/mountinfo")))?;
+    cgroups.require().map_err(|e| BootError::NoCgroups(e.to_string()))?;
     let roots = &config.roots;
     make_dir(&roots.run, 0o700)?;
     make_dir(&roots.state, 0o700)?;
@@ -96,7 +97,8 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
         Taken::Ours(lock) => lock,
         Taken::Held { pid } => return Err(BootError::Running { run: roots.run.clone(), pid }),
     };
-    let boot_id = process::boot_id().map_err(io_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
+    let boot_id =
+        process::boot_id().map_err(io_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
     forget_other_boot(roots, &boot_id)?;
     for dir in [roots.requests(), roots.runc(), roots.status(), roots.pods()] {
         make_dir(&dir, 0o700)?;
@@ -120,13 +122,16 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
             None
         }
     };
-    info!(
-        "podstrap {} on node {}, runtime {}, manifests from {}",
-        env!("CARGO_PKG_VERSION"),
-        config.node,
-        runc.display(),
-        config.manifest_dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ")
-    );
+    if !config.manifest_dirs.is_empty() {
+        info!(
+            "podstrap {} on node {}, runtime {}, manifests from {}",
+            env!("CARGO_PKG_VERSION"),
+            config.node,
+            runc.display(),
+            config.manifest_dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ")
+        );
+    }
+    let publisher = Publisher::new(&config, &boot_id, &runc);
     let mut daemon = Daemon {
         runc,
         world: World::new(settings(&config)),
@@ -138,15 +143,18 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
         jobs: Jobs::default(),
         runs: Default::default(),
         finished: Vec::new(),
-        publisher: Publisher::new(&config, &boot_id, &runc, warnings),
+        publisher,
         boot_id,
         config,
         has_requests: true,
         _lock: lock,
     };
     daemon.find_left_behind();
-    daemon.images_at_boot();
-    daemon.look_at_directories(&[]);
+    if !daemon.sources.is_empty() {
+        daemon.images_at_boot();
+        daemon.ask_version();
+        daemon.look_at_directories(&[]);
+    }
     Ok((daemon, signals, fifo))
 }
 
@@ -155,16 +163,20 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
 pub fn find_program(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::MetadataExt;
     spawn::PATH.split(':').map(|dir| Path::new(dir).join(name)).find(|path| {
-        fs::metadata(path).is_ok_and(|m| {
-            m.is_file() && m.mode() & 0o111 != 0 && m.uid() == 0 && m.mode() & 0o022 == 0
-        })
+        fs::metadata(path)
+            .is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0 && m.uid() == 0 && m.mode() & 0o022 == 0)
     })
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), BootError> {
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(io_error("make the directory", path))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(io_error("make the directory", path))?;
     if mode == 0o700 {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io_error("set the mode of", path))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(io_error("set the mode of", path))?;
     }
     Ok(())
 }
@@ -177,10 +189,9 @@ fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<(), BootError> {
         return Ok(());
     }
     let had = roots.pods().exists();
-    for mounted in mount::beneath(&roots.run).unwrap_or_default().iter().rev() {
-        mount::unmount_lazily(mounted).map_err(io_error("unmount", mounted))?;
-    }
-    let stale = [roots.pods(), roots.status(), roots.runc(), roots.requests(), roots.state.join("containers")];
+    mount::unmount_all(&roots.run).map_err(io_error("unmount what is below", &roots.run))?;
+    let stale =
+        [roots.pods(), roots.status(), roots.runc(), roots.requests(), roots.state.join("containers")];
     for dir in stale {
         match fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &dir)(e)),

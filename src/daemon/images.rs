@@ -1,16 +1,17 @@
 //! The daemon's view of images: which the store has, which archives wait to be loaded, and pulls. All work is done by
 //! children; the daemon reads the store's index and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Daemon;
-use super::act::SELF;
 use super::boot::find_program;
 use super::jobs::Purpose;
-use crate::command::CommandLine;
+use crate::command::{CommandLine, SELF};
 use crate::core::Event;
 use crate::image;
+use crate::image::archive::Stamp;
 use crate::image::store::{Index, Store};
 use crate::pod::reference::Reference;
 use crate::sys::clock;
@@ -33,9 +34,9 @@ pub struct ImageDesk {
     /// When to look for archives and at the index (boot clock, milliseconds).
     look_at: Option<u64>,
     next_scan: u64,
-    /// Archives that could not be loaded, as they were then: not tried again until they change.
-    failed: BTreeSet<image::ArchiveStamp>,
-    loading: Vec<image::ArchiveStamp>,
+    /// Archives that were tried, as they were then: not tried again until they change, whatever came of it.
+    tried: BTreeMap<PathBuf, Stamp>,
+    loading: BTreeMap<PathBuf, Stamp>,
     told: Option<(Index, bool, bool)>,
 }
 
@@ -47,8 +48,8 @@ impl ImageDesk {
             watches: Vec::new(),
             look_at: Some(0),
             next_scan: 0,
-            failed: BTreeSet::new(),
-            loading: Vec::new(),
+            tried: BTreeMap::new(),
+            loading: BTreeMap::new(),
             told: None,
         }
     }
@@ -105,13 +106,23 @@ impl Daemon {
         }
         let index = match self.images.store.index() {
             Ok(index) => index,
-            Err(e) => return error!("{}: the image index cannot be read: {e}", self.config.roots.images().display()),
+            Err(e) => {
+                return error!(
+                    "{}: the image index cannot be read: {e}",
+                    self.config.roots.images().display()
+                );
+            }
         };
-        let mut waiting = match image::archives(&self.config.image_dir, &index) {
+        let waiting = match image::archives(&self.config.image_dir, &index) {
             Ok(list) => list,
             Err(e) => return warning!("{}: cannot be read: {e}", self.config.image_dir.display()),
         };
-        waiting.retain(|a| !self.images.failed.contains(a));
+        // One that has gone meanwhile needs no loading.
+        let mut waiting: BTreeMap<PathBuf, Stamp> = waiting
+            .into_iter()
+            .filter_map(|path| fs::metadata(&path).ok().map(|m| (path, Stamp::of(&m))))
+            .collect();
+        waiting.retain(|path, stamp| self.images.tried.get(path) != Some(stamp));
         if waiting.is_empty() {
             return;
         }
@@ -119,9 +130,9 @@ impl Daemon {
             .args(["image", "load", "--state-dir"])
             .arg(&self.config.roots.state)
             .arg("--")
-            .args(waiting.iter().map(|a| a.path.clone()))
+            .args(waiting.keys())
             .deadline(LOAD_MS);
-        let names: Vec<String> = waiting.iter().map(|a| a.path.display().to_string()).collect();
+        let names: Vec<String> = waiting.keys().map(|p| p.display().to_string()).collect();
         info!("loading {}", names.join(", "));
         match self.jobs.start(Purpose::Load, &line, true) {
             Ok(_) => self.images.loading = waiting,
@@ -136,8 +147,8 @@ impl Daemon {
         let tried = std::mem::take(&mut self.images.loading);
         if !status.success() {
             error!("an image archive could not be loaded ({status}); it is tried again when it changes");
-            self.images.failed.extend(tried);
         }
+        self.images.tried.extend(tried);
         // More may have appeared meanwhile.
         self.load_archives();
         self.tell_images();

@@ -29,6 +29,8 @@ pub enum Purpose {
     Pull(String),
     /// It removes what a Pod leaves behind.
     Remove(PodKey, Generation),
+    /// It says which version the runtime has.
+    Version,
     /// It writes the last good manifests to the disk.
     Keep,
 }
@@ -123,6 +125,7 @@ impl std::fmt::Display for Purpose {
             Self::Load => write!(f, "loading image archives"),
             Self::Pull(reference) => write!(f, "pull of {reference}"),
             Self::Remove(key, _) => write!(f, "removal of {key}"),
+            Self::Version => write!(f, "runc --version"),
             Self::Keep => write!(f, "keeping manifests"),
         }
     }

@@ -100,7 +100,10 @@ fn settings(config: &RunConfig) -> Settings {
 fn sources(config: &RunConfig) -> Vec<DirSource> {
     let rules = Rc::new(Rules {
         node: config.node.clone(),
-        limits: Limits { max_bytes: config.max_manifest_bytes, ..Limits::default() },
+        limits: Limits {
+            max_bytes: usize::try_from(config.max_manifest_bytes).unwrap_or(usize::MAX),
+            ..Limits::default()
+        },
         rescan_ms: config.rescan_ms,
         on_missing: config.missing_dir,
         keep_dir: config.roots.manifests(),
@@ -130,6 +133,7 @@ impl Daemon {
             if ending.is_some() && self.world.is_empty() {
                 info!("every Pod is stopped");
                 self.publish();
+                self.remove_cgroup_root();
                 return ExitCode::SUCCESS;
             }
             if let Some(pods) = &only
@@ -147,8 +151,12 @@ impl Daemon {
             let seen = signals.drain();
             self.reap();
             self.adopted_ended();
-            for line in fifo.drain() {
+            let (lines, overflow) = fifo.drain();
+            for line in lines {
                 self.nudged(&line);
+            }
+            if overflow {
+                self.look_at_every_record();
             }
             self.jobs.read_output();
             if let Some(watcher) = &mut self.watcher {
@@ -163,7 +171,9 @@ impl Daemon {
                         if ending.is_some() || !stop || only.is_some() {
                             return self.leave(signal);
                         }
-                        info!("{signal}: stopping every Pod, the last one first; once more leaves them running");
+                        info!(
+                            "{signal}: stopping every Pod, the last one first; once more leaves them running"
+                        );
                         ending = Some(());
                         self.events.push_back(Event::Drain);
                     }
@@ -246,9 +256,8 @@ impl Daemon {
             .chain(self.images.deadline())
             .min();
         match next {
-            Some(at) => i32::try_from(at.saturating_sub(now)).map_or(PollTimeout::MAX, |ms| {
-                PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)
-            }),
+            Some(at) => i32::try_from(at.saturating_sub(now))
+                .map_or(PollTimeout::MAX, |ms| PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)),
             None => PollTimeout::NONE,
         }
     }

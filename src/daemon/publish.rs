@@ -32,7 +32,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// Nothing has been written yet.
-    pub fn new(config: &RunConfig, boot_id: &str, runc: &Path, warnings: Vec<String>) -> Self {
+    pub fn new(config: &RunConfig, boot_id: &str, runc: &Path) -> Self {
         let daemon = DaemonStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id() as i32,
@@ -42,8 +42,9 @@ impl Publisher {
             runtime: "runc".to_owned(),
             sources: Vec::new(),
             roots: config.roots.clone(),
+            cgroup_root: config.cgroup_root.clone(),
             runtime_binary: runc.to_owned(),
-            warnings,
+            warnings: Vec::new(),
         };
         Self {
             daemon,
@@ -54,6 +55,12 @@ impl Publisher {
             failing: false,
             host_ip: None,
         }
+    }
+
+    /// Something that an operator should know of this host.
+    pub fn warn(&mut self, line: String) {
+        self.daemon.warnings.push(line);
+        self.sources_changed = true;
     }
 
     /// What the sources say has changed: problems, warnings, refused documents.
@@ -128,7 +135,8 @@ impl Daemon {
     }
 
     fn publish_pod(&mut self, key: &PodKey) {
-        let path = self.config.roots.status().join(format!("{:016x}.json", fnv1a(key.to_string().as_bytes())));
+        let path =
+            self.config.roots.status().join(format!("{:016x}.json", fnv1a(key.to_string().as_bytes())));
         let Some(slot) = self.world.slot(key) else {
             self.publisher.forget(&path);
             return;

@@ -32,7 +32,8 @@ pub fn pod_status(
     let created = life.map(|l| rfc3339(l.since.unix_ms));
     // The file's name may have changed since this life began.
     let origin = good.map(|g| g.pod.origin.clone()).or_else(|| pod.map(|p| p.origin.clone()));
-    let object = match (pod, document.or_else(|| good.and_then(|g| serde_json::from_str(&g.canonical).ok()))) {
+    let object = match (pod, document.or_else(|| good.and_then(|g| serde_json::from_str(&g.canonical).ok())))
+    {
         (Some(pod), Some(document)) => {
             v1_pod(pod, document, life, &statuses, created.as_deref(), deletion.as_deref(), host_ip)
         }
@@ -144,7 +145,8 @@ fn container_statuses(life: &Life) -> Vec<ContainerStatus> {
 }
 
 fn container_status(life: &Life, container: &Container, state: &ContainerState) -> ContainerStatus {
-    let name_of = |attempt| format!("runc://{}", container_id(&life.pod.generation, &container.name, attempt));
+    let name_of =
+        |attempt| format!("runc://{}", container_id(&life.pod.generation, &container.name, attempt));
     let last = state.last.as_ref().map(|p| terminated(p, &name_of));
     let mut status = ContainerStatus {
         name: container.name.to_string(),

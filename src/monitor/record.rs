@@ -64,6 +64,9 @@ pub struct Record {
     pub init: Option<ProcessId>,
     /// The image's id (`sha256:…`), once it was resolved.
     pub image_id: Option<String>,
+    /// What its image (or nobody: then TERM) says it is stopped by, once that is known.
+    #[serde(default)]
+    pub stop_signal: Option<i32>,
     /// When the container's process was started: Unix time in milliseconds.
     pub started_unix_ms: Option<i64>,
     /// The same on CLOCK_BOOTTIME, in milliseconds.

@@ -19,7 +19,8 @@ use nix::libc;
 use super::file::FileState;
 use super::keep::{self, Keep};
 use crate::config::MissingDir;
-use crate::manifest::{Context, Limits, escape};
+use crate::manifest::escape::escape;
+use crate::manifest::{Context, Limits};
 use crate::pod::NodeName;
 use crate::sys::lease::{Writers, writers};
 use crate::sys::watch::{Change, WatchId, Watcher};
@@ -124,7 +125,7 @@ enum Read1 {
 impl DirSource {
     /// The source at `path`, not read yet.
     pub fn new(path: PathBuf, rules: Rc<Rules>) -> Self {
-        let shown = escape(&path.to_string_lossy());
+        let shown = escape(&path.to_string_lossy()).into_owned();
         Self {
             path,
             shown,
@@ -213,12 +214,14 @@ impl DirSource {
         if self.next_scan <= now {
             changed |= self.scan(now, watcher);
         }
-        let due: Vec<OsString> = self.due.iter().filter(|(_, t)| **t <= now).map(|(n, _)| n.clone()).collect();
+        let due: Vec<OsString> =
+            self.due.iter().filter(|(_, t)| **t <= now).map(|(n, _)| n.clone()).collect();
         for name in due {
             self.due.remove(&name);
             changed |= self.look(&name, now);
         }
-        let gone: Vec<OsString> = self.gone.iter().filter(|(_, t)| **t <= now).map(|(n, _)| n.clone()).collect();
+        let gone: Vec<OsString> =
+            self.gone.iter().filter(|(_, t)| **t <= now).map(|(n, _)| n.clone()).collect();
         for name in gone {
             self.gone.remove(&name);
             // It may have come back without an event; the last word is the file's own.
@@ -254,7 +257,8 @@ impl DirSource {
         if self.identity != Some(identity) || self.watch.is_none() {
             self.rewatch(watcher);
         }
-        let names = match fs::read_dir(&self.path).and_then(|d| d.map(|e| e.map(|e| e.file_name())).collect()) {
+        let names = match fs::read_dir(&self.path).and_then(|d| d.map(|e| e.map(|e| e.file_name())).collect())
+        {
             Ok(names) => names,
             Err(e) => return self.unreadable(&e.to_string(), now),
         };
@@ -360,7 +364,7 @@ impl DirSource {
     /// Looks at one name.
     fn look(&mut self, name: &OsStr, now: u64) -> bool {
         let path = self.path.join(name);
-        let shown = escape(&path.to_string_lossy());
+        let shown = escape(&path.to_string_lossy()).into_owned();
         if !has_manifest_suffix(name) {
             if fs::symlink_metadata(&path).is_err() {
                 self.ignored.remove(name);
@@ -374,7 +378,7 @@ impl DirSource {
             return self.pass_over(name, why);
         }
         let rules = self.rules.clone();
-        let context = Context { node: &rules.node, path: &shown, limits: &rules.limits };
+        let context = Context { node: &rules.node, path: &shown, limits: rules.limits };
         let former = self.entries.remove(name);
         let first = former.is_none();
         let mut entry = former.unwrap_or_default();
@@ -413,7 +417,11 @@ impl DirSource {
                 self.gone.remove(name);
                 let mut changed = self.ignored.remove(name).is_some();
                 let entry = self.entries.entry(name.to_owned()).or_default();
-                let kept = if !std::mem::replace(&mut entry.seen, true) { keep::load(&rules.keep_dir, &path) } else { None };
+                let kept = if !std::mem::replace(&mut entry.seen, true) {
+                    keep::load(&rules.keep_dir, &path)
+                } else {
+                    None
+                };
                 if let Some(kept) = kept.filter(|k| *k != content) {
                     changed |= entry.state.take(&kept, 0, &context);
                 }
@@ -469,8 +477,7 @@ fn read_one(path: &Path, entry: &mut Entry, limits: &Limits, now: u64) -> Read1 
     if entry.print == Some(Print::of(&metadata)) {
         return Read1::Same;
     }
-    let opened =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     let file = match opened {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Read1::Gone,
@@ -504,7 +511,8 @@ fn read_settled(file: &File, entry: &mut Entry, limits: &Limits, now: u64) -> io
     }
     if before.mode() & 0o002 != 0 {
         return Ok(Read1::Failed(
-            "everybody may write to it, and whoever writes here is root on this host: `chmod o-w` it".to_owned(),
+            "everybody may write to it, and whoever writes here is root on this host: `chmod o-w` it"
+                .to_owned(),
         ));
     }
     if before.size() > limits.max_bytes as u64 {

@@ -56,7 +56,8 @@ impl FileState {
                  the Pod goes on as it was (write the file whole, or touch it if this is meant)",
                 context.path
             );
-            self.keep_all(&Rc::new([why]));
+            let problems: Rc<[String]> = Rc::new([why]);
+            self.keep_all(&problems);
             return true;
         }
         self.suspect = None;

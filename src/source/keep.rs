@@ -33,7 +33,8 @@ pub struct Keep {
 impl Keep {
     /// Keep this content of the manifest at `path`, in `directory` (STATE/manifests).
     pub fn content(directory: &Path, path: &Path, content: &[u8]) -> Self {
-        let kept = Kept { path: bytes(path).to_vec(), content: String::from_utf8_lossy(content).into_owned() };
+        let kept =
+            Kept { path: bytes(path).to_vec(), content: String::from_utf8_lossy(content).into_owned() };
         Self { file: file_of(directory, path), kept: Some(kept) }
     }
 

@@ -28,26 +28,30 @@ impl Fifo {
         Ok(Self { file, partial: Vec::new() })
     }
 
-    /// Takes every whole line that is there, at most 64 KiB a call.
-    pub fn drain(&mut self) -> Vec<String> {
+    /// Takes every whole line that is there, at most 64 KiB a call, which is all that the kernel holds: after that much,
+    /// `true` says that a nudge may have found no room and been lost.
+    pub fn drain(&mut self) -> (Vec<String>, bool) {
         let mut buffer = [0; 4096];
-        for _ in 0..16 {
+        let mut room = 16;
+        while room > 0 {
             match self.file.read(&mut buffer) {
                 Ok(n) if n > 0 => self.partial.extend_from_slice(buffer.get(..n).unwrap_or_default()),
                 _ => break,
             }
+            room -= 1;
         }
+        let overflow = room == 0;
         let Some(end) = self.partial.iter().rposition(|b| *b == b'\n') else {
             // No line of ours is as long as that: whoever wrote it, it is not for us.
             if self.partial.len() > 4096 {
                 self.partial.clear();
             }
-            return Vec::new();
+            return (Vec::new(), overflow);
         };
         let rest = self.partial.split_off(end + 1);
         let lines = String::from_utf8_lossy(&self.partial).lines().map(str::to_owned).collect();
         self.partial = rest;
-        lines
+        (lines, overflow)
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -16,7 +17,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 
-use crate::command::CommandLine;
+use crate::command::{CommandLine, SELF};
 
 /// The search path that every child gets.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -76,6 +77,9 @@ impl std::fmt::Display for ExitStatus {
 pub fn spawn(line: &CommandLine, output: Output) -> io::Result<Child> {
     let mut command = Command::new(&line.program);
     command.args(&line.args).env_clear().env("PATH", PATH).envs(line.env.iter().map(|(k, v)| (k, v)));
+    if line.program == Path::new(SELF) {
+        command.arg0("podstrap");
+    }
     command.current_dir("/");
     if matches!(output, Output::Inherit) && line.stdin.is_empty() {
         command.stdin(Stdio::inherit());
