@@ -153,16 +153,19 @@ impl Instance {
 
     /// Waits for the daemon's end.
     pub fn daemon_exit(&mut self, timeout: Duration) -> ExitStatus {
-        let mut daemon = self.daemon.take().expect("the daemon was started");
+        self.ended_within(timeout).unwrap_or_else(|| panic!("the daemon did not end within {timeout:?}"))
+    }
+
+    fn ended_within(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let daemon = self.daemon.as_mut().expect("the daemon was started");
         let end = Instant::now() + timeout;
         loop {
             if let Some(status) = daemon.try_wait().unwrap() {
-                return status;
+                self.daemon = None;
+                return Some(status);
             }
             if Instant::now() > end {
-                let pid = daemon.id();
-                self.daemon = Some(daemon);
-                panic!("the daemon (pid {pid}) did not end within {timeout:?}");
+                return None;
             }
             pause();
         }
@@ -370,7 +373,7 @@ impl Instance {
         }
     }
 
-    /// `down`, then TERM; everything that is left then is told.
+    /// `podstrap down`, which ends the daemon, too; everything that is left then is told.
     fn shut_down(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         let dead = self.daemon.as_mut().is_none_or(|d| !matches!(d.try_wait(), Ok(None)));
@@ -378,38 +381,16 @@ impl Instance {
             self.daemon = None;
             self.start();
         }
-        if let Some(mut daemon) = self.daemon.take() {
-            let down = Command::new("timeout")
-                .arg("60")
-                .arg(PODSTRAP)
-                .arg("down")
-                .arg("--run-dir")
-                .arg(&self.run)
-                .stdin(Stdio::null())
-                .output()
-                .unwrap();
+        let lives = self.daemon.as_mut().is_some_and(|d| matches!(d.try_wait(), Ok(None)));
+        if lives {
+            let down = self.cli("down", &["--timeout", "60s"]);
             if !down.status.success() {
                 left.push(format!("`podstrap down`: {}", describe(&down)));
             }
-            let daemon_pid = daemon.id() as i32;
-            left.extend(host::left_behind(&self.dir, &self.cgroup_root, Some(daemon_pid)));
-            host::signal(daemon_pid, nix::sys::signal::Signal::SIGTERM);
-            let end = Instant::now() + SOON;
-            let status = loop {
-                match daemon.try_wait().unwrap() {
-                    Some(status) => break Some(status),
-                    None if Instant::now() > end => break None,
-                    None => pause(),
-                }
-            };
-            match status {
+            match self.ended_within(SOON) {
                 Some(status) if status.success() => {}
-                Some(status) => left.push(format!("the daemon ended with {status} after TERM")),
-                None => {
-                    left.push("the daemon did not end after TERM".to_owned());
-                    let _ = daemon.kill();
-                    let _ = daemon.wait();
-                }
+                Some(status) => left.push(format!("the daemon ended with {status} after `podstrap down`")),
+                None => left.push("the daemon did not end after `podstrap down`".to_owned()),
             }
         }
         left.extend(host::left_behind(&self.dir, &self.cgroup_root, None));

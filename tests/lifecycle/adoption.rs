@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use podstrap::report::ManifestState;
 
 use crate::common::yaml::{canary, container, one, pod};
-use crate::common::{assert_exit, host, instance};
+use crate::common::{SOON, assert_exit, host, instance};
 
 #[test]
 fn killed_and_started_again_it_adopts_everything() {
@@ -139,11 +140,13 @@ fn down_stops_everything_in_reverse_order() {
     i.cli_ok("down", &[]);
     let order = i.lines("order");
     assert_eq!(order[2..], ["second term", "second end", "first term", "first end"], "{order:?}");
-    assert_eq!(host::left_behind(&i.dir, &i.cgroup_root, Some(i.daemon_pid())), [""; 0]);
-    // They stay so while the daemon lives and their manifests do not change.
-    i.holds_for(Duration::from_secs(2), "they stay down", |i| i.lines("order").len() == 6);
-    i.write_manifest("first.yaml", &one(&i, "first", &script("again"), &[]));
-    i.until_ready("first");
+    assert_eq!(i.daemon_exit(SOON).code(), Some(0), "with all of them stopped, the daemon ends");
+    assert_eq!(host::left_behind(&i.dir, &i.cgroup_root, None), [""; 0]);
+    i.start();
+    for name in ["first", "second"] {
+        i.until_ready(name);
+    }
+    assert_eq!(i.lines("order").len(), 8, "a new run starts them anew");
 }
 
 #[test]
@@ -157,6 +160,12 @@ fn down_of_one_pod_leaves_the_other() {
     i.cli_ok("down", &["a"]);
     assert!(!host::alive(a) && host::alive(b));
     assert_exit(&i.cli("down", &["no-such-pod"]), 1);
+    // It stays so while the daemon lives and its manifest does not change; a comment is no change.
+    i.write_manifest("a.yaml", &format!("# a comment\n{}", one(&i, "a", &canary("a"), &[])));
+    i.holds_for(Duration::from_secs(2), "it stays down", |i| i.lines("a").len() == 2 && host::alive(b));
+    assert!(matches!(i.pod("a").unwrap().manifest, ManifestState::Held));
+    i.write_manifest("a.yaml", &one(&i, "a", &canary("again"), &[]));
+    i.until_ready("a");
     assert!(host::alive(b));
 }
 

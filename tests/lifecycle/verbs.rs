@@ -80,8 +80,9 @@ fn wait_ends_with_five_for_a_pod_that_fails_and_shows_its_last_words() {
     );
     i.write_manifest("loop.yaml", &one(&i, "loop", script, &[]));
     i.args(&["--restart-backoff", "1s,60s"]).start();
-    for name in ["once", "loop"] {
-        let output = i.wait(&["--for", "ready", "--timeout", "40s", name]);
+    // One that may yet recover is waited for until the time is up.
+    for (name, timeout) in [("once", "40s"), ("loop", "6s")] {
+        let output = i.wait(&["--for", "ready", "--timeout", timeout, name]);
         assert_exit(&output, 5);
         let said = describe(&output);
         assert!(said.contains("these are my last words") && said.contains('9'), "{said}");
@@ -150,14 +151,11 @@ fn logs_follow_tail_and_choose() {
     let stamped = i.cli_ok("logs", &["-c", "main", "--timestamps", "--tail", "1", "web"]);
     assert!(stamped.starts_with("20") && stamped.contains('T'), "{stamped}");
     assert_eq!(i.cli_ok("logs", &["-c", "main", "--since", "1h", "web"]).lines().count(), 21);
-    // Two containers and none chosen: that is a mistake, and the names are told.
+    // Two containers and none chosen: the first, and the names are told.
     let output = i.cli("logs", &["web"]);
-    assert!(!output.status.success());
-    assert!(
-        text(&output.stderr).contains("main") && text(&output.stderr).contains("side"),
-        "{}",
-        describe(&output)
-    );
+    assert_exit(&output, 0);
+    assert_eq!(text(&output.stdout), all);
+    assert!(text(&output.stderr).contains("side"), "{}", describe(&output));
     assert_exit(&i.cli("logs", &["no-such-pod"]), 1);
     // The file itself, as log shippers expect it.
     let file =
