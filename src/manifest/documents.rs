@@ -59,7 +59,8 @@ impl<'a> Source<'a> {
     pub fn new(text: &'a str, limits: Limits) -> Self {
         let braced = text.trim_start().starts_with('{');
         let json = braced && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-        let (places, shifts) = if json { rewrite_surrogates(text) } else { (Cow::Borrowed(text), Vec::new()) };
+        let (places, shifts) =
+            if json { rewrite_surrogates(text) } else { (Cow::Borrowed(text), Vec::new()) };
         Self {
             text,
             form: if json { Form::Json } else { Form::Yaml },
@@ -224,20 +225,23 @@ impl Fault {
     fn explain(&self) -> Broken {
         let (message, help): (String, _) = match self {
             Self::Stopped => ("reading was stopped".to_owned(), None),
-            Self::TooManyNodes => {
-                ("too many values".to_owned(), Some("aliases (*name) multiply what they stand for; write it out"))
-            }
-            Self::TooMuchText => {
-                ("too much text".to_owned(), Some("aliases (*name) multiply what they stand for; write it out"))
-            }
+            Self::TooManyNodes => (
+                "too many values".to_owned(),
+                Some("aliases (*name) multiply what they stand for; write it out"),
+            ),
+            Self::TooMuchText => (
+                "too much text".to_owned(),
+                Some("aliases (*name) multiply what they stand for; write it out"),
+            ),
             Self::Tag(tag) => (
                 format!("the tag !{} is not supported", super::escape::escape(tag)),
                 Some("remove the tag; to make a value text, put it in quotes"),
             ),
             Self::NullKey => ("a key is empty or null".to_owned(), None),
-            Self::CollectionKey => {
-                ("a key must be text, not a list or a map".to_owned(), Some("is a quote missing around {{…}}?"))
-            }
+            Self::CollectionKey => (
+                "a key must be text, not a list or a map".to_owned(),
+                Some("is a quote missing around {{…}}?"),
+            ),
             Self::Nul => ("a value contains a NUL character".to_owned(), None),
             Self::BadMerge => ("<<: needs a map or a list of maps".to_owned(), None),
         };
@@ -270,9 +274,7 @@ fn rewrite_surrogates(text: &str) -> (Cow<'_, str>, Vec<usize>) {
         if !escape {
             continue;
         }
-        let unit = |from: usize| {
-            text.get(from..from + 4).and_then(|hex| u16::from_str_radix(hex, 16).ok())
-        };
+        let unit = |from: usize| text.get(from..from + 4).and_then(|hex| u16::from_str_radix(hex, 16).ok());
         let (Some(high), Some("\\u"), Some(low)) = (unit(i + 1), text.get(i + 5..i + 7), unit(i + 7)) else {
             continue;
         };

@@ -32,7 +32,11 @@ const MAX_DEPTH: usize = 128;
 pub(super) fn check<'a>(bytes: &'a [u8], limits: &Limits) -> Result<&'a str, Refusal> {
     if bytes.len() > limits.max_bytes {
         let message = format!("the file is larger than {} bytes", limits.max_bytes);
-        return Err(Refusal::new(0, message, Some("a manifest holds a few kilobytes; is this the right file?")));
+        return Err(Refusal::new(
+            0,
+            message,
+            Some("a manifest holds a few kilobytes; is this the right file?"),
+        ));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(Refusal::new(0, "the file is UTF-16", Some("save it as UTF-8")));
@@ -42,7 +46,11 @@ pub(super) fn check<'a>(bytes: &'a [u8], limits: &Limits) -> Result<&'a str, Ref
         Refusal::new(e.valid_up_to(), "the file is not UTF-8 from this place on", Some("save it as UTF-8"))
     })?;
     if let Some(offset) = bytes.iter().position(|b| *b == 0) {
-        return Err(Refusal::new(offset, "the file contains a NUL byte", Some("a half-written or binary file?")));
+        return Err(Refusal::new(
+            offset,
+            "the file contains a NUL byte",
+            Some("a half-written or binary file?"),
+        ));
     }
     brackets(bytes)?;
     indicators(text)?;

@@ -134,7 +134,8 @@ impl Builder {
 
     /// Resolves `<<`, then keeps the last of equal keys.
     fn settle<E: de::Error>(&mut self, entries: Vec<Entry>) -> Result<Vec<Entry>, E> {
-        let (merges, mut entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|e| e.key == "<<");
+        let (merges, mut entries): (Vec<Entry>, Vec<Entry>) =
+            entries.into_iter().partition(|e| e.key == "<<");
         let mut merged = Vec::new();
         for entry in merges {
             self.note(Note::Merged(entry.id));

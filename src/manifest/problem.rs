@@ -98,7 +98,7 @@ pub(super) fn excerpt(text: &str, offset: usize) -> (String, u32) {
     if skipped > 0 {
         out.push('…');
     }
-    let mut show = |out: &mut String, c: char| match c {
+    let show = |out: &mut String, c: char| match c {
         '\t' => out.push(' '),
         c => {
             escape::push(out, c);
