@@ -1,1 +1,220 @@
 //! Text → validated Pods, or every problem in it.
+//!
+//! Bytes pass guards (`guard`), become trees within a budget (`documents`, `node`), are held against the table of all
+//! fields (`fields`, `schema`) and read field by field with Kubernetes' defaults and rules (`spec` and its parts).
+//! Nothing here reads a file or a clock. Problems are collected, not thrown: one reading reports them all, each with
+//! its line, column and source line. Rules come from the kubelet (`pkg/kubelet/config/common.go`) and the API
+//! (`pkg/apis/core/{v1/defaults.go,validation/validation.go}` of <https://github.com/kubernetes/kubernetes>).
+
+mod containers;
+mod documents;
+pub mod escape;
+pub mod fields;
+mod findings;
+mod generation;
+mod guard;
+mod metadata;
+mod names;
+mod node;
+mod probes;
+mod problem;
+mod resources;
+mod scalar;
+mod schema;
+mod security;
+mod spec;
+mod spot;
+mod volumes;
+
+pub use problem::{Problem, Severity};
+
+use documents::{Parsed, Source};
+use findings::{Findings, at_offset};
+use node::{Note, Value};
+use spot::Spot;
+
+use crate::pod::{NodeName, Origin, Pod, PodKey};
+
+/// Bounds on what one file may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one file.
+    pub max_bytes: usize,
+    /// Keys and values of one file, aliases counted as often as they are used.
+    pub max_nodes: usize,
+    /// Bytes of text in keys and values of one file, aliases counted as often as they are used.
+    pub max_text: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_bytes: 512 << 10, max_nodes: 100_000, max_text: 4 << 20 }
+    }
+}
+
+/// What a manifest is read for.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// This node: the suffix of every Pod's name.
+    pub node: &'a NodeName,
+    /// The file, escaped for display (see [`escape::escape`]).
+    pub path: &'a str,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// One document of a file that holds something.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its place in the file, from 1; empty documents count.
+    pub number: u32,
+    /// The line of its first key, from 1.
+    pub line: u32,
+    /// The Pod's namespace and name, if they could be told, even when the Pod is refused.
+    pub key: Option<PodKey>,
+    /// The Pod, or everything for which it is refused, in the order of the text.
+    pub outcome: Result<Accepted, Vec<Problem>>,
+    /// What has no effect, or another one than it seems, in the order of the text.
+    pub warnings: Vec<Problem>,
+}
+
+/// A document that can be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// The Pod, defaults filled in.
+    pub pod: Pod,
+    /// The document as JSON, without nulls and status: [`from_canonical`] makes the same Pod of it.
+    pub canonical: serde_json::Value,
+}
+
+/// Reads all documents of one file. There is at least one: a file that cannot be read as text or holds nothing gives one
+/// refused document that says so.
+///
+/// A syntax error in one document leaves those before it standing and hides those after it: whoever must not lose
+/// Pods keeps what it had while any document of the file has no `key` and is refused.
+pub fn read(bytes: &[u8], context: &Context<'_>) -> Vec<Document> {
+    let text = match guard::check(bytes, &context.limits) {
+        Ok(text) => text,
+        Err(refusal) => {
+            let shown = bytes.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(bytes);
+            let shown = shown.get(..context.limits.max_bytes.min(shown.len())).unwrap_or(shown);
+            let text = String::from_utf8_lossy(shown);
+            let mut problem = at_offset(context.path, Some(&text), Some(refusal.offset), Severity::Error);
+            problem.message = refusal.message;
+            problem.help = refusal.help.map(str::to_owned);
+            return vec![refused(1, problem)];
+        }
+    };
+    let mut parsed = Vec::new();
+    let mut source = Source::new(text, context.limits);
+    let mut empty = 0;
+    // Trees are read as they come, so that only one is in memory; places need the source again.
+    let reader = Source::new(text, context.limits);
+    reader.each(|document| match &document.result {
+        Ok((node, _)) if node.value == Value::Null => empty += 1,
+        Ok(_) | Err(_) => parsed.push(one(document, &mut source, context)),
+    });
+    if parsed.is_empty() {
+        let mut problem = at_offset(context.path, Some(text), Some(0), Severity::Error);
+        problem.excerpt = None;
+        problem.message = match empty {
+            0 | 1 => "the file holds no document".to_owned(),
+            n => format!("the file holds {n} documents, all empty"),
+        };
+        parsed.push(refused(1, problem));
+    }
+    if let Some(offset) = yaml_1_2(text)
+        && let Some(first) = parsed.first_mut()
+    {
+        let mut problem = at_offset(context.path, Some(text), Some(offset), Severity::Warning);
+        problem.message = "%YAML 1.2: a kubelet reads YAML 1.1 only and refuses this file".to_owned();
+        problem.help = Some("remove the line".to_owned());
+        first.warnings.insert(0, problem);
+    }
+    parsed
+}
+
+/// Reads a document that [`read`] accepted earlier, from its canonical form. `origin` names document 1; the caller that
+/// knows better sets it.
+///
+/// # Errors
+/// Everything for which this build refuses the document.
+pub fn from_canonical(document: &serde_json::Value, context: &Context<'_>) -> Result<Accepted, Vec<Problem>> {
+    let tree = generation::tree(document);
+    let mut findings = Findings::default();
+    let origin = Origin { path: context.path.to_owned(), document: 1 };
+    let generation = generation::of(document, context.node);
+    let reading = spec::read(&Spot::root(&tree), context.node, origin, generation, &mut findings);
+    match reading.pod {
+        Some(pod) => Ok(Accepted { pod, canonical: document.clone() }),
+        None => Err(findings.place(context.path, 1, None).0),
+    }
+}
+
+fn refused(number: u32, problem: Problem) -> Document {
+    Document {
+        number,
+        line: problem.line.max(1),
+        key: None,
+        outcome: Err(vec![problem]),
+        warnings: Vec::new(),
+    }
+}
+
+fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Document {
+    let number = parsed.number;
+    let (node, notes) = match parsed.result {
+        Ok(read) => read,
+        Err(broken) => {
+            let mut problem =
+                at_offset(context.path, Some(source.text), Some(broken.offset), Severity::Error);
+            problem.message = broken.message;
+            problem.help = broken.help.map(str::to_owned);
+            return refused(number, problem);
+        }
+    };
+    let mut findings = Findings::default();
+    if source.flow && number == 1 {
+        findings
+            .warning(0, "", "begins like JSON but is YAML in flow style: a kubelet refuses it")
+            .help("quote every key and text, or write it in block style");
+    }
+    for note in notes {
+        match note {
+            Note::Duplicate(id, key) => findings.warning(
+                id,
+                "",
+                format!("the key {} stands twice, the last one counts", escape::quoted(&key)),
+            ),
+            Note::Merged(id) => findings
+                .warning(id, "", "<< is merged here")
+                .help("write the fields out: newer kubelets do not promise to merge"),
+        };
+    }
+    let canonical = generation::canonical(&node);
+    let generation = generation::of(&canonical, context.node);
+    let origin = Origin { path: context.path.to_owned(), document: number };
+    let reading = spec::read(&Spot::root(&node), context.node, origin, generation, &mut findings);
+    let line = source.place(number, 0).map_or(1, |offset| problem::line_and_column(source.text, offset).0);
+    let (errors, warnings) = findings.place(context.path, number, Some(source));
+    let outcome = match reading.pod {
+        Some(pod) => Ok(Accepted { pod, canonical }),
+        None => Err(errors),
+    };
+    Document { number, line, key: reading.key, outcome, warnings }
+}
+
+/// Where a `%YAML 1.2` directive stands, if one opens the file.
+fn yaml_1_2(text: &str) -> Option<usize> {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        if line.starts_with("%YAML") && line.get(5..).is_some_and(|v| v.trim() != "1.1") {
+            return Some(offset);
+        }
+        if !line.trim().is_empty() && !line.starts_with('#') && !line.starts_with('%') {
+            return None;
+        }
+        offset += line.len();
+    }
+    None
+}

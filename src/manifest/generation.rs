@@ -1,0 +1,70 @@
+//! Which version of a Pod a document is.
+//!
+//! Two documents are one generation when they say the same: comments, order of keys, style, file name and our own
+//! defaults do not count. The canonical form is also what the daemon keeps on disk, so that the next daemon, perhaps of
+//! a newer build, makes the same Pod of it.
+
+use serde_json::{Map, Number, Value as Json};
+use sha2::{Digest, Sha256};
+
+use super::node::{Entry, Node, Value};
+use crate::pod::{Generation, NodeName};
+
+/// The document as JSON: aliases and merges written out, nulls and `status` left out, keys sorted.
+pub(super) fn canonical(document: &Node) -> Json {
+    let mut out = json(document);
+    if let Json::Object(map) = &mut out {
+        map.remove("status");
+    }
+    out
+}
+
+fn json(node: &Node) -> Json {
+    match &node.value {
+        Value::Null => Json::Null,
+        Value::Bool(b) => Json::Bool(*b),
+        Value::Int(i) => match (u64::try_from(*i), i64::try_from(*i)) {
+            (Ok(u), _) => Json::Number(u.into()),
+            (Err(_), Ok(i)) => Json::Number(i.into()),
+            // No field takes such a number; it only has to stay the same one.
+            (Err(_), Err(_)) => Json::String(i.to_string()),
+        },
+        Value::Float(f) => Number::from_f64(*f).map_or_else(|| Json::String(f.to_string()), Json::Number),
+        Value::Text(text) => Json::String(text.clone()),
+        Value::List(list) => Json::Array(list.iter().map(json).collect()),
+        Value::Map(entries) => {
+            let present = entries.iter().filter(|e| e.value.value != Value::Null);
+            Json::Object(present.map(|e| (e.key.clone(), json(&e.value))).collect::<Map<_, _>>())
+        }
+    }
+}
+
+/// The canonical form as a tree again.
+pub(super) fn tree(document: &Json) -> Node {
+    let value = match document {
+        Json::Null => Value::Null,
+        Json::Bool(b) => Value::Bool(*b),
+        Json::Number(n) => match (n.as_i64(), n.as_u64(), n.as_f64()) {
+            (Some(i), _, _) => Value::Int(i.into()),
+            (None, Some(u), _) => Value::Int(u.into()),
+            (None, None, f) => Value::Float(f.unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(list) => Value::List(list.iter().map(tree).collect()),
+        Json::Object(map) => Value::Map(
+            map.iter().map(|(key, value)| Entry { id: 0, key: key.clone(), value: tree(value) }).collect(),
+        ),
+    };
+    Node { id: 0, value }
+}
+
+/// The first 32 hex digits of the SHA-256 over the canonical document and the node's name.
+pub(super) fn of(canonical: &Json, node: &NodeName) -> Generation {
+    let mut hash = Sha256::new();
+    // serde_json keeps the keys of a map sorted.
+    hash.update(canonical.to_string().as_bytes());
+    hash.update(b"\0");
+    hash.update(node.as_str().as_bytes());
+    let digest = hash.finalize();
+    Generation::new(digest.iter().take(16).map(|b| format!("{b:02x}")).collect::<String>())
+}

@@ -1,0 +1,175 @@
+//! `metadata`: who the Pod is.
+
+use std::collections::BTreeMap;
+
+use super::escape::quoted;
+use super::findings::Findings;
+use super::names::{self, Misfit};
+use super::node::Value;
+use super::spot::Spot;
+use crate::pod::{Namespace, NodeName, PodKey, PodName, Uid};
+
+/// All annotations of a Pod together, keys and values
+/// (<https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/validation/validation.go>).
+const ANNOTATIONS_MAX: usize = 256 << 10;
+
+/// By this annotation a kubelet knows a mirror Pod; in a file it would make the Pod one.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// What `metadata` tells.
+#[derive(Debug)]
+pub(super) struct Metadata {
+    /// `None` when name or namespace is unusable, or there is none.
+    pub key: Option<PodKey>,
+    /// The manifest's own uid, if usable.
+    pub uid: Option<Uid>,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Reports a name that does not fit.
+pub(super) fn misfit(spot: &Spot<'_>, text: &str, misfit: Misfit, findings: &mut Findings) {
+    let finding = spot.error(findings, format!("{} {}", quoted(text), misfit.reason));
+    if let Some(suggestion) = misfit.suggestion {
+        finding.help(format!("for example {suggestion}"));
+    }
+}
+
+/// Reads `metadata`.
+pub(super) fn read(document: &Spot<'_>, node: &NodeName, findings: &mut Findings) -> Metadata {
+    let Some(metadata) = document.get("metadata") else {
+        findings
+            .error(document.id(), "metadata.name", "is missing")
+            .help("every Pod needs a name: metadata: {name: NAME}");
+        return Metadata { key: None, uid: None, labels: BTreeMap::new(), annotations: BTreeMap::new() };
+    };
+    let name = name(&metadata, node, findings);
+    let namespace = namespace(&metadata, findings);
+    Metadata {
+        key: name.zip(namespace).map(|(name, namespace)| PodKey { namespace, name }),
+        uid: uid(&metadata, findings),
+        labels: labels(&metadata, findings),
+        annotations: annotations(&metadata, findings),
+    }
+}
+
+fn name(metadata: &Spot<'_>, node: &NodeName, findings: &mut Findings) -> Option<PodName> {
+    let Some(spot) = metadata.get("name") else {
+        let finding = findings.error(metadata.id(), "metadata.name", "is missing");
+        if metadata.get("generateName").is_some() {
+            finding.help("generateName works only with an API server; write name");
+        }
+        return None;
+    };
+    let text = spot.text(findings)?;
+    if let Err(reason) = names::subdomain(text) {
+        misfit(&spot, text, reason, findings);
+        return None;
+    }
+    let full = format!("{text}-{node}");
+    if full.len() > names::SUBDOMAIN_MAX {
+        let message = format!(
+            "is too long: with the node's name appended it has {} characters, and at most {} are allowed",
+            full.len(),
+            names::SUBDOMAIN_MAX
+        );
+        spot.error(findings, message);
+        return None;
+    }
+    Some(PodName::new(full))
+}
+
+fn namespace(metadata: &Spot<'_>, findings: &mut Findings) -> Option<Namespace> {
+    let Some(spot) = metadata.get("namespace") else { return Some(Namespace::new("default")) };
+    let text = spot.text(findings)?;
+    if text.is_empty() {
+        return Some(Namespace::new("default"));
+    }
+    match names::label(text) {
+        Ok(()) => Some(Namespace::new(text)),
+        Err(reason) => {
+            misfit(&spot, text, reason, findings);
+            None
+        }
+    }
+}
+
+fn uid(metadata: &Spot<'_>, findings: &mut Findings) -> Option<Uid> {
+    let spot = metadata.get("uid")?;
+    let text = spot.filled(findings)?;
+    // It becomes part of a directory's name.
+    let safe = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if safe {
+        return Some(Uid::new(text));
+    }
+    spot.warning(findings, format!("{} is not usable, ignored", quoted(text)))
+        .help("a uid has at most 64 letters, digits and dashes; without one it is made from the content");
+    None
+}
+
+fn labels(metadata: &Spot<'_>, findings: &mut Findings) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    let Some(spot) = metadata.get("labels") else { return out };
+    for (key, id, value) in spot.pairs() {
+        key_of(key, id, &value, findings);
+        if let Some(text) = value_of(&value, findings) {
+            if let Err(reason) = names::label_value(&text) {
+                misfit(&value, &text, reason, findings);
+            }
+            out.insert(key.to_owned(), text);
+        }
+    }
+    out
+}
+
+fn annotations(metadata: &Spot<'_>, findings: &mut Findings) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    let Some(spot) = metadata.get("annotations") else { return out };
+    let mut size = 0_usize;
+    for (key, id, value) in spot.pairs() {
+        // Their prefix may have capitals.
+        key_of(&key.to_ascii_lowercase(), id, &value, findings);
+        let Some(text) = value_of(&value, findings) else { continue };
+        size += key.len() + text.len();
+        if key == MIRROR {
+            findings
+                .warning(id, &value.path, "marks a mirror Pod of an API server, ignored")
+                .help("remove it, as everything that an API server added to an exported Pod");
+            continue;
+        }
+        if key.starts_with("container.apparmor.security.beta.kubernetes.io/") && text != "unconfined" {
+            value.error(findings, "cannot be honoured: AppArmor profiles are not supported yet");
+        }
+        out.insert(key.to_owned(), text);
+    }
+    if size > ANNOTATIONS_MAX {
+        let message = format!("are {size} bytes in all, and at most {ANNOTATIONS_MAX} are allowed");
+        spot.error(findings, message);
+    }
+    out
+}
+
+fn key_of(key: &str, id: u32, value: &Spot<'_>, findings: &mut Findings) {
+    if let Err(reason) = names::qualified(key) {
+        findings.error(id, &value.path, format!("the key {} {}", quoted(key), reason.reason));
+    }
+    if super::scalar::yaml11_bool(key).is_some() {
+        findings
+            .warning(
+                id,
+                &value.path,
+                format!("the key {key} is kept as it is; a kubelet would take it for a boolean"),
+            )
+            .help(format!("quote it: \"{key}\""))
+            .if_plain();
+    }
+}
+
+/// A value, "" with a warning where it is null, as in Go.
+fn value_of(value: &Spot<'_>, findings: &mut Findings) -> Option<String> {
+    if value.node.value == Value::Null {
+        value.warning(findings, "is empty: taken for \"\"").help("write \"\" if that is meant");
+        return Some(String::new());
+    }
+    value.text(findings).map(str::to_owned)
+}
