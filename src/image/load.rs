@@ -136,7 +136,7 @@ impl Store {
             done: 0,
             total: 0,
         };
-        let missing = missing_layers(index, &planned);
+        let missing = missing_layers(index, &self.layers_path(), &planned);
         loading.total = missing.iter().map(|layer| layer.blob.size).fold(0, u64::saturating_add);
         for layer in missing {
             loading.unpack(layer, progress)?;
@@ -162,6 +162,7 @@ impl Store {
             dir.sync_filesystem().map_err(ImageError::io("flush", work))?;
         }
         for (diff_id, (from, unpacked)) in &fresh {
+            index.layers.remove(&diff_id.to_string());
             let dir = free_name(index, diff_id);
             let to = layers.join(&dir);
             fs::rename(from, &to).map_err(ImageError::io("rename to", &to))?;
@@ -190,10 +191,14 @@ impl Store {
 }
 
 /// Each layer that the store does not have, once.
-fn missing_layers<'a>(index: &Index, planned: &'a [Planned]) -> Vec<&'a PlannedLayer> {
+fn missing_layers<'a>(index: &Index, layers: &Path, planned: &'a [Planned]) -> Vec<&'a PlannedLayer> {
+    // A layer that the index names and the disk has lost is loaded again: that is how a damaged store is mended.
+    let present = |diff_id: &Digest| {
+        index.layers.get(&diff_id.to_string()).is_some_and(|layer| layers.join(&layer.dir).is_dir())
+    };
     let mut missing: BTreeMap<Digest, &PlannedLayer> = BTreeMap::new();
     for layer in planned.iter().flat_map(|image| &image.layers) {
-        if !index.layers.contains_key(&layer.diff_id.to_string()) {
+        if !present(&layer.diff_id) {
             missing.entry(layer.diff_id).or_insert(layer);
         }
     }
@@ -300,3 +305,7 @@ impl<R: std::io::Read, F: FnMut(u64)> std::io::Read for Watched<R, F> {
         Ok(n)
     }
 }
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
