@@ -3,5 +3,24 @@
 //! Everything here runs in helper processes and in command-line verbs, never in the daemon's loop; the daemon reads only
 //! the index ([`store::Index`]).
 
+pub mod archive;
+pub mod bounds;
+pub mod codec;
 pub mod config;
+pub mod digest;
+pub mod discover;
+mod docker;
+pub mod error;
+pub mod load;
+pub mod names;
+mod oci;
+pub mod pax;
+pub mod plan;
 pub mod store;
+pub mod tarball;
+pub mod unpack;
+
+pub use discover::archives;
+
+#[cfg(test)]
+mod testing;
