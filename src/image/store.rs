@@ -16,6 +16,12 @@ pub struct Index {
     pub version: u32,
     /// Full reference (`docker.io/library/etcd:latest`) → image id (`sha256:…`, the digest of its configuration).
     pub references: BTreeMap<String, String>,
+    /// Image id → what the image is made of.
+    #[serde(default)]
+    pub images: BTreeMap<String, ImageRecord>,
+    /// Diff id (`sha256:…`) → the layer.
+    #[serde(default)]
+    pub layers: BTreeMap<String, LayerRecord>,
 }
 
 impl Index {
@@ -58,4 +64,39 @@ impl Store {
             Err(e) => Err(e),
         }
     }
+
+    /// The image that a reference names, ready to be mounted; `None` when it is not here.
+    pub fn resolve(&self, reference: &Reference) -> io::Result<Option<Image>> {
+        #[derive(Deserialize)]
+        struct Configuration {
+            config: Option<ImageConfig>,
+        }
+        let index = self.index()?;
+        let Some(id) = index.id(reference) else { return Ok(None) };
+        let Some(image) = index.images.get(id) else { return Ok(None) };
+        let name = format!("{}.json", id.trim_start_matches("sha256:"));
+        let document: Configuration =
+            serde_json::from_slice(&std::fs::read(self.root.join("configs").join(name))?)?;
+        let layers = image.layers.iter().filter_map(|l| index.layers.get(l)).map(|l| l.dir.clone()).collect();
+        Ok(Some(Image {
+            id: id.to_owned(),
+            config: document.config.unwrap_or_default(),
+            layers_root: self.root.join("layers"),
+            layers,
+        }))
+    }
+}
+
+/// An image of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Diff ids, lowest layer first.
+    pub layers: Vec<String>,
+}
+
+/// A layer of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    /// The name of its directory below `layers`.
+    pub dir: String,
 }
