@@ -1,1 +1,3 @@
 //! Short-lived children: whatever may block, wait, or touch hostile bytes.
+
+pub mod remove;
