@@ -6,13 +6,14 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 
@@ -76,40 +77,78 @@ fn remove_state(path: &Path) -> io::Result<()> {
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     let parent = OwnedFd::from(File::open(parent)?);
-    remove_beneath(parent.as_fd(), &name.to_string_lossy())?;
+    remove_beneath(parent.as_fd(), name.as_bytes())?;
     Ok(())
 }
 
+/// How deep a tree is gone down before its lower part is moved up: each level holds a descriptor.
+const DEPTH: usize = 64;
+
 /// Removes `name` in `directory` with all below it. Opened component by component without following links, and never
 /// into another file system: a mount that is still there ends it with EXDEV.
-fn remove_beneath(directory: BorrowedFd<'_>, name: &str) -> nix::Result<()> {
-    remove_entry(directory, name.as_bytes())
+fn remove_beneath(directory: BorrowedFd<'_>, name: &[u8]) -> nix::Result<()> {
+    let mut moved = 0_u64;
+    remove_entry(&Top { directory, name }, directory, name, 0, &mut moved)
 }
 
-fn remove_entry(directory: BorrowedFd<'_>, name: &[u8]) -> nix::Result<()> {
+/// Where too deep a part is moved: straight below the tree's own top.
+struct Top<'a> {
+    directory: BorrowedFd<'a>,
+    name: &'a [u8],
+}
+
+fn remove_entry(
+    top: &Top<'_>,
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    depth: usize,
+    moved: &mut u64,
+) -> nix::Result<()> {
     match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
         // EISDIR is Linux's answer for a directory; EPERM is POSIX's.
         Err(Errno::EISDIR | Errno::EPERM) => {}
         Err(e) => return Err(e),
     }
+    if depth > DEPTH {
+        // Its new place is looked at again by the loop below, at depth 0.
+        let root = open_directory(top.directory, top.name)?;
+        let place = format!(".removed-{}-{moved}", std::process::id());
+        *moved = moved.saturating_add(1);
+        return renameat(directory, name, &root, place.as_bytes());
+    }
+    let opened = open_directory(directory, name)?;
+    loop {
+        for child in names(&opened)? {
+            remove_entry(top, opened.as_fd(), &child, depth.saturating_add(1), moved)?;
+        }
+        // Only the top may have got new entries: parts of itself that lay too deep.
+        match unlinkat(directory, name, UnlinkatFlags::RemoveDir) {
+            Err(Errno::ENOTEMPTY) if depth == 0 => {}
+            other => return other,
+        }
+    }
+}
+
+fn open_directory(directory: BorrowedFd<'_>, name: &[u8]) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
         .resolve(
             ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV,
         );
-    let opened = openat2(directory, name, how)?;
-    let mut dir = Dir::from_fd(opened.try_clone().map_err(|_| Errno::EMFILE)?)?;
-    let names: Vec<Vec<u8>> = dir
-        .iter()
-        .filter_map(|e| e.ok().map(|e| e.file_name().to_bytes().to_vec()))
-        .filter(|n| n != b"." && n != b"..")
-        .collect();
-    drop(dir);
-    for child in names {
-        remove_entry(opened.as_fd(), &child)?;
+    openat2(directory, name, how)
+}
+
+fn names(directory: &OwnedFd) -> nix::Result<Vec<Vec<u8>>> {
+    let mut dir = Dir::from_fd(open_directory(directory.as_fd(), b".")?)?;
+    let mut names = Vec::new();
+    for entry in dir.iter() {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
     }
-    unlinkat(directory, name, UnlinkatFlags::RemoveDir)
+    Ok(names)
 }
 
 /// Keeps this Pod's log directory and the newest older one of the same name; removes those before. Younger ones are a later
