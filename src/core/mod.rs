@@ -243,6 +243,11 @@ pub enum Event {
         /// Which run.
         run: RunKey,
     },
+    /// A sweep found that the run's monitor lives: it had been slow to begin.
+    Monitored {
+        /// Which run.
+        run: RunKey,
+    },
     /// A sweep could not clear everything away.
     SweepFailed {
         /// Which run.

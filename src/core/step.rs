@@ -55,6 +55,11 @@ impl World {
                     *who = Uncleared::SweepDue(now.boot);
                 }
             }),
+            Event::Monitored { run } => self.with_run(&run, |_, state, _| {
+                if let Some(who) = state.uncleared.get_mut(&run.attempt) {
+                    *who = Uncleared::Monitor;
+                }
+            }),
             Event::SweepFailed { run } => self.with_run(&run, |_, state, _| {
                 if let Some(who) = state.uncleared.get_mut(&run.attempt) {
                     *who = Uncleared::SweepDue(now.boot.plus(RETRY_MS));

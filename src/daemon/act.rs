@@ -139,8 +139,8 @@ impl Daemon {
         atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)?;
         let line =
             CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
-        let pid = self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
-        Ok(RunInfo::child(dir, id, pod.key.clone(), pid))
+        self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
+        Ok(RunInfo::child(dir, id, pod.key.clone()))
     }
 
     fn stop_signal(&self, run: &RunKey) -> i32 {

@@ -119,7 +119,7 @@ impl Daemon {
 }
 
 /// The pidfd of the monitor that holds the run's lock, if one does.
-fn living_monitor(dir: &AttemptDir) -> io::Result<Option<std::os::fd::OwnedFd>> {
+pub fn living_monitor(dir: &AttemptDir) -> io::Result<Option<std::os::fd::OwnedFd>> {
     let Some(pid) = lock::holder(&dir.lock())? else { return Ok(None) };
     let Ok(fd) = process::pidfd_open(pid) else { return Ok(None) };
     // Held before and after the descriptor was opened: it names the holder and not a later process of its number.

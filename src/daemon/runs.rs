@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::Pid;
 
+use super::adopt::living_monitor;
 use super::{Daemon, now};
 use crate::core::{Ending, Event, RunKey, Stamp, Time};
+use crate::monitor::HELD;
 use crate::monitor::record::{End, Record, VERSION};
 use crate::paths::AttemptDir;
 use crate::pod::{ContainerId, ContainerName, Generation, PodKey};
@@ -31,7 +32,7 @@ pub struct RunInfo {
 #[derive(Debug)]
 enum Monitor {
     /// A child of ours: `waitpid` tells of its end.
-    Child(Pid),
+    Child,
     /// The child of an earlier daemon: its pidfd tells of its end.
     Adopted(OwnedFd),
     /// Nobody any more.
@@ -40,8 +41,8 @@ enum Monitor {
 
 impl RunInfo {
     /// A run whose monitor we have just started.
-    pub fn child(dir: AttemptDir, id: ContainerId, key: PodKey, pid: Pid) -> Self {
-        Self { dir, id, key, monitor: Monitor::Child(pid), told_started: false, told_ended: false }
+    pub fn child(dir: AttemptDir, id: ContainerId, key: PodKey) -> Self {
+        Self { dir, id, key, monitor: Monitor::Child, told_started: false, told_ended: false }
     }
 
     /// A run that an earlier daemon left, with its monitor's pidfd if that lives; what its record said has been told.
@@ -66,7 +67,7 @@ impl RunInfo {
     pub fn adopted_monitor(&self) -> Option<BorrowedFd<'_>> {
         match &self.monitor {
             Monitor::Adopted(fd) => Some(fd.as_fd()),
-            Monitor::Child(_) | Monitor::Gone => None,
+            Monitor::Child | Monitor::Gone => None,
         }
     }
 
@@ -209,6 +210,9 @@ impl Daemon {
     /// A sweeper has ended.
     pub(super) fn sweep_ended(&mut self, run: RunKey, status: ExitStatus, output: &str) {
         self.look_at_record(&run);
+        if status == ExitStatus::Code(i32::from(HELD)) {
+            return self.found_monitor(run);
+        }
         if !status.success() {
             warning!("{run}: cannot be cleared away yet: {output} ({status})");
             self.events.push_back(Event::SweepFailed { run });
@@ -222,6 +226,19 @@ impl Daemon {
             self.events.push_back(Event::Ended { run: run.clone(), ending: Ending::Lost, at: now() });
         }
         self.cleared(run);
+    }
+
+    /// A monitor that an earlier daemon had only just started when it died.
+    fn found_monitor(&mut self, run: RunKey) {
+        let monitor = self.runs.get(&run).and_then(|info| living_monitor(&info.dir).ok().flatten());
+        match (monitor, self.runs.get_mut(&run)) {
+            (Some(fd), Some(info)) => {
+                info.monitor = Monitor::Adopted(fd);
+                self.events.push_back(Event::Monitored { run });
+            }
+            // It has ended since: another sweep will see to what it left.
+            (None, _) | (_, None) => self.events.push_back(Event::MonitorLost { run }),
+        }
     }
 
     fn cleared(&mut self, run: RunKey) {

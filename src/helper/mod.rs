@@ -1,4 +1,5 @@
 //! Short-lived children: whatever may block, wait, or touch hostile bytes.
 
 pub mod probe;
+pub mod remove;
 pub mod text;

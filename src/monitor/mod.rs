@@ -1,3 +1,174 @@
-//! The process that owns one container.
+//! The process that owns one container: it makes the bundle, calls runc once, holds the container's output, waits for its
+//! end and clears away what is left.
+//!
+//! It is an exec of our own binary, a subreaper, and deaf to signals: the daemon may die, be upgraded or be killed at any
+//! moment, and the container, its log and its exit code are not touched by that. Only the container's end ends it. Should
+//! the monitor itself be killed, [`sweep()`] makes an end of what it leaves.
 
+mod child;
+mod clear;
+mod host;
+mod life;
+mod log;
+mod log_file;
 pub mod record;
+mod recorder;
+mod start;
+mod sweep;
+mod volumes;
+
+pub use sweep::{HELD, sweep};
+
+use std::io;
+use std::process::ExitCode;
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+
+use self::clear::Remains;
+use self::life::{Ended, Life};
+use self::log::{Log, Source, Stream};
+use self::record::{End, MonitorSpec, RecordPhase};
+use self::recorder::{Recorder, say};
+use self::start::NotStarted;
+use crate::paths::AttemptDir;
+use crate::runtime::process::stop_signal;
+use crate::sys::cgroup::Cgroups;
+use crate::sys::lock::{self, Taken};
+use crate::sys::process;
+use crate::sys::signals::Signals;
+
+/// Everything that a terminal, a service manager or a broken pipe may send.
+const DEAF_TO: [Signal; 9] = [
+    Signal::SIGCHLD,
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGPIPE,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+];
+
+/// Runs the container that `dir`/spec.json describes, from its start to its end. The exit code is 0 when the run is over
+/// and cleared away, whatever became of the container; that stands in `dir`/record.json.
+pub fn run(dir: AttemptDir) -> ExitCode {
+    // New files have exactly the modes that are asked for, whatever umask we were started with.
+    umask(Mode::from_bits_truncate(0o022));
+    match own(&dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            say(&format!("monitor {}: {e}", dir.0.display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a monitor did not do its work to the end.
+#[derive(Debug)]
+enum MonitorError {
+    /// The spec cannot be read.
+    Spec(io::Error),
+    /// Another process owns this run.
+    Held(i32),
+    /// The lock cannot be taken.
+    Lock(io::Error),
+    /// The run was begun before: one directory is one run.
+    Used,
+    /// The spec was written in another boot.
+    OtherBoot,
+    /// The process could not be made what a monitor has to be.
+    Setup(&'static str, io::Error),
+    /// Things that could not be cleared away.
+    Remains(Vec<String>),
+}
+
+impl std::fmt::Display for MonitorError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Spec(e) => write!(f, "spec.json: {e}"),
+            Self::Held(pid) => write!(f, "process {pid} owns this run already"),
+            Self::Lock(e) => write!(f, "lock: {e}"),
+            Self::Used => f.write_str("record.json is there already: this run was begun before; sweep it"),
+            Self::OtherBoot => f.write_str("spec.json was written in another boot; sweep it"),
+            Self::Setup(what, e) => write!(f, "{what}: {e}"),
+            Self::Remains(lines) => write!(f, "left behind, sweep again: {}", lines.join("; ")),
+        }
+    }
+}
+
+/// Reads `dir`/spec.json.
+fn read_spec(dir: &AttemptDir) -> io::Result<MonitorSpec> {
+    let spec: MonitorSpec = serde_json::from_slice(&std::fs::read(dir.spec())?)?;
+    if spec.version == record::VERSION {
+        Ok(spec)
+    } else {
+        Err(io::Error::other(format!("version {} is not {}", spec.version, record::VERSION)))
+    }
+}
+
+fn own(dir: &AttemptDir) -> Result<(), MonitorError> {
+    let signals = Signals::block(&DEAF_TO).map_err(|e| MonitorError::Setup("signals", e))?;
+    process::become_subreaper().map_err(|e| MonitorError::Setup("subreaper", e))?;
+    let _lock = match lock::take(&dir.lock()).map_err(MonitorError::Lock)? {
+        Taken::Ours(lock) => lock,
+        Taken::Held { pid } => return Err(MonitorError::Held(pid)),
+    };
+    let spec = read_spec(dir).map_err(MonitorError::Spec)?;
+    if dir.record().exists() {
+        return Err(MonitorError::Used);
+    }
+    let boot = process::boot_id().map_err(|e| MonitorError::Setup("boot id", e))?;
+    if spec.boot_id != boot {
+        return Err(MonitorError::OtherBoot);
+    }
+    // The container outlives us at a shortage of memory only by mistake: its exit code would be lost. Without the right
+    // to do so we stay as we are.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
+    let mut recorder = Recorder::begin(dir, &spec, boot);
+    recorder.save();
+
+    let cgroups = Cgroups::detect().map_err(|e| MonitorError::Setup("mountinfo", e))?;
+    let remains = Remains { dir, spec: &spec, cgroups: &cgroups };
+    match prepare(dir, &spec, &cgroups, &mut recorder) {
+        Ok(life) => {
+            let ended = life.live(signals, &mut recorder, &remains);
+            recorder.ended(match ended {
+                Ended::Ran(end) => end,
+                Ended::Never(NotStarted { reason, message }) => {
+                    End::NotStarted { reason: reason.to_owned(), message }
+                }
+            });
+        }
+        Err(NotStarted { reason, message }) => {
+            recorder.ended(End::NotStarted { reason: reason.to_owned(), message });
+        }
+    }
+    let left = remains.clear(true);
+    recorder.save_for_sure();
+    if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
+}
+
+/// Everything before runc is called. Returns a life that is about to begin.
+fn prepare(
+    dir: &AttemptDir,
+    spec: &MonitorSpec,
+    cgroups: &Cgroups,
+    recorder: &mut Recorder,
+) -> Result<Life, NotStarted> {
+    debug_assert_eq!(recorder.record.phase, RecordPhase::Preparing);
+    let container = start::container(spec)?;
+    let image = start::image(spec, container)?;
+    recorder.record.image_id = Some(image.id.clone());
+    recorder.record.stop_signal = stop_signal(&image.config.stop_signal);
+    let (file, mut warnings) = start::open_log(spec)?;
+    warnings.extend(start::make_bundle(dir, spec, container, &image, cgroups)?);
+    for warning in warnings {
+        recorder.warn(warning);
+    }
+    let pipe =
+        |source| Stream::new(source).map_err(|e| NotStarted::create(format!("cannot make a pipe: {e}")));
+    let (stdout, stderr) = (pipe(Source::Stdout)?, pipe(Source::Stderr)?);
+    Life::begin(dir, spec, Log::new(file), stdout, stderr)
+}

@@ -152,6 +152,16 @@ pub fn reap() -> Vec<(Pid, ExitStatus)> {
     }
 }
 
+/// Takes the exit of one child only, if it has ended. For a process that must leave others as zombies for a moment; who
+/// uses it calls [`reap`] afterwards.
+pub fn reap_only(pid: Pid) -> Option<ExitStatus> {
+    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::Code(code)),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::Signal(signal as i32)),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 /// The captured output of a child: the first [`Capture::KEPT`] bytes are kept, the rest is read and dropped.
 #[derive(Debug)]
 pub struct Capture {

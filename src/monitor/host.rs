@@ -1,0 +1,147 @@
+//! The host's facts that a bundle depends on, and the image's user files: what `runtime` wants to know but may not look up.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::{major, minor};
+
+use crate::pod::{Container, Pod};
+use crate::runtime::{Device, Host, HostFiles, mounts, process};
+use crate::sys::cgroup::{Cgroups, Version};
+
+/// Looks at the host. `made` is a directory of this run for files that are made for the container.
+pub fn look(pod: &Pod, container: &Container, cgroups: &Cgroups, made: &Path) -> io::Result<Host> {
+    let (_, open_files) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let status = fs::read_to_string("/proc/self/status")?;
+    let score = fs::read_to_string("/proc/self/oom_score_adj")?;
+    Ok(Host {
+        capabilities: capabilities(&status),
+        open_files,
+        oom_score_adj: score.trim().parse().unwrap_or(0),
+        memory: nix::sys::sysinfo::sysinfo().map_or(0, |s| s.ram_total()),
+        cgroup_v2: cgroups.version() == Version::V2,
+        files: files(pod, made)?,
+        devices: if container.privileged { devices(Path::new("/dev")) } else { Vec::new() },
+    })
+}
+
+/// What we have and may hand on.
+fn capabilities(status: &str) -> u64 {
+    let mask = |name: &str| {
+        status
+            .lines()
+            .find_map(|l| l.strip_prefix(name))
+            .and_then(|v| u64::from_str_radix(v.trim(), 16).ok())
+            .unwrap_or(0)
+    };
+    mask("CapPrm:") & mask("CapBnd:")
+}
+
+fn files(pod: &Pod, made: &Path) -> io::Result<HostFiles> {
+    let existing = |path: &str| Some(PathBuf::from(path)).filter(|p| p.is_file());
+    let resolv_conf = resolv_conf();
+    if pod.host_network {
+        let (hosts, hostname) = (existing("/etc/hosts"), existing("/etc/hostname"));
+        return Ok(HostFiles { hosts, hostname, resolv_conf });
+    }
+    let name = process::hostname(pod);
+    let (hosts, hostname) = (made.join("hosts"), made.join("hostname"));
+    fs::write(&hosts, mounts::hosts_file(name))?;
+    fs::write(&hostname, format!("{name}\n"))?;
+    Ok(HostFiles { hosts: Some(hosts), hostname: Some(hostname), resolv_conf })
+}
+
+/// The host's resolv.conf. systemd-resolved's names a stub on the loopback; the real servers stand in its own file, which is
+/// what kubeadm gives to the kubelet too.
+fn resolv_conf() -> Option<PathBuf> {
+    let real = Path::new("/run/systemd/resolve/resolv.conf");
+    let plain = Path::new("/etc/resolv.conf");
+    let text = fs::read_to_string(plain).ok();
+    if text.as_deref().is_none_or(|t| t.contains("127.0.0.53")) && real.is_file() {
+        return Some(real.to_owned());
+    }
+    text.map(|_| plain.to_owned())
+}
+
+/// Every device node of the host, for a privileged container, but those that every container has its own of.
+fn devices(directory: &Path) -> Vec<Device> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let own = ["pts", "shm", "mqueue", "fd", "console", "ptmx"].iter().any(|n| *n == name);
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        let kind = metadata.file_type();
+        if own {
+            continue;
+        } else if kind.is_dir() {
+            found.extend(devices(&path));
+        } else if kind.is_block_device() || kind.is_char_device() {
+            found.push(Device {
+                path,
+                block: kind.is_block_device(),
+                major: major(metadata.rdev()),
+                minor: minor(metadata.rdev()),
+                mode: metadata.permissions().mode() & 0o7777,
+                uid: metadata.uid(),
+                gid: metadata.gid(),
+            });
+        }
+    }
+    found
+}
+
+/// The largest user file that is read.
+const USER_FILE_MAX: u64 = 1 << 20;
+
+/// The text of a file of the image, or nothing where there is no such regular file. The path is resolved inside `root`:
+/// no link of the image leads out of it. A fifo in its place does not block.
+pub fn image_file(root: &Path, path: &str) -> io::Result<String> {
+    let directory = File::open(root)?;
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let Ok(opened) = openat2(&directory, path, how) else { return Ok(String::new()) };
+    let file = File::from(opened);
+    if !file.metadata()?.is_file() {
+        return Ok(String::new());
+    }
+    let mut bytes = Vec::new();
+    file.take(USER_FILE_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_an_image_stay_inside() {
+        let dir = std::env::temp_dir().join(format!("podstrap-inroot-{}", std::process::id()));
+        fs::create_dir_all(dir.join("root/etc")).unwrap();
+        fs::write(dir.join("secret"), "secret").unwrap();
+        fs::write(dir.join("root/real"), "inside").unwrap();
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, dir.join("root/etc").join(name)).unwrap();
+        };
+        link("/real", "absolute");
+        link("../../../../secret", "up");
+        link(dir.join("secret").to_str().unwrap(), "out");
+        nix::unistd::mkfifo(&dir.join("root/etc/fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let read = |name: &str| image_file(&dir.join("root"), &format!("/etc/{name}")).unwrap();
+        assert_eq!(read("absolute"), "inside");
+        assert_eq!([read("up"), read("out"), read("fifo"), read("none"), read("")], [""; 5]);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn capabilities_are_what_both_sets_have() {
+        assert_eq!(capabilities("Name:\tx\nCapPrm:\t00000000000000ff\nCapBnd:\t000000000000000f\n"), 0xf);
+        assert_eq!(capabilities("nothing"), 0);
+        assert!(devices(Path::new("/dev")).iter().any(|d| d.path == Path::new("/dev/null") && d.minor == 3));
+    }
+}

@@ -1,0 +1,160 @@
+//! From the call of runc to the container's end: one poll loop over the container's output and SIGCHLD.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use super::clear::Remains;
+use super::log::{Log, Stream};
+use super::record::{End, MonitorSpec, ProcessId};
+use super::recorder::Recorder;
+use super::start::NotStarted;
+use crate::paths::AttemptDir;
+use crate::runtime::bundle::container_cgroup;
+use crate::runtime::runc::{self, Runc};
+use crate::sys::signals::Signals;
+use crate::sys::spawn::{self, ExitStatus, Output};
+use crate::sys::{clock, process};
+
+/// How a life ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The container ran.
+    Ran(End),
+    /// runc did not bring it up.
+    Never(NotStarted),
+}
+
+/// How many bytes of a stream are moved before the other gets its turn.
+const TURN: usize = 256 * 1024;
+
+/// A container that runc has been told to start.
+#[derive(Debug)]
+pub struct Life {
+    runc: Pid,
+    deadline: u64,
+    pid_file: std::path::PathBuf,
+    runc_log: std::path::PathBuf,
+    log: Log,
+    streams: [Stream; 2],
+}
+
+impl Life {
+    /// Calls runc. The container gets the writing ends of the two pipes, and nobody else keeps them.
+    pub fn begin(
+        dir: &AttemptDir,
+        spec: &MonitorSpec,
+        log: Log,
+        stdout: (Stream, OwnedFd),
+        stderr: (Stream, OwnedFd),
+    ) -> Result<Self, NotStarted> {
+        let root = spec.roots.runc();
+        let (pid_file, runc_log) = (dir.0.join("pid"), dir.0.join("runc.log"));
+        let line =
+            Runc { binary: &spec.runc, root: &root }.run(&spec.id, &dir.bundle(), &pid_file, &runc_log);
+        let deadline = clock::boot_ms().saturating_add(line.deadline_ms.unwrap_or(120_000));
+        let child = spawn::spawn(&line, Output::To(stdout.1, stderr.1)).map_err(|e| NotStarted {
+            reason: "RunContainerError",
+            message: format!("cannot execute {}: {e}; install runc", spec.runc.display()),
+        })?;
+        Ok(Self { runc: child.pid, deadline, pid_file, runc_log, log, streams: [stdout.0, stderr.0] })
+    }
+
+    /// Lives the container's life to its end.
+    pub fn live(mut self, mut signals: Signals, recorder: &mut Recorder, remains: &Remains<'_>) -> Ended {
+        let init = match self.started(&mut signals) {
+            Ok(init) => init,
+            Err(not_started) => return Ended::Never(not_started),
+        };
+        recorder.running(init);
+        let status = self.wait(init, &mut signals, recorder);
+        for stream in &mut self.streams {
+            stream.drain(&mut self.log);
+        }
+        if remains.spec.pod.host_pid {
+            // Without a pid namespace of its own a container is not over with its init.
+            if let Err(e) = remains.kill() {
+                recorder.warn(format!("processes of the container go on: {e}"));
+            }
+        }
+        let spec = remains.spec;
+        let cgroup = container_cgroup(&spec.cgroup_root, &spec.pod, &spec.id);
+        Ended::Ran(match status {
+            ExitStatus::Code(code) => End::Exited { code },
+            ExitStatus::Signal(signal) => {
+                let oom = signal == nix::libc::SIGKILL && remains.cgroups.oom_kills(&cgroup) > 0;
+                End::Signaled { signal, oom }
+            }
+        })
+    }
+
+    /// Waits for runc. The pipes are left alone until it has ended well: what is in them may be runc's own complaint.
+    fn started(&mut self, signals: &mut Signals) -> Result<ProcessId, NotStarted> {
+        let failed = |message: String| NotStarted {
+            reason: runc::start_failure_reason(&message),
+            message: runc::cut(&message, 2048).to_owned(),
+        };
+        let status = loop {
+            // Before waiting: it may have ended before the signals were looked at. Only runc is waited for, because its
+            // orphan, the container's init, must stay a zombie until its start time has been read.
+            if let Some(status) = spawn::reap_only(self.runc) {
+                break status;
+            }
+            let left = self.deadline.saturating_sub(clock::boot_ms());
+            if left == 0 {
+                spawn::kill_group(self.runc);
+                return Err(failed("runc did not start the container in time and was killed".to_owned()));
+            }
+            let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            signals.drain();
+        };
+        if !status.success() {
+            let log = fs::read_to_string(&self.runc_log).unwrap_or_default();
+            let message = runc::error_of_log(&log)
+                .or_else(|| {
+                    let said = self.streams.iter_mut().map(|s| s.take_text(2048)).find(|t| !t.is_empty());
+                    said.map(|text| format!("runc: {status}: {text}"))
+                })
+                .unwrap_or_else(|| format!("runc: {status}, and it did not say why"));
+            return Err(failed(message));
+        }
+        let pid = fs::read_to_string(&self.pid_file).ok().and_then(|t| t.trim().parse::<i32>().ok());
+        let pid = pid.ok_or_else(|| failed("runc started the container but wrote no pid file".to_owned()))?;
+        let start_ticks = process::start_ticks(pid).ok().flatten().unwrap_or(0);
+        Ok(ProcessId { pid, start_ticks })
+    }
+
+    /// Moves output into the log until init has ended.
+    fn wait(&mut self, init: ProcessId, signals: &mut Signals, recorder: &mut Recorder) -> ExitStatus {
+        loop {
+            if let Some((_, status)) = spawn::reap().into_iter().find(|(pid, _)| pid.as_raw() == init.pid) {
+                return status;
+            }
+            let mut fds = Vec::with_capacity(3);
+            fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
+            fds.extend(
+                self.streams
+                    .iter()
+                    .filter_map(Stream::descriptor)
+                    .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+            );
+            // Asleep for good, unless there is something to try again.
+            let again = !recorder.is_saved() || self.log.has_losses();
+            let timeout = if again { PollTimeout::from(1000_u16) } else { PollTimeout::NONE };
+            let _ = poll(&mut fds, timeout);
+            signals.drain();
+            for stream in &mut self.streams {
+                stream.pump(&mut self.log, TURN);
+            }
+            if !recorder.is_saved() {
+                recorder.save();
+            }
+            if self.log.has_losses() {
+                self.log.tell_losses();
+            }
+        }
+    }
+}

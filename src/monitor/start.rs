@@ -1,0 +1,174 @@
+//! From a spec to a bundle that runc can run: image, volumes, log, root, user, config.json. Whatever fails here becomes a
+//! reason and a message as Kubernetes names them.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use super::log_file::{self, LogFile, Place};
+use super::record::MonitorSpec;
+use crate::image::store::{Image, Store};
+use crate::paths::{AttemptDir, container_id};
+use crate::pod::{Container, Pod};
+use crate::runtime::bundle::{self, BundleError, Parts, pod_cgroup};
+use crate::runtime::{resources, user};
+use crate::sys::atomic::{self, Durability};
+use crate::sys::cgroup::{Cgroups, Limits};
+use crate::sys::mount;
+
+use super::{host, volumes};
+
+/// Why a container never ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotStarted {
+    /// As Kubernetes names it.
+    pub reason: &'static str,
+    /// What failed, and what can be done.
+    pub message: String,
+}
+
+impl NotStarted {
+    /// The manifest (or the host's side of it) does not fit: `CreateContainerConfigError`.
+    pub fn config(message: impl ToString) -> Self {
+        Self { reason: "CreateContainerConfigError", message: message.to_string() }
+    }
+
+    /// The host could not make what the container needs: `CreateContainerError`.
+    pub fn create(message: impl ToString) -> Self {
+        Self { reason: "CreateContainerError", message: message.to_string() }
+    }
+
+    /// The same, for a failure with a path.
+    fn at(action: &str, path: &Path, error: impl std::fmt::Display) -> Self {
+        Self::create(format!("cannot {action} {}: {error}", path.display()))
+    }
+}
+
+/// The container that a spec is about.
+pub fn container(spec: &MonitorSpec) -> Result<&Container, NotStarted> {
+    spec.pod.container(&spec.container).ok_or_else(|| {
+        NotStarted::config(format!("the Pod {} has no container {:?}", spec.pod.key, spec.container.as_str()))
+    })
+}
+
+/// The image that the container names.
+pub fn image(spec: &MonitorSpec, container: &Container) -> Result<Image, NotStarted> {
+    match Store::new(&spec.roots.images()).resolve(&container.image) {
+        Ok(Some(image)) => Ok(image),
+        Ok(None) => Err(NotStarted {
+            reason: "ImageNotPresent",
+            message: format!(
+                "the image {} is not here; load its archive with `podstrap image load FILE`",
+                container.image
+            ),
+        }),
+        Err(e) => Err(NotStarted::create(format!("the image {}: {e}", container.image))),
+    }
+}
+
+/// Opens the log, forgets the logs of runs long past, and makes the link for log shippers. Only the first must succeed.
+/// Gives the log and warnings.
+pub fn open_log(spec: &MonitorSpec) -> Result<(LogFile, Vec<String>), NotStarted> {
+    let pod = &spec.pod;
+    let place = Place {
+        root: spec.roots.log.clone(),
+        directories: [
+            format!("{}_{}_{}", pod.key.namespace, pod.key.name, pod.uid),
+            spec.container.as_str().to_owned(),
+        ],
+        name: format!("{}.log", spec.attempt),
+        max_bytes: spec.log_max_bytes,
+        max_files: spec.log_max_files,
+    };
+    let path = spec.roots.log_file(pod, &spec.container, spec.attempt);
+    let file = LogFile::open(place.clone()).map_err(|e| NotStarted::at("open the log", &path, e))?;
+    let mut warnings = Vec::new();
+    let links = spec.roots.log_links();
+    let link_name = |attempt| {
+        let id = container_id(&pod.generation, &spec.container, attempt);
+        let (name, namespace) = (pod.key.name.as_str(), pod.key.namespace.as_str());
+        log_file::link_name(name, namespace, spec.container.as_str(), id.as_str())
+    };
+    match place.forget_old_runs(spec.attempt, spec.log_max_files) {
+        Ok(forgotten) => {
+            for attempt in forgotten {
+                // It may have been removed with its Pod's other links; a dangling one does no harm.
+                let _ = fs::remove_file(links.join(link_name(attempt)));
+            }
+        }
+        Err(e) => warnings.push(format!("cannot remove old logs beside {}: {e}", path.display())),
+    }
+    if let Err(e) = log_file::link(&links, &link_name(spec.attempt), &path) {
+        warnings.push(format!("cannot make a link to the log in {}: {e}", links.display()));
+    }
+    Ok((file, warnings))
+}
+
+/// Makes the bundle: volumes, root and config.json. Gives warnings. What was made before an error is undone by
+/// `clear::Remains::clear`.
+pub fn make_bundle(
+    dir: &AttemptDir,
+    spec: &MonitorSpec,
+    container: &Container,
+    image: &Image,
+    cgroups: &Cgroups,
+) -> Result<Vec<String>, NotStarted> {
+    let pod = &spec.pod;
+    cgroups.require().map_err(NotStarted::create)?;
+    let volumes =
+        volumes::prepare(pod, &spec.roots.pod_state(&pod.generation)).map_err(NotStarted::config)?;
+    let rootfs = dir.rootfs();
+    let mut private = DirBuilder::new();
+    // Secrets of the environment stand in config.json.
+    private.recursive(true).mode(0o700);
+    private.create(dir.bundle()).map_err(|e| NotStarted::at("make", &dir.bundle(), e))?;
+    let mut open = DirBuilder::new();
+    open.recursive(true).mode(0o755).create(&rootfs).map_err(|e| NotStarted::at("make", &rootfs, e))?;
+    let scratch = spec.roots.container_root(&spec.id);
+    mount::overlay(&image.layers_root, &image.layers, &scratch, &rootfs).map_err(NotStarted::create)?;
+
+    let of_image = |path| {
+        host::image_file(&rootfs, path)
+            .map_err(|e| NotStarted::create(format!("cannot read {path} of the image: {e}")))
+    };
+    let user = user::resolve(
+        &user::security(pod, container),
+        &pod.supplemental_groups,
+        &image.config.user,
+        &of_image("/etc/passwd")?,
+        &of_image("/etc/group")?,
+    )
+    .map_err(NotStarted::config)?;
+    let host = host::look(pod, container, cgroups, &dir.bundle())
+        .map_err(|e| NotStarted::create(format!("cannot look at the host: {e}")))?;
+    let made = bundle::config(&Parts {
+        pod,
+        container,
+        id: &spec.id,
+        image: &image.config,
+        user: &user,
+        volumes: &volumes,
+        host: &host,
+        cgroup_root: &spec.cgroup_root,
+    })
+    .map_err(|e| match &e {
+        BundleError::NoProgram => NotStarted::create(e),
+        BundleError::Capability(_) | BundleError::Volume(_) => NotStarted::config(e),
+    })?;
+    let path = dir.bundle().join("config.json");
+    atomic::write(&path, made.config.to_string().as_bytes(), 0o600, Durability::Process)
+        .map_err(|e| NotStarted::at("write", &path, e))?;
+    let mut warnings = made.warnings;
+    limit_pod(pod, spec, cgroups, &mut warnings);
+    Ok(warnings)
+}
+
+/// The Pod's own group. The containers' groups carry their own limits, so a host that refuses the Pod's is warned about.
+fn limit_pod(pod: &Pod, spec: &MonitorSpec, cgroups: &Cgroups, warnings: &mut Vec<String>) {
+    let (shares, cpu_quota, memory) = resources::pod_limits(pod);
+    let path = pod_cgroup(&spec.cgroup_root, pod);
+    let limits = Limits { cpu_shares: Some(shares), cpu_quota, memory };
+    if let Err(e) = cgroups.make_pod(&path, &limits) {
+        warnings.push(format!("cannot limit the Pod's cgroup {}: {e}", path.display()));
+    }
+}

@@ -1,0 +1,110 @@
+//! Making an end of a run whose monitor is gone: nobody knows any more how its container would end, so it must not go on.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::clear::Remains;
+use super::record::{End, ProcessId, Record, RecordPhase, VERSION};
+use super::recorder::{Recorder, say};
+use super::{MonitorError, read_spec};
+use crate::paths::AttemptDir;
+use crate::sys::cgroup::Cgroups;
+use crate::sys::lock::{self, Taken};
+use crate::sys::process;
+
+/// The exit code of a sweep that found a living monitor and so did nothing.
+pub const HELD: u8 = 3;
+
+/// Kills what lives of the run in `dir`, removes its mounts, cgroups and files, and records [`End::Lost`] where no end
+/// stands. Does nothing while a monitor lives, and says so by [`HELD`]. May be repeated. The exit code is 0 when nothing is left.
+pub fn sweep(dir: AttemptDir) -> ExitCode {
+    match make_an_end(&dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(MonitorError::Held(_)) => ExitCode::from(HELD),
+        Err(e) => {
+            say(&format!("sweep {}: {e}", dir.0.display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn make_an_end(dir: &AttemptDir) -> Result<(), MonitorError> {
+    let _lock = match lock::take(&dir.lock()).map_err(MonitorError::Lock)? {
+        Taken::Ours(lock) => lock,
+        Taken::Held { pid } => return Err(MonitorError::Held(pid)),
+    };
+    let spec = read_spec(dir).map_err(MonitorError::Spec)?;
+    let boot = process::boot_id().map_err(|e| MonitorError::Setup("boot id", e))?;
+    // Orphans of what is killed come to us, so that they do not linger as zombies in their cgroup.
+    process::become_subreaper().map_err(|e| MonitorError::Setup("subreaper", e))?;
+    let cgroups = Cgroups::detect().map_err(|e| MonitorError::Setup("mountinfo", e))?;
+    let record = std::fs::read(dir.record()).ok().and_then(|b| serde_json::from_slice::<Record>(&b).ok());
+    let same_boot = spec.boot_id == boot;
+    let remains = Remains { dir, spec: &spec, cgroups: &cgroups };
+    let mut left = remains.clear(same_boot);
+    // runc and the cgroup have done their work; this is for a container of which both have lost hold. Numbers of another
+    // boot name strangers.
+    if let Some(init) = record.as_ref().filter(|r| same_boot && r.boot_id == boot).and_then(|r| r.init)
+        && let Err(e) = kill(init)
+    {
+        left.push(format!("kill process {}: {e}", init.pid));
+    }
+    if !left.is_empty() {
+        // The first round may have failed only because something still lived.
+        left = remains.clear(false);
+    }
+    let unended = record.as_ref().is_none_or(|r| r.end.is_none());
+    if unended && left.is_empty() {
+        let record = record.unwrap_or_else(|| nothing_known(spec.boot_id.clone()));
+        let mut recorder = Recorder::of(dir, &spec, record);
+        recorder.ended(End::Lost);
+        if !recorder.is_saved() {
+            left.push(format!("write {}", dir.record().display()));
+        }
+    }
+    if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
+}
+
+/// The record of a monitor that was killed before it wrote one.
+fn nothing_known(boot_id: String) -> Record {
+    Record {
+        version: VERSION,
+        boot_id,
+        monitor: ProcessId { pid: 0, start_ticks: 0 },
+        phase: RecordPhase::Ended,
+        init: None,
+        image_id: None,
+        stop_signal: None,
+        started_unix_ms: None,
+        started_boot_ms: None,
+        finished_unix_ms: None,
+        finished_boot_ms: None,
+        end: None,
+    }
+}
+
+/// Kills exactly this process, if it still is that one, and waits for it to end.
+fn kill(id: ProcessId) -> io::Result<()> {
+    let pidfd = match process::pidfd_open(id.pid) {
+        Ok(pidfd) => pidfd,
+        Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    // Asked after the descriptor was opened: whoever has this start time now is whom the descriptor names.
+    if id.start_ticks == 0 || process::start_ticks(id.pid)? != Some(id.start_ticks) {
+        return Ok(());
+    }
+    match process::pidfd_signal(pidfd.as_fd(), nix::libc::SIGKILL) {
+        Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(()),
+        other => other?,
+    }
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::from(10_000_u16)) {
+        Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+        Ok(_) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

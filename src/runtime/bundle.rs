@@ -1,0 +1,387 @@
+//! config.json: the OCI runtime specification of one container, from the Pod, the image's configuration and the host's facts.
+//!
+//! Nothing that runc or the kernel would inherit from us is left unsaid: oom_score_adj and RLIMIT_NOFILE are always written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::capabilities::{self, SYS_RESOURCE, UnknownCapability};
+use super::mounts::{self, UnknownVolume};
+use super::user::{self, User};
+use super::{Device, Host, process, resources, seccomp};
+use crate::image::config::ImageConfig;
+use crate::pod::{Container, ContainerId, Pod, Seccomp, VolumeName};
+
+/// What one container's configuration is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The Pod.
+    pub pod: &'a Pod,
+    /// The container.
+    pub container: &'a Container,
+    /// This run's name for runc.
+    pub id: &'a ContainerId,
+    /// The image's configuration.
+    pub image: &'a ImageConfig,
+    /// As whom it runs.
+    pub user: &'a User,
+    /// Where on the host each volume lies.
+    pub volumes: &'a BTreeMap<VolumeName, PathBuf>,
+    /// The host.
+    pub host: &'a Host,
+    /// The parent of all Pod cgroups, without slashes at its ends.
+    pub cgroup_root: &'a str,
+}
+
+/// A configuration, and what the host did not allow but the container can do without.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bundle {
+    /// config.json.
+    pub config: Value,
+    /// Lines for an operator.
+    pub warnings: Vec<String>,
+}
+
+/// Why there can be no configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BundleError {
+    /// Neither manifest nor image names a program.
+    NoProgram,
+    /// See [`UnknownCapability`].
+    Capability(UnknownCapability),
+    /// See [`UnknownVolume`].
+    Volume(UnknownVolume),
+}
+
+impl fmt::Display for BundleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoProgram => f.write_str(
+                "neither the manifest (command, args) nor the image (ENTRYPOINT, CMD) names a program",
+            ),
+            Self::Capability(e) => e.fmt(f),
+            Self::Volume(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BundleError {}
+
+/// The cgroup of a Pod, relative to the root of every hierarchy: `CGROUP_ROOT/podGENERATION`.
+pub fn pod_cgroup(cgroup_root: &str, pod: &Pod) -> PathBuf {
+    PathBuf::from(cgroup_root).join(format!("pod{}", pod.generation))
+}
+
+/// The cgroup of one run of a container: below its Pod's.
+pub fn container_cgroup(cgroup_root: &str, pod: &Pod, id: &ContainerId) -> PathBuf {
+    pod_cgroup(cgroup_root, pod).join(id.as_str())
+}
+
+/// The configuration of one container.
+pub fn config(parts: &Parts<'_>) -> Result<Bundle, BundleError> {
+    let Parts { pod, container, host, .. } = *parts;
+    let mut warnings = Vec::new();
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "process": process(parts, &mut warnings)?,
+        "root": { "path": "rootfs", "readonly": container.read_only_root },
+        "mounts": mounts::mounts(pod, container, parts.volumes, &host.files).map_err(BundleError::Volume)?,
+        "annotations": {
+            "io.kubernetes.pod.namespace": pod.key.namespace.as_str(),
+            "io.kubernetes.pod.name": pod.key.name.as_str(),
+            "io.kubernetes.pod.uid": pod.uid.as_str(),
+            "io.kubernetes.container.name": container.name.as_str(),
+        },
+        "linux": linux(parts),
+    });
+    if !pod.host_network {
+        set(&mut config, "hostname", json!(process::hostname(pod)));
+    }
+    Ok(Bundle { config, warnings })
+}
+
+fn process(parts: &Parts<'_>, warnings: &mut Vec<String>) -> Result<Value, BundleError> {
+    let Parts { pod, container, image, host, user, .. } = *parts;
+    let argv = process::argv(container, image);
+    if argv.is_empty() {
+        return Err(BundleError::NoProgram);
+    }
+    let (set, refused) = capabilities::of(container, host.capabilities).map_err(BundleError::Capability)?;
+    if !refused.names().is_empty() {
+        warnings.push(format!("{} cannot be given: the host does not have it", refused.names().join(", ")));
+    }
+    let names = set.names();
+    // A user other than root gets nothing by default but may gain what the bounding set leaves, as execve has it.
+    let effective = if user.uid == 0 { names.clone() } else { Vec::new() };
+    let privileged_host = host.capabilities & (1 << SYS_RESOURCE) != 0;
+    let wanted = resources::oom_score_adj(pod, container, host.memory);
+    let score = if privileged_host { wanted } else { wanted.max(host.oom_score_adj) };
+    if score != wanted {
+        warnings.push(format!(
+            "oom_score_adj {wanted} is not allowed here (no CAP_SYS_RESOURCE): running with {score}"
+        ));
+    }
+    // More than the kernel's default fs.nr_open would be refused; without the capability our own limit is the end.
+    let files = if privileged_host { NR_OPEN } else { host.open_files.min(NR_OPEN) };
+    Ok(json!({
+        "terminal": false,
+        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
+        "args": argv,
+        "env": process::environment(container, image, process::hostname(pod)),
+        "cwd": process::working_directory(container, image),
+        "capabilities": { "bounding": names, "effective": effective, "permitted": effective },
+        "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": files, "hard": files }],
+        "noNewPrivileges": !container.allow_privilege_escalation,
+        "oomScoreAdj": score,
+    }))
+}
+
+/// The kernel's default of fs.nr_open.
+const NR_OPEN: u64 = 1 << 20;
+
+fn linux(parts: &Parts<'_>) -> Value {
+    let Parts { pod, container, host, .. } = *parts;
+    let mut linux = json!({
+        "cgroupsPath": format!("/{}", container_cgroup(parts.cgroup_root, pod, parts.id).display()),
+        "namespaces": namespaces(parts),
+        "resources": limits(container, host),
+    });
+    if !container.privileged {
+        set(&mut linux, "maskedPaths", json!(mounts::MASKED));
+        set(&mut linux, "readonlyPaths", json!(mounts::READ_ONLY));
+        if user::security(pod, container).seccomp == Some(Seccomp::RuntimeDefault) {
+            // Refused names do not matter here: `process` has reported them.
+            let (capabilities, _) = capabilities::of(container, host.capabilities).unwrap_or_default();
+            set(&mut linux, "seccomp", seccomp::runtime_default(capabilities));
+        }
+    }
+    if let Some(propagation) = mounts::root_propagation(container) {
+        set(&mut linux, "rootfsPropagation", json!(propagation));
+    }
+    if container.privileged {
+        set(&mut linux, "devices", host.devices.iter().map(device).collect());
+    }
+    linux
+}
+
+fn set(object: &mut Value, key: &str, value: Value) {
+    if let Some(map) = object.as_object_mut() {
+        map.insert(key.to_owned(), value);
+    }
+}
+
+fn device(device: &Device) -> Value {
+    json!({
+        "path": device.path.to_string_lossy(),
+        "type": if device.block { "b" } else { "c" },
+        "major": device.major,
+        "minor": device.minor,
+        "fileMode": device.mode,
+        "uid": device.uid,
+        "gid": device.gid,
+    })
+}
+
+/// A namespace that is not listed is the host's.
+fn namespaces(parts: &Parts<'_>) -> Value {
+    let pod = parts.pod;
+    let all = [
+        ("mount", true),
+        ("pid", !pod.host_pid),
+        ("network", !pod.host_network),
+        ("ipc", !pod.host_ipc),
+        // The kubelet: a Pod in the host's network has the host's name too.
+        ("uts", !pod.host_network),
+        ("cgroup", parts.host.cgroup_v2 && !parts.container.privileged),
+    ];
+    all.into_iter().filter(|(_, own)| *own).map(|(kind, _)| json!({ "type": kind })).collect()
+}
+
+/// `linux.resources`. Devices: runc itself adds the harmless ones (null, zero, full, random, urandom, tty, ptmx, pts).
+fn limits(container: &Container, host: &Host) -> Value {
+    let asked = &container.resources;
+    let mut cpu = json!({ "shares": resources::cpu_shares(asked.cpu_request.or(asked.cpu_limit)) });
+    if let Some(quota) = resources::cpu_quota(asked.cpu_limit) {
+        set(&mut cpu, "quota", json!(quota));
+        set(&mut cpu, "period", json!(resources::CPU_PERIOD));
+    }
+    let mut limits = json!({ "devices": [{ "allow": container.privileged, "access": "rwm" }], "cpu": cpu });
+    if let Some(bytes) = asked.memory_limit.filter(|b| b.0 > 0) {
+        // Swap equal to memory: none beyond the limit.
+        set(&mut limits, "memory", json!({ "limit": bytes.0, "swap": bytes.0 }));
+        if host.cgroup_v2 {
+            // As the kubelet: one process killed for want of memory takes the whole container with it.
+            set(&mut limits, "unified", json!({ "memory.oom.group": "1" }));
+        }
+    }
+    limits
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::pod::quantity::{Bytes, MilliCpu};
+    use crate::pod::reference::Reference;
+    use crate::pod::*;
+
+    pub(crate) fn container() -> Container {
+        Container {
+            name: ContainerName::new("c"),
+            image: Reference { given: "box".into(), full: "docker.io/library/box:latest".into() },
+            pull_policy: PullPolicy::Never,
+            command: vec!["sh".into()],
+            args: vec![],
+            working_dir: None,
+            env: vec![],
+            ports: vec![],
+            resources: Resources::default(),
+            mounts: vec![],
+            liveness: None,
+            readiness: None,
+            startup: None,
+            security: Security::default(),
+            privileged: false,
+            allow_privilege_escalation: true,
+            read_only_root: false,
+            cap_add: vec![],
+            cap_drop: vec![],
+        }
+    }
+
+    pub(crate) fn pod() -> Pod {
+        Pod {
+            key: PodKey { namespace: Namespace::new("ns"), name: PodName::new("p-host1") },
+            uid: Uid::new("u1"),
+            generation: Generation::new("0123456789abcdef0123456789abcdef"),
+            origin: Origin { path: "/m/p.yaml".into(), document: 1 },
+            node: NodeName::new("host1"),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            restart_policy: RestartPolicy::Always,
+            grace_seconds: 30,
+            host_network: false,
+            host_pid: false,
+            host_ipc: false,
+            hostname: None,
+            priority_class: None,
+            priority: None,
+            security: Security::default(),
+            supplemental_groups: vec![],
+            volumes: BTreeMap::new(),
+            containers: vec![container()],
+        }
+    }
+
+    fn made(pod: &Pod, host: &Host) -> Bundle {
+        let (id, image) = (ContainerId::new("g-c-0"), ImageConfig::default());
+        config(&Parts {
+            pod,
+            container: &pod.containers[0],
+            id: &id,
+            image: &image,
+            user: &User::default(),
+            volumes: &BTreeMap::new(),
+            host,
+            cgroup_root: "podstrap",
+        })
+        .unwrap()
+    }
+
+    fn kinds(config: &Value) -> Vec<&str> {
+        config["linux"]["namespaces"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n["type"].as_str().unwrap())
+            .collect()
+    }
+
+    const FULL: Host = Host {
+        capabilities: (1 << 41) - 1,
+        open_files: 4096,
+        oom_score_adj: 0,
+        memory: 1 << 30,
+        cgroup_v2: false,
+        files: super::super::HostFiles { hosts: None, hostname: None, resolv_conf: None },
+        devices: Vec::new(),
+    };
+
+    #[test]
+    fn the_shape_of_a_plain_container() {
+        let Bundle { config, warnings } = made(&pod(), &FULL);
+        assert!(warnings.is_empty());
+        assert_eq!(kinds(&config), ["mount", "pid", "network", "ipc", "uts"]);
+        assert_eq!(config["hostname"], "p-host1");
+        assert_eq!(config["linux"]["cgroupsPath"], "/podstrap/pod0123456789abcdef0123456789abcdef/g-c-0");
+        assert_eq!(config["process"]["oomScoreAdj"], 1000);
+        assert_eq!(config["process"]["rlimits"][0]["hard"], NR_OPEN);
+        assert_eq!(config["process"]["cwd"], "/");
+        assert_eq!(config["process"]["capabilities"]["inheritable"], Value::Null);
+        assert_eq!(config["linux"]["seccomp"], Value::Null);
+        assert_eq!(config["linux"]["resources"]["cpu"], json!({ "shares": 2 }));
+    }
+
+    #[test]
+    fn host_namespaces_limits_and_seccomp() {
+        let mut pod = pod();
+        (pod.host_network, pod.host_pid, pod.host_ipc) = (true, true, true);
+        pod.security.seccomp = Some(Seccomp::RuntimeDefault);
+        pod.priority_class = Some("system-node-critical".into());
+        pod.containers[0].resources = Resources {
+            cpu_request: Some(MilliCpu(100)),
+            cpu_limit: Some(MilliCpu(200)),
+            memory_request: None,
+            memory_limit: Some(Bytes(1 << 20)),
+        };
+        let host = Host { cgroup_v2: true, capabilities: FULL.capabilities & !(1 << SYS_RESOURCE), ..FULL };
+        let Bundle { config, warnings } = made(&pod, &host);
+        assert_eq!(kinds(&config), ["mount", "cgroup"]);
+        assert_eq!(config["hostname"], Value::Null);
+        assert_eq!(config["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
+        assert_eq!(config["process"]["oomScoreAdj"], 0);
+        assert_eq!(config["process"]["rlimits"][0]["soft"], 4096);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let resources = &config["linux"]["resources"];
+        assert_eq!(resources["cpu"], json!({ "shares": 102, "quota": 20_000, "period": 100_000 }));
+        assert_eq!(resources["memory"], json!({ "limit": 1 << 20, "swap": 1 << 20 }));
+        assert_eq!(resources["unified"]["memory.oom.group"], "1");
+        // A container's own word wins over the Pod's, and privileged ones have no filter at all.
+        pod.containers[0].security.seccomp = Some(Seccomp::Unconfined);
+        assert_eq!(made(&pod, &host).config["linux"]["seccomp"], Value::Null);
+        pod.containers[0].security.seccomp = None;
+        pod.containers[0].privileged = true;
+        let config = made(&pod, &host).config;
+        assert_eq!(config["linux"]["seccomp"], Value::Null);
+        assert_eq!(config["linux"]["maskedPaths"], Value::Null);
+        assert_eq!(config["linux"]["resources"]["devices"][0]["allow"], true);
+    }
+
+    #[test]
+    fn users_other_than_root_start_without_capabilities() {
+        let pod = pod();
+        let (id, image) = (ContainerId::new("i"), ImageConfig::default());
+        let user = User { uid: 5, gid: 6, groups: vec![6] };
+        let volumes = BTreeMap::new();
+        let plain = container();
+        let parts = Parts {
+            pod: &pod,
+            container: &plain,
+            id: &id,
+            image: &image,
+            user: &user,
+            volumes: &volumes,
+            host: &FULL,
+            cgroup_root: "r",
+        };
+        let process = &config(&parts).unwrap().config["process"];
+        assert_eq!(process["capabilities"]["effective"], json!([]));
+        assert_eq!(process["capabilities"]["bounding"].as_array().unwrap().len(), 14);
+        assert_eq!(process["user"], json!({ "uid": 5, "gid": 6, "additionalGids": [6] }));
+        let empty = Container { command: vec![], ..plain.clone() };
+        let parts = Parts { container: &empty, ..parts };
+        assert_eq!(config(&parts), Err(BundleError::NoProgram));
+    }
+}
