@@ -80,7 +80,7 @@ fn summary(slot: &Slot, life: &Life, statuses: &[ContainerStatus]) -> (String, O
         let name = &status.name;
         if let Some(waiting) = &status.state.waiting {
             let last = status.last_state.terminated.as_ref();
-            let message = waiting.message.clone().or_else(|| last.map(|t| ended_text(t)));
+            let message = waiting.message.clone().or_else(|| last.map(ended_text));
             return (waiting.reason.clone(), message.map(|m| format!("{name}: {m}")));
         }
         if let Some(ended) = &status.state.terminated {
