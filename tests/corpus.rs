@@ -67,7 +67,8 @@ fn every_file_of_the_corpus_is_judged_as_expected() {
     let expected = fs::read_to_string(folder.join("expected")).unwrap();
     let lines: Vec<&str> = expected.lines().filter(|l| !l.starts_with('#')).collect();
     assert!(lines.len() >= 90);
-    let listed: BTreeSet<String> = lines.iter().map(|l| l.split('|').next().unwrap().trim().to_owned()).collect();
+    let listed: BTreeSet<String> =
+        lines.iter().map(|l| l.split('|').next().unwrap().trim().to_owned()).collect();
     let present: BTreeSet<String> = fs::read_dir(&folder)
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -96,7 +97,12 @@ fn what_kubeadm_writes_is_clean() {
         assert_eq!((startup.failure_threshold, startup.timeout, startup.period), (24, 15, 10));
         let node = NodeName::new("host1");
         let context = Context { node: &node, path: "f.yaml", limits: Limits::default() };
-        assert_eq!(from_canonical(&accepted.canonical, &context).as_ref(), Ok(accepted), "{}", path.display());
+        assert_eq!(
+            from_canonical(&accepted.canonical, &context).as_ref(),
+            Ok(accepted),
+            "{}",
+            path.display()
+        );
         count += 1;
     }
     assert_eq!(count, 8);
@@ -158,7 +164,9 @@ fn hostile_shapes_cost_little() {
     let same = "k: 1\n".repeat(45_000);
     refused("many equal keys", format!("{same}{pod}").as_bytes(), "stands twice");
     let ports = "{containerPort: 0},".repeat(200);
-    let many = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  - ports: [{ports}]\n");
+    let many = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  - ports: [{ports}]\n"
+    );
     let padded = format!("{many}#{}\n", "x".repeat(100_000));
     refused("many problems in a large file", padded.as_bytes(), "from 1 to 65535");
 }

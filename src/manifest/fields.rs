@@ -241,7 +241,11 @@ const PORT: &[Field] = &[
 ];
 
 const RESOURCES: &[Field] = &[
-    has("limits", Kind::Map, "cpu and memory; ephemeral-storage and hugepages are warned about, others refused"),
+    has(
+        "limits",
+        Kind::Map,
+        "cpu and memory; ephemeral-storage and hugepages are warned about, others refused",
+    ),
     has("requests", Kind::Map, "cpu and memory, at most the limits, from which they are taken when absent"),
     no("claims", &[], NEEDS_SERVER),
 ];
