@@ -15,6 +15,7 @@ pub mod status;
 mod table;
 pub mod values;
 pub mod version;
+pub mod validate;
 mod view;
 pub mod wait;
 

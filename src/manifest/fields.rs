@@ -241,8 +241,12 @@ const PORT: &[Field] = &[
 ];
 
 const RESOURCES: &[Field] = &[
-    has("limits", Kind::Map, "cpu and memory; ephemeral-storage and hugepages warned; others refused"),
-    has("requests", Kind::Map, "as limits, and at most these; taken from limits when absent"),
+    has(
+        "limits",
+        Kind::Map,
+        "cpu and memory; ephemeral-storage and hugepages are warned about, others refused",
+    ),
+    has("requests", Kind::Map, "cpu and memory, at most the limits, from which they are taken when absent"),
     no("claims", &[], NEEDS_SERVER),
 ];
 

@@ -38,7 +38,9 @@ fn amounts<'n>(resources: &Spot<'n>, field: &str, findings: &mut Findings) -> Am
             "cpu" => out.cpu = quantity(&value, MilliCpu::parse, findings).map(|q| (q, value)),
             "memory" => out.memory = quantity(&value, Bytes::parse, findings).map(|q| (q, value)),
             _ if name == "ephemeral-storage" || name.starts_with("hugepages-") => {
-                if quantity(&value, Bytes::parse, findings).is_some_and(|q| q.0 > 0) {
+                // A request is for a scheduler; only a limit would bind the container.
+                let amount = quantity(&value, Bytes::parse, findings);
+                if field == "limits" && amount.is_some_and(|q| q.0 > 0) {
                     findings.warning(id, &value.path, "has no effect: it is not enforced");
                 }
             }

@@ -1,0 +1,356 @@
+//! `podstrap validate FILE|DIR…`: reads manifests as the daemon would and tells everything that is wrong with them.
+//!
+//! Nothing is run and nothing is changed. Problems go to standard error in full, one summary line per document to
+//! standard output; `-o json` puts all of it on standard output.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::manifest::escape::escape;
+use crate::manifest::{self, Context, Document, Limits, Problem, Severity};
+use crate::pod::{NodeName, Origin, PodKey};
+
+/// All that was read is valid.
+const VALID: u8 = 0;
+/// Something could not be read.
+const UNREADABLE: u8 = 1;
+/// Something was refused.
+const INVALID: u8 = 3;
+
+/// Reads every path (a file, a directory, or `-` for standard input) and prints what was found. The result is the exit
+/// code: 0 all valid (perhaps with warnings), 1 a path could not be read, 3 a document was refused.
+pub fn run(paths: &[PathBuf], node: &NodeName, json: bool) -> u8 {
+    let report = Report::read(paths, node);
+    // Nobody to tell when standard output is closed; the exit code still says it.
+    let _ = if json {
+        report.print_json(&mut io::stdout().lock())
+    } else {
+        report.print_problems(&mut io::stderr().lock()).and(report.print_summary(&mut io::stdout().lock()))
+    };
+    report.exit_code()
+}
+
+/// What was found at all paths.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    files: Vec<FileReport>,
+    /// Entries of directories that the daemon would pass over, with the reason.
+    ignored: Vec<String>,
+}
+
+/// What was found in one file.
+#[derive(Debug, Serialize)]
+struct FileReport {
+    path: String,
+    /// Why the file or directory could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    documents: Vec<DocumentReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct DocumentReport {
+    number: u32,
+    line: u32,
+    #[serde(flatten)]
+    key: Option<PodKey>,
+    valid: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<String>,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl DocumentReport {
+    fn new(document: Document) -> Self {
+        let (generation, errors) = match document.outcome {
+            Ok(accepted) => (Some(accepted.pod.generation.to_string()), Vec::new()),
+            Err(errors) => (None, errors),
+        };
+        Self {
+            number: document.number,
+            line: document.line,
+            key: document.key,
+            valid: errors.is_empty(),
+            generation,
+            errors,
+            warnings: document.warnings,
+        }
+    }
+}
+
+impl Report {
+    fn read(paths: &[PathBuf], node: &NodeName) -> Self {
+        let mut report = Self::default();
+        for path in paths {
+            if path.as_os_str() == "-" {
+                report.file("standard input", read_all(io::stdin().lock()), node);
+            } else if path.is_dir() {
+                report.directory(path, node);
+            } else {
+                report.file(&display(path), File::open(path).and_then(read_all), node);
+            }
+        }
+        report.find_duplicates();
+        report
+    }
+
+    fn file(&mut self, path: &str, bytes: io::Result<Vec<u8>>, node: &NodeName) {
+        let (error, documents) = match bytes {
+            Ok(bytes) => {
+                let context = Context { node, path, limits: Limits::default() };
+                (None, manifest::read(&bytes, &context).into_iter().map(DocumentReport::new).collect())
+            }
+            Err(error) => (Some(format!("cannot be read: {error}")), Vec::new()),
+        };
+        self.files.push(FileReport { path: path.to_owned(), error, documents });
+    }
+
+    /// As the daemon reads it: `.yaml`, `.yml` and `.json`, no dotfiles, in the order of the names' bytes.
+    fn directory(&mut self, path: &Path, node: &NodeName) {
+        let entries = fs::read_dir(path).and_then(|entries| {
+            entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<PathBuf>>>()
+        });
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                let error = Some(format!("cannot be read: {error}"));
+                self.files.push(FileReport { path: display(path), error, documents: Vec::new() });
+                return;
+            }
+        };
+        entries.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+        for entry in entries {
+            let name = entry.file_name().unwrap_or_default();
+            if name.as_bytes().starts_with(b".") {
+                continue;
+            }
+            let known =
+                entry.extension().is_some_and(|e| ["yaml", "yml", "json"].map(OsStr::new).contains(&e));
+            match fs::metadata(&entry) {
+                // A FIFO would wait for a writer for ever.
+                Ok(found) if !found.is_file() => self.ignore(&entry, "not a regular file"),
+                Ok(_) if !known => self.ignore(&entry, "the name does not end in .yaml, .yml or .json"),
+                Ok(_) | Err(_) => self.file(&display(&entry), File::open(&entry).and_then(read_all), node),
+            }
+        }
+    }
+
+    fn ignore(&mut self, path: &Path, why: &str) {
+        self.ignored.push(format!("{}: ignored: {why}", display(path)));
+    }
+
+    /// The first of several documents with one namespace and name is used; the others are refused.
+    fn find_duplicates(&mut self) {
+        let mut first: BTreeMap<PodKey, Origin> = BTreeMap::new();
+        for file in &mut self.files {
+            for document in file.documents.iter_mut().filter(|d| d.valid) {
+                let Some(key) = &document.key else { continue };
+                let origin = Origin { path: file.path.clone(), document: document.number };
+                match first.get(key) {
+                    None => {
+                        first.insert(key.clone(), origin);
+                    }
+                    Some(other) => {
+                        document.valid = false;
+                        document.errors.push(duplicate(key, &file.path, document.line, other));
+                    }
+                }
+            }
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        if self.files.iter().any(|f| f.error.is_some()) {
+            UNREADABLE
+        } else if self.files.iter().flat_map(|f| &f.documents).any(|d| !d.valid) {
+            INVALID
+        } else {
+            VALID
+        }
+    }
+
+    fn print_json(&self, out: &mut impl Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, self)?;
+        writeln!(out)
+    }
+
+    fn print_problems(&self, out: &mut impl Write) -> io::Result<()> {
+        for line in &self.ignored {
+            writeln!(out, "{line}")?;
+        }
+        for file in &self.files {
+            if let Some(error) = &file.error {
+                writeln!(out, "{}: {error}", file.path)?;
+            }
+            for problem in file.documents.iter().flat_map(|d| d.errors.iter().chain(&d.warnings)) {
+                writeln!(out, "{problem}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print_summary(&self, out: &mut impl Write) -> io::Result<()> {
+        for file in &self.files {
+            for document in &file.documents {
+                let origin = Origin { path: file.path.clone(), document: document.number };
+                writeln!(out, "{origin}: {document}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DocumentReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(key) = &self.key {
+            write!(f, "Pod {key}: ")?;
+        }
+        if self.valid {
+            f.write_str("valid")?;
+        } else {
+            write!(f, "refused: {}", count(self.errors.len(), "error"))?;
+        }
+        match self.warnings.len() {
+            0 => Ok(()),
+            n => write!(f, ", {}", count(n, "warning")),
+        }
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn duplicate(key: &PodKey, path: &str, line: u32, first: &Origin) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        path: path.to_owned(),
+        line,
+        column: 1,
+        field: "metadata.name".to_owned(),
+        message: format!("{key} is already defined by {first}, which is used"),
+        help: Some("give one of them another name or namespace".to_owned()),
+        excerpt: None,
+        caret: 0,
+    }
+}
+
+fn display(path: &Path) -> String {
+    escape(&path.to_string_lossy()).into_owned()
+}
+
+/// Reads one byte more than the bound at most: enough to see that it is too much.
+fn read_all(file: impl Read) -> io::Result<Vec<u8>> {
+    let most = u64::try_from(Limits::default().max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of its own, removed when the test ends.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str, files: &[(&str, &str)]) -> Self {
+            let path = std::env::temp_dir().join(format!("podstrap-validate-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            for (name, text) in files {
+                fs::write(path.join(name), text).unwrap();
+            }
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn pod(name: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  hostNetwork: true\n  containers:\n  - {{name: c, \
+             image: etcd}}\n"
+        )
+    }
+
+    fn report(paths: &[PathBuf]) -> (Report, String, String) {
+        let report = Report::read(paths, &NodeName::new("n1"));
+        let (mut problems, mut summary) = (Vec::new(), Vec::new());
+        report.print_problems(&mut problems).unwrap();
+        report.print_summary(&mut summary).unwrap();
+        (report, String::from_utf8(problems).unwrap(), String::from_utf8(summary).unwrap())
+    }
+
+    #[test]
+    fn a_directory_is_read_as_the_daemon_reads_it() {
+        let bad = pod("b").replace("true", "false");
+        let two = format!("{}---\n{}", pod("c"), pod("d"));
+        let files = [
+            ("a.yaml", pod("a")),
+            ("b.yml", bad),
+            ("c.json", two),
+            (".hidden.yaml", "junk".to_owned()),
+            ("x.yaml~", "junk".to_owned()),
+        ];
+        let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (*n, t.as_str())).collect();
+        let scratch = Scratch::new("directory", &files);
+        fs::create_dir(scratch.0.join("sub.yaml")).unwrap();
+        let (report, problems, summary) = report(std::slice::from_ref(&scratch.0));
+        assert_eq!(report.exit_code(), INVALID);
+        let root = display(&scratch.0);
+        assert_eq!(
+            summary.replace(&root, "D"),
+            "D/a.yaml: Pod default/a-n1: valid\nD/b.yml: Pod default/b-n1: refused: 1 error\nD/c.json: Pod default/c-n1: \
+             valid\nD/c.json (document 2): Pod default/d-n1: valid\n"
+        );
+        let problems = problems.replace(&root, "D");
+        assert!(problems.contains("D/sub.yaml: ignored: not a regular file\n"), "{problems}");
+        assert!(problems.contains("D/x.yaml~: ignored: "), "{problems}");
+        assert!(problems.contains("D/b.yml:5:16: error: spec.hostNetwork: "), "{problems}");
+    }
+
+    #[test]
+    fn duplicates_and_unreadable_paths_are_told() {
+        let scratch = Scratch::new("duplicates", &[("a.yaml", &pod("a")), ("b.yaml", &pod("a"))]);
+        let files = [scratch.0.join("a.yaml"), scratch.0.join("b.yaml")];
+        let (both, problems, _) = report(&files);
+        assert_eq!(both.exit_code(), INVALID);
+        assert!(
+            problems.contains("b.yaml:1:1: error: metadata.name: default/a-n1 is already defined by "),
+            "{problems}"
+        );
+        let (missing, problems, _) = report(&[scratch.0.join("none.yaml"), scratch.0.join("a.yaml")]);
+        assert_eq!(missing.exit_code(), UNREADABLE);
+        assert!(problems.contains("none.yaml: cannot be read: "), "{problems}");
+    }
+
+    #[test]
+    fn json_has_all_fields() {
+        let scratch = Scratch::new("json", &[("a.yaml", &pod("a").replace("hostN", "HostN"))]);
+        let (report, ..) = report(&[scratch.0.join("a.yaml")]);
+        let mut out = Vec::new();
+        report.print_json(&mut out).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let document = &json["files"][0]["documents"][0];
+        assert_eq!((&document["name"], &document["namespace"]), (&"a-n1".into(), &"default".into()));
+        assert_eq!(document["valid"], false);
+        let error = &document["errors"][0];
+        for field in ["severity", "path", "line", "column", "field", "message", "help", "excerpt", "caret"] {
+            assert!(!error[field].is_null(), "{field}: {error}");
+        }
+        assert_eq!(document["warnings"][0]["severity"], "warning");
+    }
+}
