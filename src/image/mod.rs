@@ -16,6 +16,8 @@ pub mod names;
 mod oci;
 pub mod pax;
 pub mod plan;
+pub mod prune;
+pub mod pull;
 pub mod store;
 pub mod tarball;
 pub mod unpack;
