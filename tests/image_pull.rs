@@ -1,6 +1,8 @@
 //! Pulling with a program in skopeo's place. A file of its own, since whoever pulls takes the exits of all children of
 //! its process.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

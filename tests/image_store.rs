@@ -1,5 +1,7 @@
 //! Images from real tools, seen through a real overlay mount: what a container's root will be. Needs root.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
