@@ -225,6 +225,9 @@ pub struct ValidateArgs {
     /// largest manifest file that is read (default 512Ki)
     #[argh(option, default = "Size(512 * 1024)", arg_name = "SIZE")]
     pub max_manifest_bytes: Size,
+    /// text or json (default text)
+    #[argh(option, short = 'o', default = "TextOrJson::Text", arg_name = "FORMAT")]
+    pub output: TextOrJson,
     /// not used; every verb takes it
     #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
     pub run_dir: PathBuf,
@@ -327,6 +330,12 @@ pub struct ImageListArgs {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "prune")]
 pub struct ImagePruneArgs {
+    /// every image that no Pod uses, not only those without a name
+    #[argh(switch, short = 'a')]
+    pub all: bool,
+    /// only tell what would be removed
+    #[argh(switch)]
+    pub dry_run: bool,
     /// the daemon's run directory (default /run/podstrap)
     #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
     pub run_dir: PathBuf,
@@ -348,10 +357,20 @@ pub struct VersionArgs {
 }
 
 /// Options that take no value: `--watch=yes` must not become `--watch yes`.
-const SWITCHES: [&str; 8] =
-    ["--watch", "--follow", "--previous", "--timestamps", "--stdin", "--tty", "--help", "--version"];
+const SWITCHES: [&str; 10] = [
+    "--watch",
+    "--follow",
+    "--previous",
+    "--timestamps",
+    "--stdin",
+    "--tty",
+    "--all",
+    "--dry-run",
+    "--help",
+    "--version",
+];
 /// Short options without a value.
-const SHORT_SWITCHES: &[char] = &['f', 'i', 'p', 't', 'w'];
+const SHORT_SWITCHES: &[char] = &['a', 'f', 'i', 'p', 't', 'w'];
 /// Short options with one.
 const SHORT_VALUES: &[char] = &['c', 'o'];
 

@@ -7,15 +7,16 @@ mod dispatch;
 pub mod down;
 pub mod error;
 pub mod exec;
+pub mod image;
 mod logfiles;
 pub mod logs;
 mod published;
 pub mod settings;
 pub mod status;
 mod table;
+pub mod validate;
 pub mod values;
 pub mod version;
-pub mod validate;
 mod view;
 pub mod wait;
 
@@ -107,7 +108,7 @@ fn carry_out(verb: Verb, command: Option<Vec<OsString>>) -> ExitCode {
             None => usage("exec: the command is missing: podstrap exec POD -- COMMAND"),
         },
         Verb::Validate(args) if args.paths.is_empty() => usage("validate: a FILE or directory is missing"),
-        Verb::Validate(args) => dispatch::validate(args),
+        Verb::Validate(args) => dispatch::validate(&args),
         Verb::Down(args) => match down::run(&args) {
             Ok(down::Outcome::Done) => Exit::Done.into(),
             Ok(down::Outcome::TimedOut) => {
@@ -123,7 +124,7 @@ fn carry_out(verb: Verb, command: Option<Vec<OsString>>) -> ExitCode {
             args::ImageVerb::Load(_)
             | args::ImageVerb::Pull(_)
             | args::ImageVerb::List(_)
-            | args::ImageVerb::Prune(_) => dispatch::image(args.verb),
+            | args::ImageVerb::Prune(_) => dispatch::image(&args.verb),
         },
         Verb::Version(args) => finish(version::run(&args)),
     }

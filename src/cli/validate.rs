@@ -26,8 +26,8 @@ const INVALID: u8 = 3;
 
 /// Reads every path (a file, a directory, or `-` for standard input) and prints what was found. The result is the exit
 /// code: 0 all valid (perhaps with warnings), 1 a path could not be read, 3 a document was refused.
-pub fn run(paths: &[PathBuf], node: &NodeName, json: bool) -> u8 {
-    let report = Report::read(paths, node);
+pub fn run(paths: &[PathBuf], node: &NodeName, limits: Limits, json: bool) -> u8 {
+    let report = Report::read(paths, Rules { node, limits });
     // Nobody to tell when standard output is closed; the exit code still says it.
     let _ = if json {
         report.print_json(&mut io::stdout().lock())
@@ -35,6 +35,13 @@ pub fn run(paths: &[PathBuf], node: &NodeName, json: bool) -> u8 {
         report.print_problems(&mut io::stderr().lock()).and(report.print_summary(&mut io::stdout().lock()))
     };
     report.exit_code()
+}
+
+/// What files are read by.
+#[derive(Clone, Copy, Debug)]
+struct Rules<'a> {
+    node: &'a NodeName,
+    limits: Limits,
 }
 
 /// What was found at all paths.
@@ -87,25 +94,25 @@ impl DocumentReport {
 }
 
 impl Report {
-    fn read(paths: &[PathBuf], node: &NodeName) -> Self {
+    fn read(paths: &[PathBuf], rules: Rules<'_>) -> Self {
         let mut report = Self::default();
         for path in paths {
             if path.as_os_str() == "-" {
-                report.file("standard input", read_all(io::stdin().lock()), node);
+                report.file("standard input", read_all(io::stdin().lock(), rules.limits), rules);
             } else if path.is_dir() {
-                report.directory(path, node);
+                report.directory(path, rules);
             } else {
-                report.file(&display(path), File::open(path).and_then(read_all), node);
+                report.file(&display(path), File::open(path).and_then(|f| read_all(f, rules.limits)), rules);
             }
         }
         report.find_duplicates();
         report
     }
 
-    fn file(&mut self, path: &str, bytes: io::Result<Vec<u8>>, node: &NodeName) {
+    fn file(&mut self, path: &str, bytes: io::Result<Vec<u8>>, rules: Rules<'_>) {
         let (error, documents) = match bytes {
             Ok(bytes) => {
-                let context = Context { node, path, limits: Limits::default() };
+                let context = Context { node: rules.node, path, limits: rules.limits };
                 (None, manifest::read(&bytes, &context).into_iter().map(DocumentReport::new).collect())
             }
             Err(error) => (Some(format!("cannot be read: {error}")), Vec::new()),
@@ -114,7 +121,7 @@ impl Report {
     }
 
     /// As the daemon reads it: `.yaml`, `.yml` and `.json`, no dotfiles, in the order of the names' bytes.
-    fn directory(&mut self, path: &Path, node: &NodeName) {
+    fn directory(&mut self, path: &Path, rules: Rules<'_>) {
         let entries = fs::read_dir(path).and_then(|entries| {
             entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<PathBuf>>>()
         });
@@ -138,7 +145,11 @@ impl Report {
                 // A FIFO would wait for a writer for ever.
                 Ok(found) if !found.is_file() => self.ignore(&entry, "not a regular file"),
                 Ok(_) if !known => self.ignore(&entry, "the name does not end in .yaml, .yml or .json"),
-                Ok(_) | Err(_) => self.file(&display(&entry), File::open(&entry).and_then(read_all), node),
+                Ok(_) | Err(_) => self.file(
+                    &display(&entry),
+                    File::open(&entry).and_then(|f| read_all(f, rules.limits)),
+                    rules,
+                ),
             }
         }
     }
@@ -248,8 +259,8 @@ fn display(path: &Path) -> String {
 }
 
 /// Reads one byte more than the bound at most: enough to see that it is too much.
-fn read_all(file: impl Read) -> io::Result<Vec<u8>> {
-    let most = u64::try_from(Limits::default().max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+fn read_all(file: impl Read, limits: Limits) -> io::Result<Vec<u8>> {
+    let most = u64::try_from(limits.max_bytes).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -287,7 +298,7 @@ mod tests {
     }
 
     fn report(paths: &[PathBuf]) -> (Report, String, String) {
-        let report = Report::read(paths, &NodeName::new("n1"));
+        let report = Report::read(paths, Rules { node: &NodeName::new("n1"), limits: Limits::default() });
         let (mut problems, mut summary) = (Vec::new(), Vec::new());
         report.print_problems(&mut problems).unwrap();
         report.print_summary(&mut summary).unwrap();

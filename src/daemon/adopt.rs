@@ -10,8 +10,9 @@ use super::act::StoredPod;
 use super::runs::{self, RunInfo};
 use crate::core::{Event, Found, FoundRun, RunKey, Saved};
 use crate::manifest::{Context, Limits, from_canonical};
+use crate::monitor::record::{self, Attempt, MonitorSpec, Record};
 use crate::paths::{AttemptDir, container_id};
-use crate::pod::{ContainerName, Generation, NodeName, Pod};
+use crate::pod::{Generation, NodeName, Pod};
 use crate::sys::{lock, process};
 use crate::{error, info, warning};
 
@@ -19,8 +20,7 @@ impl Daemon {
     /// Reads RUN/pods and tells the core of every life in it.
     pub(super) fn find_left_behind(&mut self) {
         let mut found = 0;
-        for generation in names(&self.config.roots.pods()) {
-            let generation = Generation::new(generation);
+        for generation in record::generations(&self.config.roots) {
             match self.find_pod(&generation) {
                 Ok(Some(pod)) => {
                     found += 1;
@@ -59,7 +59,7 @@ impl Daemon {
         let pod = Rc::new(pod);
         let mut found = Vec::new();
         for (run, dir) in runs {
-            let record = runs::read_record(&dir, &self.boot_id);
+            let record = Record::read(&dir, &self.boot_id);
             let monitor = living_monitor(&dir)?;
             found.push(FoundRun {
                 run: run.clone(),
@@ -75,17 +75,10 @@ impl Daemon {
     }
 
     fn run_dirs(&self, generation: &Generation) -> Vec<(RunKey, AttemptDir)> {
-        let mut runs = Vec::new();
-        for container in names(&self.config.roots.containers(generation)) {
-            let container = ContainerName::new(container);
-            let parent = self.config.roots.containers(generation).join(container.as_str());
-            for attempt in names(&parent).iter().filter_map(|n| n.parse().ok()) {
-                let dir = self.config.roots.attempt(generation, &container, attempt);
-                let run = RunKey { generation: generation.clone(), container: container.clone(), attempt };
-                runs.push((run, dir));
-            }
-        }
-        runs
+        let key = |a: Attempt| {
+            (RunKey { generation: generation.clone(), container: a.container, attempt: a.attempt }, a.dir)
+        };
+        record::attempts(&self.config.roots, generation).into_iter().map(key).collect()
     }
 
     /// The Pod from its stored document; failing that, from what a monitor was told.
@@ -109,7 +102,7 @@ impl Daemon {
         }
         for (_, run) in runs {
             if let Ok(bytes) = fs::read(run.spec())
-                && let Ok(spec) = serde_json::from_slice::<crate::monitor::record::MonitorSpec>(&bytes)
+                && let Ok(spec) = serde_json::from_slice::<MonitorSpec>(&bytes)
             {
                 return Ok(Some(spec.pod));
             }
@@ -124,12 +117,4 @@ pub fn living_monitor(dir: &AttemptDir) -> io::Result<Option<std::os::fd::OwnedF
     let Ok(fd) = process::pidfd_open(pid) else { return Ok(None) };
     // Held before and after the descriptor was opened: it names the holder and not a later process of its number.
     Ok(lock::holder(&dir.lock())?.filter(|p| *p == pid).map(|_| fd))
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let mut names: Vec<String> =
-        entries.filter_map(Result::ok).filter_map(|e| e.file_name().into_string().ok()).collect();
-    names.sort();
-    names
 }

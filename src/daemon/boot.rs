@@ -6,6 +6,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -19,7 +20,7 @@ use crate::paths::Roots;
 use crate::source::Merged;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::fifo::Fifo;
-use crate::sys::lock::{self, Taken};
+use crate::sys::lock::{self, Lock, Taken};
 use crate::sys::signals::Signals;
 use crate::sys::watch::Watcher;
 use crate::sys::{cgroup, mount, process, spawn};
@@ -93,10 +94,7 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
     let roots = &config.roots;
     make_dir(&roots.run, 0o700)?;
     make_dir(&roots.state, 0o700)?;
-    let lock = match lock::take(&roots.lock()).map_err(io_error("lock", &roots.lock()))? {
-        Taken::Ours(lock) => lock,
-        Taken::Held { pid } => return Err(BootError::Running { run: roots.run.clone(), pid }),
-    };
+    let lock = take_lock(roots)?;
     let boot_id =
         process::boot_id().map_err(io_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
     forget_other_boot(roots, &boot_id)?;
@@ -156,6 +154,22 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
         daemon.look_at_directories(&[]);
     }
     Ok((daemon, signals, fifo))
+}
+
+/// Takes the daemon's lock. A daemon that was killed in the middle of starting a child leaves the lock to that child for
+/// the instant until it executes its program: while the holder named in the file is no more, this waits for a moment.
+fn take_lock(roots: &Roots) -> Result<Lock, BootError> {
+    let path = roots.lock();
+    for _ in 0..100 {
+        match lock::take(&path).map_err(io_error("lock", &path))? {
+            Taken::Ours(lock) => return Ok(lock),
+            Taken::Held { pid } if process::is_running(pid) => {
+                return Err(BootError::Running { run: roots.run.clone(), pid });
+            }
+            Taken::Held { .. } => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    Err(BootError::Running { run: roots.run.clone(), pid: 0 })
 }
 
 /// The absolute path of a program on the fixed search path. It must belong to root and not be writable by others: it is

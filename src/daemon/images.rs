@@ -127,10 +127,9 @@ impl Daemon {
             return;
         }
         let line = CommandLine::new(SELF)
-            .args(["image", "load", "--state-dir"])
+            .arg("load")
             .arg(&self.config.roots.state)
-            .arg("--")
-            .args(waiting.keys())
+            .arg(&self.config.image_dir)
             .deadline(LOAD_MS);
         let names: Vec<String> = waiting.keys().map(|p| p.display().to_string()).collect();
         info!("loading {}", names.join(", "));

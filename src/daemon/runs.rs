@@ -10,7 +10,7 @@ use super::adopt::living_monitor;
 use super::{Daemon, now};
 use crate::core::{Ending, Event, RunKey, Stamp, Time};
 use crate::monitor::HELD;
-use crate::monitor::record::{End, Record, VERSION};
+use crate::monitor::record::{End, Record};
 use crate::paths::AttemptDir;
 use crate::pod::{ContainerId, ContainerName, Generation, PodKey};
 use crate::sys::spawn::ExitStatus;
@@ -78,15 +78,8 @@ impl RunInfo {
 
     /// What its monitor has written, if it is whole and of this boot.
     pub fn read_record(&self, boot_id: &str) -> Option<Record> {
-        read_record(&self.dir, boot_id)
+        Record::read(&self.dir, boot_id)
     }
-}
-
-/// What a monitor has written, if it is whole and of this boot.
-pub fn read_record(dir: &AttemptDir, boot_id: &str) -> Option<Record> {
-    let bytes = fs::read(dir.record()).ok()?;
-    let record: Record = serde_json::from_slice(&bytes).ok()?;
-    (record.version == VERSION && record.boot_id == boot_id).then_some(record)
 }
 
 /// When a run was started, by its record.
@@ -144,7 +137,7 @@ impl Daemon {
     /// Tells the core what a record says that it has not been told.
     fn look_at_record(&mut self, run: &RunKey) {
         let Some(info) = self.runs.get_mut(run) else { return };
-        let Some(record) = read_record(&info.dir, &self.boot_id) else { return };
+        let Some(record) = Record::read(&info.dir, &self.boot_id) else { return };
         let name = info.name(run);
         if !info.told_started
             && record.init.is_some()

@@ -7,8 +7,8 @@ use super::archive::Archive;
 use super::bounds::Bounds;
 use super::digest::Digest;
 use super::error::ImageError;
-use super::names::reference_of;
 use super::plan::{self, Planned};
+use crate::pod::reference::Reference;
 
 /// The file that makes an archive one of this kind.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -54,7 +54,7 @@ fn image(archive: &Archive, bounds: &Bounds, item: Item) -> Result<Planned, Imag
         .repo_tags
         .unwrap_or_default()
         .into_iter()
-        .map(|tag| reference_of(&tag).ok_or(ImageError::Name { name: tag }))
+        .map(|tag| Reference::parse(&tag).map_err(|_| ImageError::Name { name: tag }))
         .collect::<Result<_, ImageError>>()?;
     plan::image(&item.config, config, blobs, references, bounds)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::bounds::Exceeded;
 use super::codec::Unsupported;
+use super::refusal::{Cause, UnpackError};
 use super::tarball::TarError;
-use super::unpack::{Cause, UnpackError};
 
 /// Anything that goes wrong with images, but for pulling them.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::super::bounds::Bounds;
-use super::super::names::reference_of;
 use super::super::testing::{Entry, Scratch, config, docker_archive, file, gzip, symlink, tar, zstd};
 use super::*;
+use crate::pod::reference::Reference;
 
 fn store(scratch: &Scratch) -> Store {
     Store::new(&scratch.0.join("images"))
@@ -80,13 +80,13 @@ fn a_docker_archive_loads_whole_compressed_or_not() {
         assert_eq!((image.layers, image.size, image.fits), (2, 3, true));
         let names: Vec<_> = image.references.iter().map(|r| r.full.as_str()).collect();
         assert_eq!(names, ["docker.io/library/etcd:3.5", "localhost/etcd:latest"]);
-        let found = store.resolve(&reference_of("etcd:3.5").unwrap()).unwrap().unwrap();
+        let found = store.resolve(&Reference::parse("etcd:3.5").unwrap()).unwrap().unwrap();
         assert_eq!(found.id, image.id);
         assert_eq!(found.config.cmd, ["/x"]);
         let short: Vec<String> = [&a, &b].iter().map(|l| Digest::of(l).hex()[..16].to_owned()).collect();
         assert_eq!(found.layers, short);
         assert_eq!(fs::read(found.layers_root.join(&short[1]).join("b")).unwrap(), b"22");
-        assert!(store.resolve(&reference_of("etcd").unwrap()).unwrap().is_none());
+        assert!(store.resolve(&Reference::parse("etcd").unwrap()).unwrap().is_none());
         assert_eq!(fs::read_dir(store.tmp_path()).unwrap().count(), 0);
     }
 }

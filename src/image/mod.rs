@@ -16,11 +16,17 @@ pub mod names;
 mod oci;
 pub mod pax;
 pub mod plan;
+pub mod prune;
+pub mod pull;
+pub mod refusal;
 pub mod store;
+mod tar_header;
+mod tar_source;
 pub mod tarball;
 pub mod unpack;
 
 pub use discover::archives;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs, missing_debug_implementations)] // Helpers of tests are tests too.
 mod testing;

@@ -9,7 +9,6 @@ use super::archive::{self, Archive, Blob};
 use super::bounds::Bounds;
 use super::digest::Digest;
 use super::error::ImageError;
-use super::names::reference_of;
 use super::plan::{self, Planned};
 use crate::pod::reference::Reference;
 
@@ -187,6 +186,6 @@ fn references(descriptor: &Descriptor) -> Result<Vec<Reference>, ImageError> {
         (None, Some(name)) if name.contains(['/', ':', '@']) => name,
         (None, _) => return Ok(Vec::new()),
     };
-    let reference = reference_of(name).ok_or_else(|| ImageError::Name { name: name.clone() })?;
+    let reference = Reference::parse(name).map_err(|_| ImageError::Name { name: name.clone() })?;
     Ok(vec![reference])
 }

@@ -5,11 +5,12 @@
 //! and gives each number, name and attribute as the tar file means it; what it means on disk is `unpack`'s business.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 
 use super::bounds::Exceeded;
 use super::pax;
+use super::tar_header::{Header, number, until_nul};
+pub use super::tar_source::{Seekable, Source, Stream};
 
 /// tar files are made of blocks of this many bytes.
 pub const BLOCK: usize = 512;
@@ -107,53 +108,6 @@ impl std::error::Error for TarError {}
 impl From<io::Error> for TarError {
     fn from(e: io::Error) -> Self {
         if e.kind() == io::ErrorKind::UnexpectedEof { Self::Truncated } else { Self::Io(e) }
-    }
-}
-
-/// A source in which bytes can be passed over.
-pub trait Source: Read {
-    /// Passes over `n` bytes.
-    fn skip(&mut self, n: u64) -> io::Result<()>;
-}
-
-/// A file is sought in, so that only headers are read.
-#[derive(Debug)]
-pub struct Seekable(pub File);
-
-impl Read for Seekable {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Source for Seekable {
-    fn skip(&mut self, n: u64) -> io::Result<()> {
-        let n = i64::try_from(n).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        let position = self.0.seek(SeekFrom::Current(n))?;
-        // Seeking beyond the end succeeds, so it is looked for here.
-        if position > self.0.metadata()?.len() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
-    }
-}
-
-/// A stream: what is passed over is read.
-#[derive(Debug)]
-pub struct Stream<R>(pub R);
-
-impl<R: Read> Read for Stream<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl<R: Read> Source for Stream<R> {
-    fn skip(&mut self, n: u64) -> io::Result<()> {
-        if io::copy(&mut self.0.by_ref().take(n), &mut io::sink())? < n {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
     }
 }
 
@@ -449,77 +403,6 @@ fn checked_segments(
         return Err(TarError::Sparse);
     }
     Ok(segments)
-}
-
-/// The fields of a header block (POSIX pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
-struct Header<'a>(&'a [u8; BLOCK]);
-
-impl Header<'_> {
-    fn field(&self, at: usize, length: usize) -> &[u8] {
-        at.checked_add(length).and_then(|end| self.0.get(at..end)).unwrap_or_default()
-    }
-
-    fn type_flag(&self) -> u8 {
-        self.field(156, 1).first().copied().unwrap_or_default()
-    }
-
-    /// The sum of all bytes, the field itself taken as blanks; some old programs summed signed bytes.
-    fn check(&self) -> Result<(), TarError> {
-        let wanted = number(self.field(148, 8)).ok_or(TarError::Checksum)?;
-        let blank = |(at, byte): (usize, &u8)| if (148..156).contains(&at) { b' ' } else { *byte };
-        let unsigned: u64 = self.0.iter().enumerate().map(|b| u64::from(blank(b))).sum();
-        let signed: i64 = self.0.iter().enumerate().map(|b| i64::from(blank(b) as i8)).sum();
-        if wanted == unsigned || i64::try_from(wanted) == Ok(signed) {
-            Ok(())
-        } else {
-            Err(TarError::Checksum)
-        }
-    }
-
-    fn path(&self) -> Vec<u8> {
-        let name = until_nul(self.field(0, 100));
-        // Only POSIX has the prefix; GNU keeps other things in its place.
-        let prefix =
-            if self.field(257, 6) == b"ustar\0" { until_nul(self.field(345, 155)) } else { Vec::new() };
-        if prefix.is_empty() { name } else { [prefix, name].join(&b'/') }
-    }
-
-    fn size(&self) -> Result<u64, TarError> {
-        self.number(124, 12, "size")
-    }
-
-    fn number(&self, at: usize, length: usize, field: &'static str) -> Result<u64, TarError> {
-        number(self.field(at, length)).ok_or(TarError::Number(field))
-    }
-
-    fn signed(&self, at: usize, length: usize, field: &'static str) -> Result<i64, TarError> {
-        signed(self.field(at, length)).and_then(|n| i64::try_from(n).ok()).ok_or(TarError::Number(field))
-    }
-}
-
-fn until_nul(bytes: &[u8]) -> Vec<u8> {
-    bytes.split(|b| *b == 0).next().unwrap_or_default().to_vec()
-}
-
-fn number(field: &[u8]) -> Option<u64> {
-    signed(field).and_then(|n| u64::try_from(n).ok())
-}
-
-/// Octal text, or GNU's base 256: a leading bit, then a big-endian number in two's complement.
-fn signed(field: &[u8]) -> Option<i128> {
-    let (first, rest) = field.split_first()?;
-    if first & 0x80 != 0 {
-        let start =
-            if first & 0x40 == 0 { i128::from(first & 0x3f) } else { i128::from(first & 0x3f) - 0x40 };
-        return rest
-            .iter()
-            .try_fold(start, |value, byte| value.checked_mul(256)?.checked_add(i128::from(*byte)));
-    }
-    let text = field.split(|b| *b == 0).next().unwrap_or_default().trim_ascii();
-    text.iter().try_fold(0, |value: i128, byte| match byte {
-        b'0'..=b'7' => value.checked_mul(8)?.checked_add(i128::from(byte - b'0')),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

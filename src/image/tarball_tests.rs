@@ -4,6 +4,8 @@ use std::io::Read;
 use std::process::Command;
 
 use super::super::testing::{self, Entry, Scratch, file};
+use std::fs::File;
+
 use super::*;
 
 fn all(bytes: &[u8]) -> Result<Vec<(Member, Vec<u8>)>, TarError> {
@@ -128,17 +130,6 @@ fn sparse_maps_must_agree_with_the_data() {
         let result = all(&testing::tar(&[sparse(map, size)]));
         assert!(matches!(result, Err(TarError::Sparse)), "{}", map.escape_ascii());
     }
-}
-
-#[test]
-fn numbers_come_in_two_bases() {
-    assert_eq!(number(b"0000644\0"), Some(0o644));
-    assert_eq!(number(b"   644 \0"), Some(0o644));
-    assert_eq!(number(b"\0\0\0"), Some(0));
-    assert_eq!(number(b"\x80\0\0\0\0\0\0\0\0\x01\0\0"), Some(65536));
-    assert_eq!(signed(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe"), Some(-2));
-    assert_eq!(number(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe"), None);
-    assert_eq!(number(b"89"), None);
 }
 
 #[test]

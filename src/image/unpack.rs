@@ -5,7 +5,6 @@
 //! Changeset") become what overlay understands: character devices 0:0 and `trusted.overlay.opaque`.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,8 @@ use std::rc::Rc;
 use nix::errno::Errno;
 
 use super::bounds::{Bounds, Budget, Exceeded};
-use super::tarball::{Kind, Member, Reader, Source, TarError};
+use super::refusal::{Cause, UnpackError};
+use super::tarball::{Kind, Member, Reader, Source};
 use crate::sys::files::{Dir, Node, Stat, Type};
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -32,77 +32,6 @@ pub struct Unpacked {
     pub size: u64,
     /// The root itself is opaque: nothing of the layers below is to be seen.
     pub opaque: bool,
-}
-
-/// Why a layer is refused, and at which member.
-#[derive(Debug)]
-pub struct UnpackError {
-    /// The member's name as written; empty when the tar file itself is at fault.
-    pub path: Vec<u8>,
-    /// Why.
-    pub cause: Cause,
-}
-
-/// Why a member is refused.
-#[derive(Debug)]
-pub enum Cause {
-    /// The tar file is malformed or cannot be read.
-    Tar(TarError),
-    /// A bound is reached.
-    Exceeded(Exceeded),
-    /// A name with `..`.
-    LeavesLayer,
-    /// The root of the layer as something else than a directory.
-    Root,
-    /// A name that the whiteout rules reserve.
-    Reserved,
-    /// A parent of the name is no directory.
-    ParentNotDirectory,
-    /// A hard link to a file that this layer does not have (before it).
-    LinkTargetMissing(Vec<u8>),
-    /// A hard link to a directory.
-    LinkToDirectory(Vec<u8>),
-    /// A symbolic link to nothing.
-    EmptyLink,
-    /// An extended attribute that an image must not set.
-    Attribute(Vec<u8>),
-    /// The system refuses.
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// What the system says.
-        cause: io::Error,
-    },
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tar(e) => write!(f, "{e}"),
-            Self::Exceeded(e) => write!(f, "{e}"),
-            Self::LeavesLayer => f.write_str("the name leaves the layer ('..')"),
-            Self::Root => f.write_str("the root of a layer must be a directory"),
-            Self::Reserved => f.write_str("names that begin with '.wh.' are reserved for whiteouts"),
-            Self::ParentNotDirectory => f.write_str("a parent of the name is not a directory"),
-            Self::LinkTargetMissing(target) => {
-                write!(f, "hard link to '{}', which is not in this layer", target.escape_ascii())
-            }
-            Self::LinkToDirectory(target) => {
-                write!(f, "hard link to the directory '{}'", target.escape_ascii())
-            }
-            Self::EmptyLink => f.write_str("symbolic link to nothing"),
-            Self::Attribute(name) => {
-                write!(f, "an image must not set the extended attribute '{}'", name.escape_ascii())
-            }
-            Self::Io { action, cause } => write!(f, "cannot {action}: {cause}"),
-        }
-    }
-}
-
-impl From<Exceeded> for Cause {
-    fn from(e: Exceeded) -> Self {
-        Self::Exceeded(e)
-    }
 }
 
 /// Unpacks a whole tar stream into the directory `root`, which is ours alone and empty. The reader is left behind the

@@ -106,7 +106,8 @@ fn a_symlinked_parent_lands_as_in_docker() {
 #[test]
 fn hard_links_need_a_file_of_this_layer() {
     let scratch = Scratch::new("hard");
-    let cases: [(&[Entry<'_>], fn(&Cause) -> bool); 5] = [
+    type Case<'a> = (&'a [Entry<'a>], fn(&Cause) -> bool);
+    let cases: [Case<'_>; 5] = [
         (&[hard("b", "lower/file")], |c| matches!(c, Cause::LinkTargetMissing(_))),
         (&[hard("b", "/etc/passwd")], |c| matches!(c, Cause::LinkTargetMissing(_))),
         (&[dir("d"), hard("b", "d")], |c| matches!(c, Cause::LinkToDirectory(_))),

@@ -3,12 +3,13 @@
 //! They are the whole truth about one run of one container: a daemon that starts later, or a sweeper after a monitor was
 //! killed, needs nothing else. Both carry a version and the boot id, so that leftovers of another boot are recognised.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::paths::Roots;
-use crate::pod::{ContainerId, ContainerName, Pod};
+use crate::paths::{AttemptDir, Roots};
+use crate::pod::{ContainerId, ContainerName, Generation, Pod};
 
 /// The version of both files' format.
 pub const VERSION: u32 = 1;
@@ -77,6 +78,57 @@ pub struct Record {
     pub finished_boot_ms: Option<u64>,
     /// How it ended.
     pub end: Option<End>,
+}
+
+impl Record {
+    /// What the monitor of a run has written, if it is whole and of this boot.
+    pub fn read(dir: &AttemptDir, boot_id: &str) -> Option<Self> {
+        let record: Self = serde_json::from_slice(&fs::read(dir.record()).ok()?).ok()?;
+        (record.version == VERSION && record.boot_id == boot_id).then_some(record)
+    }
+}
+
+/// One run that has a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which container.
+    pub container: ContainerName,
+    /// Which run.
+    pub attempt: u32,
+    /// Its directory.
+    pub dir: AttemptDir,
+}
+
+/// The runs of a generation that have a directory, in order.
+pub fn attempts(roots: &Roots, generation: &Generation) -> Vec<Attempt> {
+    let containers = roots.containers(generation);
+    let mut found = Vec::new();
+    for container in names(&containers) {
+        let mut numbers: Vec<u32> =
+            names(&containers.join(&container)).iter().filter_map(|n| n.parse().ok()).collect();
+        numbers.sort_unstable();
+        let container = ContainerName::new(container);
+        found.extend(numbers.into_iter().map(|attempt| Attempt {
+            container: container.clone(),
+            attempt,
+            dir: roots.attempt(generation, &container, attempt),
+        }));
+    }
+    found
+}
+
+/// The generations that have a directory.
+pub fn generations(roots: &Roots) -> Vec<Generation> {
+    names(&roots.pods()).into_iter().map(Generation::new).collect()
+}
+
+/// The names in a directory that are text, in order; a missing directory has none.
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.filter_map(Result::ok).filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 /// How far a container has come.

@@ -8,6 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+
 use super::mount::{self, MountPoint};
 use super::process::{pidfd_open, pidfd_signal};
 
@@ -84,7 +86,13 @@ const NEEDED: [&str; 5] = ["cpu", "devices", "freezer", "memory", "pids"];
 impl Cgroups {
     /// Looks at what is mounted.
     pub fn detect() -> io::Result<Self> {
-        Ok(Self::of(&mount::list()?))
+        let mut found = Self::of(&mount::list()?);
+        // What is mounted over is listed all the same.
+        found.hierarchies.retain(|h| {
+            statfs(&h.mount)
+                .is_ok_and(|fs| matches!(fs.filesystem_type(), CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC))
+        });
+        Ok(found)
     }
 
     /// The control groups among some mounts.

@@ -59,6 +59,14 @@ pub fn start_ticks(pid: i32) -> io::Result<Option<u64>> {
     }
 }
 
+/// Whether a process of this number runs: it is there, and no zombie.
+pub fn is_running(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()))
+        .is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// The command name may hold spaces and parentheses, so fields are counted after the last `)`.
 fn parse_start_ticks(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
