@@ -1,6 +1,9 @@
 //! The monitor on real runc: a busybox root, one container a test, each in roots of its own that are cleared away also
 //! when the test fails. Needs root, runc, /bin/busybox (static) and control groups.
 
+// A test ends at its first surprise; clippy knows that of the test functions, not of what they call.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
@@ -747,4 +750,65 @@ fn make_deep(start: &Path, depth: usize) {
         start.display()
     );
     assert!(Command::new("/bin/busybox").args(["sh", "-c", &script]).status().unwrap().success());
+}
+
+/// Prints how long it takes from a start to the container's first act (a byte into a fifo): a bare `runc run` of the same
+/// bundle, and the monitor from its spawn on. Run it alone: `cargo test --test monitor -- --ignored --nocapture latency`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn start_latency() {
+    let mut stage = Stage::new("latency", "echo x > /fifo; exec sleep 1000");
+    let fifo = stage.base.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let path = fifo.to_string_lossy().into_owned();
+    stage.volume("f", Volume::HostPath { path, kind: HostPathType::Unset }, "/fifo", false);
+    if std::env::var_os("SECCOMP").is_some() {
+        stage.pod.security.seccomp = Some(Seccomp::RuntimeDefault);
+    }
+    let mut fifo = fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    let mut byte = [0; 2];
+    let (mut bare, mut monitored, mut memory) = (Vec::new(), Vec::new(), String::new());
+    for attempt in 0..30 {
+        stage.attempt = attempt;
+        let begun = Instant::now();
+        let monitor = stage.start();
+        std::io::Read::read_exact(&mut fifo, &mut byte).unwrap();
+        monitored.push(begun.elapsed());
+        let init = stage.running().init.unwrap();
+        memory = fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
+        // The same bundle by hand, with a root that is a plain directory.
+        let copy = stage.base.join("bare");
+        fs::create_dir_all(&copy).unwrap();
+        if attempt == 0 {
+            let status = Command::new("cp")
+                .arg("-a")
+                .arg(stage.roots.images().join("layers/base"))
+                .arg(copy.join("rootfs"))
+                .status()
+                .unwrap();
+            assert!(status.success());
+        }
+        let config = fs::read_to_string(stage.dir().bundle().join("config.json")).unwrap();
+        let name = format!("bare-{}-{attempt}", std::process::id());
+        fs::write(copy.join("config.json"), config.replace(stage.spec().id.as_str(), &name)).unwrap();
+        let runc = |args: &[&str]| {
+            let mut command = Command::new("/usr/sbin/runc");
+            command.arg("--root").arg(stage.base.join("bare-runc")).args(args).current_dir(&copy);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        };
+        let begun = Instant::now();
+        let mut child = runc(&["run", "--detach", &name]).spawn().unwrap();
+        std::io::Read::read_exact(&mut fifo, &mut byte).unwrap();
+        bare.push(begun.elapsed());
+        child.wait().unwrap();
+        assert!(runc(&["delete", "--force", &name]).status().unwrap().success());
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(init.pid), nix::sys::signal::Signal::SIGKILL)
+            .unwrap();
+        stage.finish();
+    }
+    bare.sort();
+    monitored.sort();
+    println!("median of {}: bare {:?}, monitored {:?}", bare.len(), bare[15], monitored[15]);
+    println!("least: bare {:?}, monitored {:?}\n{memory}", bare[0], monitored[0]);
 }

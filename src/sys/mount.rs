@@ -217,7 +217,7 @@ mod tests {
             }
             fs::write(target.join("new"), "x").unwrap();
             assert!(scratch.join("upper/new").exists());
-            assert_eq!(beneath(&target).unwrap(), [target.clone()]);
+            assert_eq!(beneath(&target).unwrap(), std::slice::from_ref(&target));
             unmount_all(&target).unwrap();
             assert!(beneath(&target).unwrap().is_empty());
             unmount(&target).unwrap();
