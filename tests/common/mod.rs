@@ -19,8 +19,11 @@ use std::time::{Duration, Instant};
 use podstrap::monitor::record::{Record, RecordPhase};
 use podstrap::report::{ContainerStatus, DaemonStatus, PodStatusFile};
 
-/// The binary under test.
-pub const PODSTRAP: &str = env!("CARGO_BIN_EXE_podstrap");
+/// The binary under test: cargo's, or the one that `PODSTRAP_TEST_BINARY` names (a release build, an installed one).
+pub fn podstrap() -> PathBuf {
+    std::env::var_os("PODSTRAP_TEST_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_podstrap").into(), PathBuf::from)
+}
 
 /// The node's name of every instance: the suffix of every Pod's name.
 pub const NODE: &str = "node1";
@@ -121,11 +124,11 @@ impl Instance {
     pub fn start(&mut self) -> &mut Self {
         assert!(self.daemon.is_none(), "the daemon is started already");
         let log = OpenOptions::new().create(true).append(true).open(self.daemon_log()).unwrap();
-        let mut command = self.run_command(Path::new(PODSTRAP));
+        let mut command = self.run_command(&podstrap());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         // A terminal's Ctrl-C at `cargo test` must reach the tests' clean-up, not the daemon.
         command.process_group(0);
-        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {PODSTRAP}: {e}"));
+        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", podstrap().display()));
         let pid = child.id() as i32;
         self.daemon = Some(child);
         self.used = true;
@@ -297,7 +300,7 @@ impl Instance {
 
     /// `podstrap VERB --run-dir RUN ARGS…`, run to its end.
     pub fn cli(&self, verb: &str, args: &[&str]) -> Output {
-        Command::new(PODSTRAP)
+        Command::new(podstrap())
             .arg(verb)
             .arg("--run-dir")
             .arg(&self.run)

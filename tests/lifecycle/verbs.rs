@@ -4,12 +4,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::yaml::{canary, container, one, pod};
-use crate::common::{PODSTRAP, assert_exit, bare_instance, describe, instance, text};
+use crate::common::{assert_exit, bare_instance, describe, instance, podstrap, text};
 
 #[test]
 fn wait_begun_before_daemon_and_manifest_ends_when_the_pod_is_ready() {
     let Some(mut i) = instance() else { return };
-    let mut waiting = Command::new(PODSTRAP)
+    let mut waiting = Command::new(podstrap())
         .args(["wait", "--for", "ready", "--timeout", "60s", "--run-dir"])
         .arg(&i.run)
         .arg("web")
@@ -185,7 +185,7 @@ fn logs_follow_through_a_restart() {
     i.start();
     i.until_ready("web");
     let out = i.dir.join("followed");
-    let mut following = Command::new(PODSTRAP)
+    let mut following = Command::new(podstrap())
         .args(["logs", "-f", "--run-dir"])
         .arg(&i.run)
         .arg("web")
@@ -215,7 +215,7 @@ fn exec_runs_inside_and_gives_the_exit_code() {
     assert_eq!(out.lines().collect::<Vec<_>>(), ["me", "sh"]);
     assert_exit(&i.cli("exec", &["-c", "side", "web", "--", "sh", "-c", "exit 7"]), 7);
     assert_exit(&i.cli("exec", &["no-such-pod", "--", "true"]), 1);
-    let mut with_input = Command::new(PODSTRAP)
+    let mut with_input = Command::new(podstrap())
         .args(["exec", "-i", "-c", "main", "--run-dir"])
         .arg(&i.run)
         .args(["web", "--", "cat"])
@@ -235,7 +235,7 @@ fn validate_takes_files_and_directories_and_needs_no_root() {
     let good = i.dir.join("good.yaml");
     std::fs::write(&good, one(&i, "good", "true", &[])).unwrap();
     let validate =
-        |path: &std::path::Path| Command::new(PODSTRAP).arg("validate").arg(path).output().unwrap();
+        |path: &std::path::Path| Command::new(podstrap()).arg("validate").arg(path).output().unwrap();
     assert_exit(&validate(&good), 0);
     i.write_manifest("good.yaml", &one(&i, "good", "true", &[]));
     assert_exit(&validate(&i.manifests), 0);
@@ -248,10 +248,10 @@ fn validate_takes_files_and_directories_and_needs_no_root() {
 
 #[test]
 fn version_and_help() {
-    let output = Command::new(PODSTRAP).arg("version").output().unwrap();
+    let output = Command::new(podstrap()).arg("version").output().unwrap();
     assert_exit(&output, 0);
     assert!(text(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
-    let output = Command::new(PODSTRAP).arg("--help").output().unwrap();
+    let output = Command::new(podstrap()).arg("--help").output().unwrap();
     assert_exit(&output, 0);
     for verb in ["run", "wait", "status", "logs", "exec", "validate", "down", "image", "version"] {
         assert!(text(&output.stdout).contains(verb), "--help does not name {verb}");
