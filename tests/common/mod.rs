@@ -257,10 +257,26 @@ impl Instance {
         self.container(pod, container).map_or(0, |c| c.restart_count)
     }
 
-    /// Waits until a Pod is ready, and gives the pid of its container `main`.
+    /// Waits until a Pod is ready, and gives the pid of its container `main`. Without a readiness probe, ready means that
+    /// the process was started; a canary is waited for until it has said so itself.
     pub fn until_ready(&self, pod: &str) -> i32 {
         self.until(&format!("Pod {pod} is ready"), |i| i.ready(pod));
+        if let Some(file) = self.canary_file(pod) {
+            self.until(&format!("Pod {pod} has written to {file}"), |i| {
+                i.lines(&file).last().is_some_and(|l| l.starts_with("start "))
+            });
+        }
         self.running_pid(pod, "main").unwrap_or_else(|| panic!("Pod {pod} is ready, but main has no process"))
+    }
+
+    /// The file that a Pod's canary (see `yaml::canary`) writes to, by its published spec.
+    fn canary_file(&self, pod: &str) -> Option<String> {
+        let status = self.pod(pod)?.pod;
+        let containers = status.pointer("/spec/containers")?.as_array()?.clone();
+        let main = containers.into_iter().find(|c| c["name"] == "main")?;
+        let script = main.pointer("/command/2")?.as_str()?.to_owned();
+        let (_, tail) = script.split_once(yaml::CANARY_WRITES)?;
+        Some(tail.split(';').next()?.to_owned())
     }
 
     // What the monitors have recorded.
