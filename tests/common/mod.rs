@@ -132,7 +132,13 @@ impl Instance {
         let pid = child.id() as i32;
         self.daemon = Some(child);
         self.used = true;
-        self.until("the daemon publishes its status", |i| i.daemon_status().is_some_and(|s| s.pid == pid));
+        let end = Instant::now() + SOON;
+        while self.daemon_status().is_none_or(|s| s.pid != pid) {
+            let ended = self.daemon.as_mut().and_then(|d| d.try_wait().unwrap());
+            assert!(ended.is_none(), "the daemon ended at its start: {}", ended.unwrap_or_default());
+            assert!(Instant::now() < end, "the daemon did not publish its status within {SOON:?}");
+            pause();
+        }
         self
     }
 
