@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use common::image::{self, in_tree};
-use common::{Instance, PODSTRAP, assert_exit, bare_instance, describe, host, text};
+use common::{Instance, assert_exit, bare_instance, describe, host, podstrap, text};
 use nix::sys::signal::Signal;
 use podstrap::report::ManifestState;
 
@@ -186,7 +186,7 @@ fn edited_it_is_replaced_once_and_broken_it_runs_on() {
         i.pod("etcd").is_some_and(|p| matches!(p.manifest, ManifestState::Kept { .. }))
     });
     let file = e.i.manifests.join("etcd.yaml");
-    let output = Command::new(PODSTRAP).arg("validate").arg(&file).output().unwrap();
+    let output = Command::new(podstrap()).arg("validate").arg(&file).output().unwrap();
     assert_exit(&output, 3);
     let said = text(&output.stdout) + &text(&output.stderr);
     for (n, _) in broken.lines().enumerate().filter(|(_, l)| l.contains("prot: ")) {

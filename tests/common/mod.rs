@@ -19,8 +19,11 @@ use std::time::{Duration, Instant};
 use podstrap::monitor::record::{Record, RecordPhase};
 use podstrap::report::{ContainerStatus, DaemonStatus, PodStatusFile};
 
-/// The binary under test.
-pub const PODSTRAP: &str = env!("CARGO_BIN_EXE_podstrap");
+/// The binary under test: cargo's, or the one that `PODSTRAP_TEST_BINARY` names (a release build, an installed one).
+pub fn podstrap() -> PathBuf {
+    std::env::var_os("PODSTRAP_TEST_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_podstrap").into(), PathBuf::from)
+}
 
 /// The node's name of every instance: the suffix of every Pod's name.
 pub const NODE: &str = "node1";
@@ -121,15 +124,21 @@ impl Instance {
     pub fn start(&mut self) -> &mut Self {
         assert!(self.daemon.is_none(), "the daemon is started already");
         let log = OpenOptions::new().create(true).append(true).open(self.daemon_log()).unwrap();
-        let mut command = self.run_command(Path::new(PODSTRAP));
+        let mut command = self.run_command(&podstrap());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         // A terminal's Ctrl-C at `cargo test` must reach the tests' clean-up, not the daemon.
         command.process_group(0);
-        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {PODSTRAP}: {e}"));
+        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", podstrap().display()));
         let pid = child.id() as i32;
         self.daemon = Some(child);
         self.used = true;
-        self.until("the daemon publishes its status", |i| i.daemon_status().is_some_and(|s| s.pid == pid));
+        let end = Instant::now() + SOON;
+        while self.daemon_status().is_none_or(|s| s.pid != pid) {
+            let ended = self.daemon.as_mut().and_then(|d| d.try_wait().unwrap());
+            assert!(ended.is_none(), "the daemon ended at its start: {}", ended.unwrap_or_default());
+            assert!(Instant::now() < end, "the daemon did not publish its status within {SOON:?}");
+            pause();
+        }
         self
     }
 
@@ -254,10 +263,26 @@ impl Instance {
         self.container(pod, container).map_or(0, |c| c.restart_count)
     }
 
-    /// Waits until a Pod is ready, and gives the pid of its container `main`.
+    /// Waits until a Pod is ready, and gives the pid of its container `main`. Without a readiness probe, ready means that
+    /// the process was started; a canary is waited for until it has said so itself.
     pub fn until_ready(&self, pod: &str) -> i32 {
         self.until(&format!("Pod {pod} is ready"), |i| i.ready(pod));
+        if let Some(file) = self.canary_file(pod) {
+            self.until(&format!("Pod {pod} has written to {file}"), |i| {
+                i.lines(&file).last().is_some_and(|l| l.starts_with("start "))
+            });
+        }
         self.running_pid(pod, "main").unwrap_or_else(|| panic!("Pod {pod} is ready, but main has no process"))
+    }
+
+    /// The file that a Pod's canary (see `yaml::canary`) writes to, by its published spec.
+    fn canary_file(&self, pod: &str) -> Option<String> {
+        let status = self.pod(pod)?.pod;
+        let containers = status.pointer("/spec/containers")?.as_array()?.clone();
+        let main = containers.into_iter().find(|c| c["name"] == "main")?;
+        let script = main.pointer("/command/2")?.as_str()?.to_owned();
+        let (_, tail) = script.split_once(yaml::CANARY_WRITES)?;
+        Some(tail.split(';').next()?.to_owned())
     }
 
     // What the monitors have recorded.
@@ -297,7 +322,7 @@ impl Instance {
 
     /// `podstrap VERB --run-dir RUN ARGS…`, run to its end.
     pub fn cli(&self, verb: &str, args: &[&str]) -> Output {
-        Command::new(PODSTRAP)
+        Command::new(podstrap())
             .arg(verb)
             .arg("--run-dir")
             .arg(&self.run)

@@ -50,10 +50,13 @@ pub fn one(instance: &super::Instance, name: &str, script: &str, extra: &[&str])
     pod(instance, name, &[], &[container("main", script, extra)])
 }
 
+/// What stands in a canary's script before the name of its file.
+pub const CANARY_WRITES: &str = "echo \"$1 $up\" >>/shared/";
+
 /// Runs until TERM, and ends with 0 then. Appends `start` and `term` to /shared/FILE, each with the time since boot.
 pub fn canary(file: &str) -> String {
     format!(
-        "say() {{ read up _ </proc/uptime; echo \"$1 $up\" >>/shared/{file}; }}\n\
+        "say() {{ read up _ </proc/uptime; {CANARY_WRITES}{file}; }}\n\
          trap 'say term; exit 0' TERM\n\
          say start\n\
          while :; do sleep 1000 & wait $!; done"

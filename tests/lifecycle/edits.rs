@@ -122,7 +122,7 @@ fn a_broken_edit_keeps_what_runs_and_says_where_it_is_broken() {
 }
 
 fn i_validate(path: &str) -> std::process::Output {
-    Command::new(crate::common::PODSTRAP).args(["validate", path]).output().unwrap()
+    Command::new(crate::common::podstrap()).args(["validate", path]).output().unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::common::image::{self, BUSYBOX};
 use crate::common::yaml::{canary, one};
-use crate::common::{Instance, PODSTRAP, assert_exit, bare_instance, describe, instance, text};
+use crate::common::{Instance, assert_exit, bare_instance, describe, instance, podstrap, text};
 
 fn waiting(i: &Instance, pod: &str) -> Option<(String, String)> {
     let waiting = i.container(pod, "main")?.state.waiting?;
@@ -43,7 +43,7 @@ fn an_image_that_cannot_be_pulled_is_tried_again_and_then_loaded() {
         waiting(i, "web").is_some_and(|(reason, _)| reason == "ErrImagePull" || reason == "ImagePullBackOff")
     });
     let archive = packed(&i, name);
-    let output = Command::new(PODSTRAP)
+    let output = Command::new(podstrap())
         .args(["image", "load", "--run-dir"])
         .arg(&i.run)
         .arg("--state-dir")
@@ -145,7 +145,7 @@ fn image_list_and_prune() {
     i.start();
     i.until_ready("web");
     let image = |verb: &str| {
-        let output = Command::new(PODSTRAP)
+        let output = Command::new(podstrap())
             .args(["image", verb, "--run-dir"])
             .arg(&i.run)
             .arg("--state-dir")

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 
 use podstrap::report::ManifestState;
 
 use crate::common::yaml::{canary, one};
-use crate::common::{Instance, PODSTRAP, assert_exit, bare_instance, describe, host, instance, text};
+use crate::common::{Instance, assert_exit, bare_instance, describe, host, instance, podstrap, text};
 
 /// A good manifest with one thing spoilt: (name, from, to, a word of the complaint).
 const SPOILT: &[(&str, &str, &str, &str)] = &[
@@ -95,7 +94,7 @@ fn a_good_manifest_runs_beside_bad_ones_and_each_is_named_with_place_and_cause()
     assert!(i.ready("good"));
     assert_eq!(i.lines("good").len(), 1);
     // The same by the command line.
-    let output = Command::new(PODSTRAP).arg("validate").arg(&i.manifests).output().unwrap();
+    let output = Command::new(podstrap()).arg("validate").arg(&i.manifests).output().unwrap();
     assert_exit(&output, 3);
     let said = text(&output.stdout) + &text(&output.stderr);
     for (file, _) in &cases {
@@ -124,7 +123,7 @@ fn all_problems_of_a_file_are_told_at_once_with_the_exact_place() {
         .replace("  - name: main", "  - name: Main");
     i.write_manifest("web.yaml", &manifest);
     let path = i.manifests.join("web.yaml");
-    let output = Command::new(PODSTRAP).arg("validate").arg(&path).output().unwrap();
+    let output = Command::new(podstrap()).arg("validate").arg(&path).output().unwrap();
     assert_exit(&output, 3);
     let said = text(&output.stdout) + &text(&output.stderr);
     for bad in ["maybe", "Main"] {
@@ -147,7 +146,7 @@ fn an_unknown_field_is_a_warning_and_the_pod_runs() {
         warnings.iter().any(|w| w.contains("livenesProbe") && w.contains("livenessProbe")),
         "{warnings:#?}"
     );
-    let output = Command::new(PODSTRAP).arg("validate").arg(i.manifests.join("web.yaml")).output().unwrap();
+    let output = Command::new(podstrap()).arg("validate").arg(i.manifests.join("web.yaml")).output().unwrap();
     assert_exit(&output, 0);
     assert!(
         (text(&output.stdout) + &text(&output.stderr)).contains("livenessProbe"),
@@ -175,7 +174,7 @@ fn a_second_daemon_is_refused_and_told_the_pid_of_the_first() {
     i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
     i.start();
     let pid = i.until_ready("web");
-    let second = i.run_command(Path::new(PODSTRAP)).output().unwrap();
+    let second = i.run_command(&podstrap()).output().unwrap();
     assert_exit(&second, 1);
     assert!(text(&second.stderr).contains(&i.daemon_pid().to_string()), "{}", describe(&second));
     assert!(host::alive(pid) && i.lines("web").len() == 1, "the first one's Pod was touched");
@@ -206,7 +205,7 @@ fn without_root_it_says_so() {
     let Some(i) = bare_instance() else { return };
     // The target directory may not be open to everybody.
     let program = i.dir.join("podstrap");
-    fs::copy(PODSTRAP, &program).unwrap();
+    fs::copy(podstrap(), &program).unwrap();
     fs::set_permissions(&i.dir, fs::Permissions::from_mode(0o755)).unwrap();
     let run = i.run_command(&program);
     let mut command = Command::new("setpriv");
@@ -224,7 +223,7 @@ fn without_runc_it_says_so() {
     // Wherever it is looked for, it is not there: in a mount namespace of the command's own.
     let hide = "for p in /usr/local/sbin/runc /usr/local/bin/runc /usr/sbin/runc /usr/bin/runc /sbin/runc /bin/runc; do \
                 [ ! -e \"$p\" ] || mount --bind /dev/null \"$p\"; done; exec \"$@\"";
-    let run = i.run_command(Path::new(PODSTRAP));
+    let run = i.run_command(&podstrap());
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", hide, "sh"]);
     command.arg(run.get_program()).args(run.get_args());
@@ -236,8 +235,8 @@ fn without_runc_it_says_so() {
 #[test]
 fn without_cgroups_it_says_so() {
     let Some(i) = bare_instance() else { return };
-    let hide = "mount -t tmpfs -o ro none /sys/fs/cgroup; exec \"$@\"";
-    let run = i.run_command(Path::new(PODSTRAP));
+    let hide = "umount --recursive --lazy /sys/fs/cgroup; exec \"$@\"";
+    let run = i.run_command(&podstrap());
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", hide, "sh"]);
     command.arg(run.get_program()).args(run.get_args());
@@ -250,7 +249,7 @@ fn bad_usage_ends_with_two() {
     for args in
         [&["frobnicate"][..], &["run", "--no-such-flag"], &["run", "--restart-backoff", "soon"], &["logs"]]
     {
-        let output = Command::new(PODSTRAP).args(args).output().unwrap();
+        let output = Command::new(podstrap()).args(args).output().unwrap();
         assert_exit(&output, 2);
         assert!(!output.stderr.is_empty(), "{args:?}: nothing is said");
     }

@@ -4,12 +4,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::yaml::{canary, container, one, pod};
-use crate::common::{PODSTRAP, assert_exit, bare_instance, describe, instance, text};
+use crate::common::{assert_exit, bare_instance, describe, host, instance, podstrap, text};
 
 #[test]
 fn wait_begun_before_daemon_and_manifest_ends_when_the_pod_is_ready() {
     let Some(mut i) = instance() else { return };
-    let mut waiting = Command::new(PODSTRAP)
+    let mut waiting = Command::new(podstrap())
         .args(["wait", "--for", "ready", "--timeout", "60s", "--run-dir"])
         .arg(&i.run)
         .arg("web")
@@ -90,11 +90,27 @@ fn wait_ends_with_five_for_a_pod_that_fails_and_shows_its_last_words() {
 }
 
 #[test]
-fn verbs_that_need_a_daemon_say_with_six_that_there_is_none() {
+fn without_a_daemon_and_without_anything_left_by_one() {
     let Some(i) = bare_instance() else { return };
-    assert_exit(&i.cli("down", &[]), 6);
     let output = i.cli("status", &[]);
+    assert_exit(&output, 6);
     assert!(describe(&output).contains("not running"), "{}", describe(&output));
+    assert_exit(&i.wait(&["--for", "gone", "--timeout", "5s", "web"]), 0);
+    assert_exit(&i.wait(&["--for", "ready", "--timeout", "1s", "web"]), 4);
+    assert!(!i.run.exists(), "looking makes nothing");
+}
+
+#[test]
+fn down_without_a_daemon_stops_what_one_has_left_running() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    i.kill9();
+    i.cli_ok("down", &[]);
+    assert!(!host::alive(pid));
+    assert_eq!(i.lines("web").len(), 2, "it got TERM");
+    assert_eq!(host::left_behind(&i.dir, &i.cgroup_root, None), [""; 0]);
 }
 
 #[test]
@@ -158,8 +174,7 @@ fn logs_follow_tail_and_choose() {
     assert!(text(&output.stderr).contains("side"), "{}", describe(&output));
     assert_exit(&i.cli("logs", &["no-such-pod"]), 1);
     // The file itself, as log shippers expect it.
-    let file =
-        crate::common::host::files_below(&i.log).into_iter().find(|f| f.ends_with("main/0.log")).unwrap();
+    let file = host::files_below(&i.log).into_iter().find(|f| f.ends_with("main/0.log")).unwrap();
     let dir = file.parent().unwrap().parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
     let uid = i.pod("web").unwrap().uid.unwrap();
     assert_eq!(dir, format!("default_web-node1_{uid}"));
@@ -171,7 +186,7 @@ fn logs_follow_tail_and_choose() {
         );
         assert!(["stdout", "stderr"].contains(&fields[1]) && fields[2] == "F", "{line}");
     }
-    let links = crate::common::host::entries(&i.dir.join("log/containers"));
+    let links = host::entries(&i.dir.join("log/containers"));
     assert_eq!(links.len(), 2, "{links:?}");
     assert!(links.iter().all(|l| l.exists()), "the links lead to the logs");
 }
@@ -185,7 +200,7 @@ fn logs_follow_through_a_restart() {
     i.start();
     i.until_ready("web");
     let out = i.dir.join("followed");
-    let mut following = Command::new(PODSTRAP)
+    let mut following = Command::new(podstrap())
         .args(["logs", "-f", "--run-dir"])
         .arg(&i.run)
         .arg("web")
@@ -215,7 +230,7 @@ fn exec_runs_inside_and_gives_the_exit_code() {
     assert_eq!(out.lines().collect::<Vec<_>>(), ["me", "sh"]);
     assert_exit(&i.cli("exec", &["-c", "side", "web", "--", "sh", "-c", "exit 7"]), 7);
     assert_exit(&i.cli("exec", &["no-such-pod", "--", "true"]), 1);
-    let mut with_input = Command::new(PODSTRAP)
+    let mut with_input = Command::new(podstrap())
         .args(["exec", "-i", "-c", "main", "--run-dir"])
         .arg(&i.run)
         .args(["web", "--", "cat"])
@@ -235,7 +250,7 @@ fn validate_takes_files_and_directories_and_needs_no_root() {
     let good = i.dir.join("good.yaml");
     std::fs::write(&good, one(&i, "good", "true", &[])).unwrap();
     let validate =
-        |path: &std::path::Path| Command::new(PODSTRAP).arg("validate").arg(path).output().unwrap();
+        |path: &std::path::Path| Command::new(podstrap()).arg("validate").arg(path).output().unwrap();
     assert_exit(&validate(&good), 0);
     i.write_manifest("good.yaml", &one(&i, "good", "true", &[]));
     assert_exit(&validate(&i.manifests), 0);
@@ -248,10 +263,10 @@ fn validate_takes_files_and_directories_and_needs_no_root() {
 
 #[test]
 fn version_and_help() {
-    let output = Command::new(PODSTRAP).arg("version").output().unwrap();
+    let output = Command::new(podstrap()).arg("version").output().unwrap();
     assert_exit(&output, 0);
     assert!(text(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
-    let output = Command::new(PODSTRAP).arg("--help").output().unwrap();
+    let output = Command::new(podstrap()).arg("--help").output().unwrap();
     assert_exit(&output, 0);
     for verb in ["run", "wait", "status", "logs", "exec", "validate", "down", "image", "version"] {
         assert!(text(&output.stdout).contains(verb), "--help does not name {verb}");
