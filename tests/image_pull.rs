@@ -11,7 +11,7 @@ use std::process::Command;
 use nix::sys::signal::{SigSet, Signal};
 use podstrap::image::error::ImageError;
 use podstrap::image::load::Loaded;
-use podstrap::image::names::reference_of;
+use podstrap::pod::reference::Reference;
 use podstrap::image::pull::{Options, PullError, run};
 use podstrap::image::store::Store;
 
@@ -41,7 +41,7 @@ fn pull(scratch: &Path, script: &str, deadline_ms: u64) -> (Store, Result<Loaded
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let store = Store::new(&scratch.join("images"));
     let options = Options { program: Some(program), deadline_ms, ..Options::default() };
-    let result = run(&store, &reference_of(REFERENCE).unwrap(), &options, &mut |_| {});
+    let result = run(&store, &Reference::parse(REFERENCE).unwrap(), &options, &mut |_| {});
     assert_eq!(fs::read_dir(scratch.join("images/tmp")).unwrap().count(), 0, "nothing is left of a pull");
     (store, result)
 }
@@ -73,7 +73,7 @@ fn a_pull_loads_fails_or_ends_in_time() {
     let copy = format!("for last; do :; done; cp {} \"${{last#docker-archive:}}\"", archive.display());
     let (store, result) = pull(&scratch.0, &copy, 60_000);
     let id = result.unwrap().id;
-    let image = store.resolve(&reference_of(REFERENCE).unwrap()).unwrap().unwrap();
+    let image = store.resolve(&Reference::parse(REFERENCE).unwrap()).unwrap().unwrap();
     assert_eq!(image.id, id);
     assert_eq!(fs::read(image.layers_root.join(&image.layers[0]).join("file")).unwrap(), b"served");
 

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use podstrap::image::digest::Digest;
-use podstrap::image::names::reference_of;
+use podstrap::pod::reference::Reference;
 use podstrap::image::prune::Pruned;
 use podstrap::image::store::{Image, Store};
 
@@ -232,7 +232,7 @@ fn a_program_runs_in_a_packed_image() {
     tool("gzip", &[&"-k", &archive]);
     let store = Store::new(&scratch.0.join("images"));
     let image = load(&store, &scratch.0.join("busybox.tar.gz"));
-    assert_eq!(store.resolve(&reference_of("busybox:1").unwrap()).unwrap(), Some(image.clone()));
+    assert_eq!(store.resolve(&Reference::parse("busybox:1").unwrap()).unwrap(), Some(image.clone()));
     assert_eq!(image.config.entrypoint, ["/bin/busybox"]);
     assert_eq!(
         (&image.config.cmd[..], &image.config.env[..]),
@@ -265,7 +265,7 @@ fn archives_of_skopeo_load() {
         let store = Store::new(&scratch.0.join(format!("images-{kind}")));
         for archive in [out.clone(), scratch.0.join(format!("{file}.zst"))] {
             let image = load(&store, &archive);
-            let name = reference_of(&format!("r.example/copy:{kind}")).unwrap();
+            let name = Reference::parse(&format!("r.example/copy:{kind}")).unwrap();
             assert_eq!(store.resolve(&name).unwrap(), Some(image.clone()), "{kind}");
             let file = image.layers_root.join(&image.layers[0]).join("file");
             assert_eq!(fs::read_to_string(file).unwrap(), "content");

@@ -103,7 +103,7 @@ fn a_broken_edit_keeps_what_runs_and_says_where_it_is_broken() {
 
     let checked = i_validate(file.to_str().unwrap());
     assert_exit(&checked, 3);
-    let said = text(&checked.stdout) + &text(&checked.stderr);
+    let said = text(&checked.stderr);
     let (_, tail) = said.split_once(&place).unwrap_or_else(|| panic!("no `{place}`: {said}"));
     let mut numbers = tail.splitn(3, ':');
     let line: usize = numbers.next().unwrap().parse().unwrap_or_else(|_| panic!("no line number: {said}"));

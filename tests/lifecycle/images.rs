@@ -144,9 +144,11 @@ fn image_list_and_prune() {
     i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
     i.start();
     i.until_ready("web");
-    let image = |verb: &str| {
+    let image = |verb: &[&str]| {
         let output = Command::new(podstrap())
-            .args(["image", verb, "--run-dir"])
+            .arg("image")
+            .args(verb)
+            .arg("--run-dir")
             .arg(&i.run)
             .arg("--state-dir")
             .arg(&i.state)
@@ -156,13 +158,13 @@ fn image_list_and_prune() {
         text(&output.stdout)
     };
     i.until("both are listed", |_| {
-        let list = image("list");
+        let list = image(&["list"]);
         list.contains("localhost/busybox") && list.contains("localhost/extra")
     });
     // The archive goes, so that it is not loaded again.
     fs::remove_file(i.images_dir().join("extra.tar")).unwrap();
-    image("prune");
-    let list = image("list");
+    image(&["prune", "--all"]);
+    let list = image(&["list"]);
     assert!(list.contains("localhost/busybox") && !list.contains("localhost/extra"), "{list}");
     i.holds_for(Duration::from_secs(1), "what is in use runs on", |i| i.ready("web"));
     // A container that starts after the pruning has all of its layers.
