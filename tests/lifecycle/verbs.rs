@@ -74,11 +74,10 @@ fn wait_ends_with_four_when_time_is_up() {
 fn wait_ends_with_five_for_a_pod_that_fails_and_shows_its_last_words() {
     let Some(mut i) = instance() else { return };
     let script = "echo these are my last words; exit 9";
-    i.write_manifest(
-        "once.yaml",
-        &pod(&i, "once", &["restartPolicy: Never"], &[container("main", script, &[])]),
-    );
-    i.write_manifest("loop.yaml", &one(&i, "loop", script, &[]));
+    // Without a probe it would be ready for the moment that it runs.
+    let main = container("main", script, &["readinessProbe: {exec: {command: ['false']}}"]);
+    i.write_manifest("once.yaml", &pod(&i, "once", &["restartPolicy: Never"], std::slice::from_ref(&main)));
+    i.write_manifest("loop.yaml", &pod(&i, "loop", &[], &[main]));
     i.args(&["--restart-backoff", "1s,60s"]).start();
     // One that may yet recover is waited for until the time is up.
     for (name, timeout) in [("once", "40s"), ("loop", "6s")] {
