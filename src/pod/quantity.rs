@@ -143,7 +143,7 @@ fn parse(text: &str, decimals: i32) -> Result<u64, QuantityError> {
     } else {
         match 10_u128.checked_pow(power.unsigned_abs()) {
             Some(divisor) => {
-                round_up |= value % divisor != 0;
+                round_up |= !value.is_multiple_of(divisor);
                 value /= divisor;
             }
             None => {
