@@ -5,19 +5,25 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use podstrap::manifest::{Context, Document, Limits, Problem, from_canonical, read};
 use podstrap::pod::NodeName;
 
 /// The budget of one file is 0.5 s as released; without optimisation the same work takes several times as long.
 const TIME: Duration = Duration::from_millis(if cfg!(debug_assertions) { 5000 } else { 500 });
 
+/// Processor time of this thread: what a busy machine takes away does not count.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
 fn documents(bytes: &[u8]) -> Vec<Document> {
     let node = NodeName::new("host1");
-    let begin = Instant::now();
+    let begin = cpu_time();
     let documents = read(bytes, &Context { node: &node, path: "f.yaml", limits: Limits::default() });
-    let taken = begin.elapsed();
+    let taken = cpu_time() - begin;
     assert!(taken < TIME, "took {taken:?}: {}", String::from_utf8_lossy(&bytes[..bytes.len().min(80)]));
     assert!(!documents.is_empty());
     for document in &documents {
@@ -145,9 +151,9 @@ fn hostile_shapes_cost_little() {
     refused("H3 big list", list.as_bytes(), "too many values");
     refused("H8 {a:", "{a: ".repeat(80_000).as_bytes(), "brackets");
     refused("H8 {?", "{?".repeat(80_000).as_bytes(), "brackets");
-    refused("H8 {? within the rule", format!("{}{}", "{? ".repeat(6000), "a,".repeat(1000)).as_bytes(), "");
-    refused("H8 [ within the rule", "[".repeat(11_000).as_bytes(), "");
-    refused("H8 {a: within the rule", "{a: ".repeat(5_700).as_bytes(), "");
+    refused("H8 {? within the rule", format!("{}{}", "{? ".repeat(5000), "a,".repeat(1000)).as_bytes(), "");
+    refused("H8 [ within the rule", "[".repeat(10_000).as_bytes(), "");
+    refused("H8 {a: within the rule", "{a: ".repeat(5_000).as_bytes(), "");
     refused("H8 ?", "? ".repeat(250_000).as_bytes(), "nested");
     refused("H8 -", "- ".repeat(250_000).as_bytes(), "nested");
     let stairs: String = (0..1000).map(|i| format!("{}-\n", " ".repeat(i))).collect();
@@ -167,8 +173,13 @@ fn hostile_shapes_cost_little() {
     let many = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  - ports: [{ports}]\n"
     );
+    let wide = format!("{}{}", "{? ".repeat(180), "a,".repeat(250_000));
+    refused("H8 {? wide", wide.as_bytes(), "flow node");
     let padded = format!("{many}#{}\n", "x".repeat(100_000));
     refused("many problems in a large file", padded.as_bytes(), "from 1 to 65535");
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB");
+    assert!(peak.parse::<u64>().unwrap() < 128 << 10, "{peak} KiB");
 }
 
 #[test]

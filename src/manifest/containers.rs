@@ -148,6 +148,7 @@ fn env(item: &Spot<'_>, findings: &mut Findings) -> Vec<EnvVar> {
             None => Some(""),
             Some(value) => value.text(findings),
         };
+        value_from(&variable, findings);
         let Some(name) = variable.get("name") else {
             findings.error(variable.id(), &variable.path_of("name"), "is missing");
             continue;
@@ -160,6 +161,15 @@ fn env(item: &Spot<'_>, findings: &mut Findings) -> Vec<EnvVar> {
         }
     }
     out
+}
+
+/// The sources that are known are refused by the table of fields; here those that are not known.
+fn value_from(variable: &Spot<'_>, findings: &mut Findings) {
+    if let Some(spot) = variable.get("valueFrom")
+        && !super::fields::VALUE_FROM.iter().any(|f| spot.get(f.name).is_some())
+    {
+        spot.error(findings, "has no source that is known");
+    }
 }
 
 /// Host ports that a container of this Pod has taken: port, protocol, address.

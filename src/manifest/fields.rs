@@ -224,7 +224,7 @@ const ENV: &[Field] = &[
     has("valueFrom", Kind::Object(VALUE_FROM), ""),
 ];
 
-const VALUE_FROM: &[Field] = &[
+pub(super) const VALUE_FROM: &[Field] = &[
     no("fieldRef", &[], NOT_YET),
     no("resourceFieldRef", &[], NOT_YET),
     no("fileKeyRef", &[], NOT_YET),
@@ -308,7 +308,7 @@ const CAPABILITIES: &[Field] =
 pub(super) const VOLUME: &[Field] = &[
     yes("name", "DNS label, unique in the Pod"),
     has("hostPath", Kind::Object(HOST_PATH), ""),
-    has("emptyDir", Kind::Object(EMPTY_DIR), "also when no source is named"),
+    has("emptyDir", Kind::Object(EMPTY_DIR), "also when no source is named; an unknown source is refused"),
     no("image", &[], NOT_YET),
     no("downwardAPI", &[], NOT_YET),
     no("projected", &[], NOT_YET),

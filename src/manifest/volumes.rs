@@ -73,6 +73,18 @@ fn volume(item: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
         findings.error(second.id, &item.path_of(&second.key), message);
         return None;
     }
+    // An empty directory in place of a misspelt or newer source could be an empty database.
+    let is_unknown = |key: &str| super::fields::VOLUME.iter().all(|f| f.name != key);
+    if first.is_none()
+        && let Some(unknown) = entries.iter().find(|e| is_unknown(&e.key) && e.value.value != Value::Null)
+    {
+        let message = format!("the volume has no source that is known, only {}", quoted(&unknown.key));
+        let finding = findings.error(unknown.id, &item.path_of(&unknown.key), message);
+        if let Some(near) = nearest(&unknown.key, super::fields::VOLUME.iter().map(|f| f.name)) {
+            finding.help(format!("did you mean {near}?"));
+        }
+        return None;
+    }
     match first.map(|e| e.key.as_str()) {
         Some("hostPath") => host_path(&item.get("hostPath")?, findings),
         Some("emptyDir") => empty_dir(&item.get("emptyDir")?, findings),

@@ -1,0 +1,53 @@
+//! podstrap-manifest(5) lists every field of the table with the table's verdict.
+//!
+//! The list is made from the table: `PODSTRAP_WRITE_MAN=1 cargo test --test manual` writes it anew, and without that
+//! variable the test fails where page and table differ.
+
+use std::fs;
+use std::path::Path;
+
+use podstrap::manifest::fields::{Verdict, all};
+
+const BEGIN: &str = ".\\\" BEGIN FIELDS";
+const END: &str = ".\\\" END FIELDS";
+
+/// Text that mdoc prints as it is.
+fn plain(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
+fn list() -> String {
+    let mut out = String::from(".Bl -tag -width Ds\n");
+    for (path, field) in all() {
+        let verdict = match field.verdict {
+            Verdict::Honoured => "honoured",
+            Verdict::Warned => "ignored with a warning",
+            Verdict::Refused => "refused",
+        };
+        out.push_str(&format!(".It Va {}\n", plain(&path)));
+        match field.note {
+            "" => out.push_str(&format!(".Em {verdict}\n")),
+            note => out.push_str(&format!(".Em {verdict} :\n{}.\n", plain(note))),
+        }
+    }
+    out.push_str(".El\n");
+    out
+}
+
+#[test]
+fn the_page_lists_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/podstrap-manifest.5");
+    let page = fs::read_to_string(&path).unwrap();
+    let (head, rest) = page.split_once(BEGIN).unwrap();
+    let (line, rest) = rest.split_once('\n').unwrap();
+    let (listed, tail) = rest.split_once(END).unwrap();
+    if std::env::var_os("PODSTRAP_WRITE_MAN").is_some() {
+        fs::write(&path, format!("{head}{BEGIN}{line}\n{}{END}{tail}", list())).unwrap();
+        return;
+    }
+    for (expected, present) in list().lines().zip(listed.lines()) {
+        assert_eq!(expected, present, "run PODSTRAP_WRITE_MAN=1 cargo test --test manual");
+    }
+    assert_eq!(list(), listed, "run PODSTRAP_WRITE_MAN=1 cargo test --test manual");
+}
