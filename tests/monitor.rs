@@ -32,6 +32,7 @@ struct Stage {
     pod: Pod,
     config: serde_json::Value,
     attempt: u32,
+    runc: PathBuf,
     log_max_bytes: u64,
     log_max_files: u32,
     monitors: Vec<Child>,
@@ -55,6 +56,7 @@ impl Stage {
             pod,
             config: serde_json::json!({}),
             attempt: 0,
+            runc: PathBuf::from("/usr/sbin/runc"),
             log_max_bytes: 10 << 20,
             log_max_files: 5,
             monitors: Vec::new(),
@@ -109,7 +111,7 @@ impl Stage {
             container: container.clone(),
             attempt: self.attempt,
             roots: self.roots.clone(),
-            runc: PathBuf::from("/usr/sbin/runc"),
+            runc: self.runc.clone(),
             cgroup_root: self.cgroup_root(),
             log_max_bytes: self.log_max_bytes,
             log_max_files: self.log_max_files,
@@ -445,6 +447,7 @@ fn the_inside_of_a_container() {
     c.working_dir = Some("/work".into());
     c.security.run_as_user = Some(33);
     c.allow_privilege_escalation = false;
+    c.security.seccomp = Some(Seccomp::RuntimeDefault);
     stage.pod.supplemental_groups = vec![500];
     assert_eq!(stage.run(), End::Exited { code: 0 }, "{}", stage.log());
     let lines = stage.lines();
@@ -549,7 +552,7 @@ fn a_container_outlives_its_monitor_until_it_is_swept() {
     let monitor = stage.start();
     let init = stage.running().init.unwrap();
     // A living monitor is not swept.
-    assert!(stage.sweep().status.success());
+    assert_eq!(stage.sweep().status.code(), Some(i32::from(podstrap::monitor::HELD)));
     assert_eq!(process::start_ticks(init.pid).unwrap(), Some(init.start_ticks));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), nix::sys::signal::Signal::SIGKILL).unwrap();
     stage.monitors.pop().unwrap().wait().unwrap();
@@ -563,6 +566,45 @@ fn a_container_outlives_its_monitor_until_it_is_swept() {
         stage.assert_nothing_left();
         assert_eq!(stage.record().unwrap().end, Some(End::Lost));
     }
+}
+
+#[test]
+fn a_monitor_killed_at_any_moment_leaves_nothing_after_a_sweep() {
+    let mut stage = Stage::new("anytime", "exec sleep 4243");
+    for round in 0..24 {
+        stage.attempt = round;
+        let monitor = stage.start();
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 3));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), nix::sys::signal::Signal::SIGKILL)
+            .unwrap();
+        stage.monitors.pop().unwrap().wait().unwrap();
+        let swept = stage.sweep();
+        assert!(swept.status.success(), "{round}: {}", String::from_utf8_lossy(&swept.stderr));
+        assert_eq!(stage.record().unwrap().end, Some(End::Lost));
+    }
+    // A runc that went on behind the sweep's back would have made its container by now.
+    std::thread::sleep(Duration::from_millis(300));
+    let root = PathBuf::from(stage.cgroup_root());
+    assert_eq!(Cgroups::detect().unwrap().processes(&root).unwrap(), Default::default());
+    for round in 0..24 {
+        stage.attempt = round;
+        stage.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_runc_that_fails_is_quoted() {
+    let mut stage = Stage::new("badrunc", "true");
+    stage.runc = stage.base.join("runc");
+    let (reason, message) = stage.refusal();
+    assert_eq!(reason, "RunContainerError");
+    assert!(message.contains("cannot execute") && message.contains("install runc"), "{message}");
+    stage.attempt = 1;
+    fs::write(&stage.runc, "#!/bin/sh\nyes 'no such luck' | head -c 100000 >&2\nexit 9\n").unwrap();
+    fs::set_permissions(&stage.runc, fs::Permissions::from_mode(0o755)).unwrap();
+    let (reason, message) = stage.refusal();
+    assert_eq!(reason, "RunContainerError");
+    assert!(message.starts_with("runc: exit code 9: no such luck") && message.len() <= 2048, "{message}");
 }
 
 #[test]

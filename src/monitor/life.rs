@@ -1,6 +1,7 @@
 //! From the call of runc to the container's end: one poll loop over the container's output and SIGCHLD.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,6 +30,9 @@ pub enum Ended {
 
 /// How many bytes of a stream are moved before the other gets its turn.
 const TURN: usize = 256 * 1024;
+
+/// A runc that has not begun a container after so many milliseconds may be blocked by what it has to say.
+const WORDY_MS: u64 = 5_000;
 
 /// A container that runc has been told to start.
 #[derive(Debug)]
@@ -76,7 +80,7 @@ impl Life {
         if remains.spec.pod.host_pid {
             // Without a pid namespace of its own a container is not over with its init.
             if let Err(e) = remains.kill() {
-                recorder.warn(format!("processes of the container go on: {e}"));
+                recorder.warn(&format!("processes of the container go on: {e}"));
             }
         }
         let spec = remains.spec;
@@ -90,33 +94,43 @@ impl Life {
         })
     }
 
-    /// Waits for runc. The pipes are left alone until it has ended well: what is in them may be runc's own complaint.
+    /// Waits for runc. The pipes are left alone until it has ended well: what is in them may be runc's own complaint. Only
+    /// when it is at work for long and has not begun a container may it be blocked by its own words, and they are taken.
     fn started(&mut self, signals: &mut Signals) -> Result<ProcessId, NotStarted> {
         let failed = |message: String| NotStarted {
             reason: runc::start_failure_reason(&message),
             message: runc::cut(&message, 2048).to_owned(),
         };
+        let mut said = String::new();
+        let mut wordy = clock::boot_ms().saturating_add(WORDY_MS);
         let status = loop {
             // Before waiting: it may have ended before the signals were looked at. Only runc is waited for, because its
             // orphan, the container's init, must stay a zombie until its start time has been read.
             if let Some(status) = spawn::reap_only(self.runc) {
                 break status;
             }
-            let left = self.deadline.saturating_sub(clock::boot_ms());
+            let now = clock::boot_ms();
+            let left = self.deadline.saturating_sub(now);
             if left == 0 {
                 spawn::kill_group(self.runc);
                 return Err(failed("runc did not start the container in time and was killed".to_owned()));
             }
+            if now >= wordy {
+                if !self.pid_file.exists() {
+                    self.listen(&mut said);
+                }
+                wordy = now.saturating_add(100);
+            }
             let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            let pause = left.min(wordy.saturating_sub(now).max(1));
+            let _ = poll(&mut fds, PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
             signals.drain();
         };
         if !status.success() {
-            let log = fs::read_to_string(&self.runc_log).unwrap_or_default();
-            let message = runc::error_of_log(&log)
+            let message = runc::error_of_log(&self.end_of_runc_log())
                 .or_else(|| {
-                    let said = self.streams.iter_mut().map(|s| s.take_text(2048)).find(|t| !t.is_empty());
-                    said.map(|text| format!("runc: {status}: {text}"))
+                    self.listen(&mut said);
+                    (!said.is_empty()).then(|| format!("runc: {status}: {said}"))
                 })
                 .unwrap_or_else(|| format!("runc: {status}, and it did not say why"));
             return Err(failed(message));
@@ -125,6 +139,25 @@ impl Life {
         let pid = pid.ok_or_else(|| failed("runc started the container but wrote no pid file".to_owned()))?;
         let start_ticks = process::start_ticks(pid).ok().flatten().unwrap_or(0);
         Ok(ProcessId { pid, start_ticks })
+    }
+
+    /// Empties the pipes past the log; what is beyond 2 KiB is dropped.
+    fn listen(&mut self, said: &mut String) {
+        for stream in &mut self.streams {
+            let more = stream.take_text(64 * 1024);
+            said.push_str(runc::cut(&more, 2048_usize.saturating_sub(said.len())));
+        }
+    }
+
+    /// The last 64 KiB of runc's log, where its reason for failing stands.
+    fn end_of_runc_log(&self) -> String {
+        let mut bytes = Vec::new();
+        if let Ok(mut file) = fs::File::open(&self.runc_log) {
+            let skipped = file.metadata().map_or(0, |m| m.len().saturating_sub(64 * 1024));
+            // An unreadable log leaves what runc said on standard error.
+            let _ = file.seek(SeekFrom::Start(skipped)).and_then(|_| file.read_to_end(&mut bytes));
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Moves output into the log until init has ended.

@@ -164,9 +164,11 @@ fn prepare(
     recorder.record.stop_signal = stop_signal(&image.config.stop_signal);
     let (file, mut warnings) = start::open_log(spec)?;
     warnings.extend(start::make_bundle(dir, spec, container, &image, cgroups)?);
-    for warning in warnings {
-        recorder.warn(warning);
+    if spec.attempt == 0 {
+        // Once for a Pod, not at each restart; the record has them every time.
+        warnings.iter().for_each(|warning| recorder.warn(warning));
     }
+    recorder.record.warnings = warnings;
     let pipe =
         |source| Stream::new(source).map_err(|e| NotStarted::create(format!("cannot make a pipe: {e}")));
     let (stdout, stderr) = (pipe(Source::Stdout)?, pipe(Source::Stderr)?);

@@ -68,6 +68,9 @@ pub struct Record {
     /// What its image (or nobody: then TERM) says it is stopped by, once that is known.
     #[serde(default)]
     pub stop_signal: Option<i32>,
+    /// What the host did not allow but the container can do without, such as a negative oom_score_adj.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// When the container's process was started: Unix time in milliseconds.
     pub started_unix_ms: Option<i64>,
     /// The same on CLOCK_BOOTTIME, in milliseconds.

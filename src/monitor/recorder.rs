@@ -38,6 +38,7 @@ impl Recorder {
             init: None,
             image_id: None,
             stop_signal: None,
+            warnings: Vec::new(),
             started_unix_ms: None,
             started_boot_ms: None,
             finished_unix_ms: None,
@@ -88,12 +89,12 @@ impl Recorder {
         self.saved = false;
         let bytes = match serde_json::to_vec(&self.record) {
             Ok(bytes) => bytes,
-            Err(e) => return self.warn(format!("record.json cannot be formed: {e}")),
+            Err(e) => return self.warn(&format!("record.json cannot be formed: {e}")),
         };
         match atomic::write(&self.path, &bytes, 0o600, Durability::Process) {
             Ok(()) => self.saved = true,
             Err(e) if !failed_before => {
-                self.warn(format!("{} cannot be written, trying again: {e}", self.path.display()));
+                self.warn(&format!("{} cannot be written, trying again: {e}", self.path.display()));
             }
             Err(_) => {}
         }
@@ -111,7 +112,7 @@ impl Recorder {
     }
 
     /// A line for the daemon's log.
-    pub fn warn(&self, message: String) {
+    pub fn warn(&self, message: &str) {
         say(&format!("{}: {message}", self.subject));
     }
 }

@@ -2,18 +2,20 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::clear::Remains;
-use super::record::{End, ProcessId, Record, RecordPhase, VERSION};
+use super::record::{End, MonitorSpec, ProcessId, Record, RecordPhase, VERSION};
 use super::recorder::{Recorder, say};
 use super::{MonitorError, read_spec};
 use crate::paths::AttemptDir;
 use crate::sys::cgroup::Cgroups;
-use crate::sys::lock::{self, Taken};
-use crate::sys::process;
+use crate::sys::lock::{self, Lock, Taken};
+use crate::sys::{clock, process};
 
 /// The exit code of a sweep that found a living monitor and so did nothing.
 pub const HELD: u8 = 3;
@@ -32,10 +34,7 @@ pub fn sweep(dir: AttemptDir) -> ExitCode {
 }
 
 fn make_an_end(dir: &AttemptDir) -> Result<(), MonitorError> {
-    let _lock = match lock::take(&dir.lock()).map_err(MonitorError::Lock)? {
-        Taken::Ours(lock) => lock,
-        Taken::Held { pid } => return Err(MonitorError::Held(pid)),
-    };
+    let _lock = take_lock(dir)?;
     let spec = read_spec(dir).map_err(MonitorError::Spec)?;
     let boot = process::boot_id().map_err(|e| MonitorError::Setup("boot id", e))?;
     // Orphans of what is killed come to us, so that they do not linger as zombies in their cgroup.
@@ -44,7 +43,11 @@ fn make_an_end(dir: &AttemptDir) -> Result<(), MonitorError> {
     let record = std::fs::read(dir.record()).ok().and_then(|b| serde_json::from_slice::<Record>(&b).ok());
     let same_boot = spec.boot_id == boot;
     let remains = Remains { dir, spec: &spec, cgroups: &cgroups };
-    let mut left = remains.clear(same_boot);
+    let mut left: Vec<String> = starters(&spec)
+        .into_iter()
+        .filter_map(|runc| kill(runc).err().map(|e| format!("kill runc, process {}: {e}", runc.pid)))
+        .collect();
+    left.extend(remains.clear(same_boot));
     // runc and the cgroup have done their work; this is for a container of which both have lost hold. Numbers of another
     // boot name strangers.
     if let Some(init) = record.as_ref().filter(|r| same_boot && r.boot_id == boot).and_then(|r| r.init)
@@ -68,6 +71,53 @@ fn make_an_end(dir: &AttemptDir) -> Result<(), MonitorError> {
     if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
 }
 
+/// Takes the run's lock. A monitor that was killed between fork and exec leaves it for a moment to the child that is about
+/// to become runc: when the holder that the lock names is gone, the lock will be free soon.
+fn take_lock(dir: &AttemptDir) -> Result<Lock, MonitorError> {
+    let end = clock::boot_ms().saturating_add(2000);
+    loop {
+        match lock::take(&dir.lock()).map_err(MonitorError::Lock)? {
+            Taken::Ours(lock) => return Ok(lock),
+            Taken::Held { pid } if clock::boot_ms() >= end || process::pidfd_open(pid).is_ok() => {
+                return Err(MonitorError::Held(pid));
+            }
+            Taken::Held { .. } => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+/// Every `runc run` of this container that is still at work: its monitor was killed while it started the container, and it
+/// would go on and start it behind our back. There is no record of it, but its arguments name the run.
+fn starters(spec: &MonitorSpec) -> Vec<ProcessId> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let is_ours = |pid: i32| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        starts_this(&arguments, spec)
+    };
+    pids.filter(|pid| is_ours(*pid))
+        .filter_map(|pid| {
+            let start_ticks = process::start_ticks(pid).ok().flatten()?;
+            // Asked again, so that the start time belongs to the process that has these arguments.
+            is_ours(pid).then_some(ProcessId { pid, start_ticks })
+        })
+        .collect()
+}
+
+/// Whether these arguments (as /proc has them, each ended by a NUL) are those of a `runc run` of this container.
+fn starts_this(arguments: &[u8], spec: &MonitorSpec) -> bool {
+    let mut words = arguments.split(|b| *b == 0).filter(|w| !w.is_empty());
+    let by_runc = words.next() == Some(spec.runc.as_os_str().as_bytes());
+    let root = spec.roots.runc();
+    let (mut of_root, mut run, mut last): (bool, bool, &[u8]) = (false, false, b"");
+    for word in words {
+        of_root |= word == root.as_os_str().as_bytes();
+        run |= word == b"run";
+        last = word;
+    }
+    by_runc && of_root && run && last == spec.id.as_str().as_bytes()
+}
+
 /// The record of a monitor that was killed before it wrote one.
 fn nothing_known(boot_id: String) -> Record {
     Record {
@@ -78,6 +128,7 @@ fn nothing_known(boot_id: String) -> Record {
         init: None,
         image_id: None,
         stop_signal: None,
+        warnings: Vec::new(),
         started_unix_ms: None,
         started_boot_ms: None,
         finished_unix_ms: None,

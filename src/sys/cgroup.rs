@@ -184,6 +184,7 @@ impl Cgroups {
         if held.is_empty() {
             return Ok(0);
         }
+        self.thaw(path);
         // A pid that was reused between listing and opening is not in the group any more.
         let still = self.processes(path)?;
         for (_, pidfd) in held.iter().filter(|(pid, _)| still.contains(pid)) {
@@ -193,6 +194,19 @@ impl Cgroups {
             }
         }
         Ok(held.len())
+    }
+
+    /// A frozen process of v1 does not die before it is thawed; on v2 it does, and thawing does no harm.
+    fn thaw(&self, path: &Path) {
+        for hierarchy in &self.hierarchies {
+            let directory = hierarchy.mount.join(path);
+            // Not there, or not frozen: nothing to do. A thaw that fails shows as processes that outlive KILL.
+            if hierarchy.has("freezer") {
+                let _ = fs::write(directory.join("freezer.state"), "THAWED");
+            } else if hierarchy.unified {
+                let _ = fs::write(directory.join("cgroup.freeze"), "0");
+            }
+        }
     }
 
     /// Removes a group and all below it from every hierarchy. An error is the first of all; `EBUSY` means that a process
@@ -336,6 +350,23 @@ mod tests {
         assert_eq!(oom_kill_count("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), 3);
         assert_eq!(oom_kill_count("low 0\noom 7\noom_kill 2\n"), 2);
         assert_eq!(oom_kill_count("nothing"), 0);
+    }
+
+    #[test]
+    fn limits_in_the_unified_hierarchy() {
+        // Plain files stand in for the kernel's: what is written where is all that is asked.
+        let root = std::env::temp_dir().join(format!("podstrap-cgroup2-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let limits = Limits { cpu_shares: Some(1024), cpu_quota: Some(50_000), memory: Some(4096) };
+        make_pod_v2(&root, Path::new("podstrap/podx"), &limits).unwrap();
+        let pod = root.join("podstrap/podx");
+        let text = |name: &str| fs::read_to_string(pod.join(name)).unwrap();
+        assert_eq!(
+            (text("cpu.weight"), text("cpu.max"), text("memory.max")),
+            ("39".to_owned(), "50000 100000".to_owned(), "4096".to_owned())
+        );
+        assert!(root.join("podstrap/cgroup.subtree_control").exists());
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]
