@@ -374,7 +374,7 @@ const SHORT_SWITCHES: &[char] = &['a', 'f', 'i', 'p', 't', 'w'];
 /// Short options with one.
 const SHORT_VALUES: &[char] = &['c', 'o'];
 
-/// `--name=value` → `--name value`, `-it` → `-i -t`, `-ojson` → `-o json`; nothing else is touched.
+/// `--name=value` → `--name value`, `-it` → `-i -t`, `-ojson` → `-o json`, `-h` → `--help`; nothing else is touched.
 pub fn split(args: &[String]) -> Vec<String> {
     let mut out = Vec::new();
     for arg in args {
@@ -386,6 +386,8 @@ pub fn split(args: &[String]) -> Vec<String> {
             out.extend([name.to_owned(), value.to_owned()]);
         } else if let Some(letters) = arg.strip_prefix('-').filter(|l| !l.starts_with('-') && l.len() > 1) {
             out.extend(short_options(letters).unwrap_or_else(|| vec![arg.clone()]));
+        } else if arg == "-h" {
+            out.push("--help".to_owned());
         } else {
             out.push(arg.clone());
         }

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::cri;
+use super::cri::{self, Stream};
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,53 +66,136 @@ fn parse_name(name: &str) -> Option<(u32, Option<String>)> {
     fits.then(|| (attempt, Some(date.to_owned())))
 }
 
-/// Where the last `lines` lines of a run begin: the index of the file in `files`, and the byte in it. Read backwards, so
-/// that it costs no more than what is shown. A line's pieces that stand before another stream's line are not looked for.
-pub fn tail(files: &[LogFile], lines: usize) -> io::Result<(usize, u64)> {
+/// Where the last lines of a file begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// The byte at which reading begins.
+    pub offset: u64,
+    /// How many lines that end after it are not among the last ones: they are read only because one that is had begun before
+    /// them, on the other stream.
+    pub skip: usize,
+}
+
+/// Where the last `lines` lines of a run begin: the index of the file in `files`, and the place in it. Read backwards, so
+/// that it costs no more than what is shown.
+pub fn tail(files: &[LogFile], lines: usize) -> io::Result<(usize, Start)> {
     let mut wanted = lines;
     for (index, file) in files.iter().enumerate().rev() {
-        let mut open = match File::open(&file.path) {
+        let open = match File::open(&file.path) {
             Ok(open) => open,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(e),
         };
-        if let Some(offset) = tail_of(&mut open, &mut wanted)? {
-            return Ok((index, offset));
+        if let Some(start) = tail_of(open, &mut wanted)? {
+            return Ok((index, start));
         }
     }
-    Ok((0, 0))
+    Ok((0, Start::default()))
+}
+
+/// Looks for the start of the `wanted`-th last line; `None` when the file has fewer, and `wanted` is less by as many.
+fn tail_of(file: impl Read + Seek, wanted: &mut usize) -> io::Result<Option<Start>> {
+    let mut lines = Backwards::new(file)?;
+    let mut end = lines.end();
+    while let Some(line) = lines.previous()? {
+        if line.full {
+            if *wanted == 0 {
+                return begun_before(&mut lines, &line, end).map(Some);
+            }
+            *wanted -= 1;
+        }
+        end = line.offset;
+    }
+    Ok(None)
+}
+
+/// How far back the beginning of a line is looked for: the pieces of one line are written close to each other.
+const REACH: u64 = 1 << 20;
+
+/// The lines from `end` on are wanted, `last` is the one before them. A wanted line may have begun even before that: its
+/// stream has an open piece there. Not looked for in the file before this one.
+fn begun_before(lines: &mut Backwards<impl Read + Seek>, last: &Line, end: u64) -> io::Result<Start> {
+    let mut start = Start { offset: end, skip: 0 };
+    lines.floor = end.saturating_sub(REACH);
+    let mut closed = vec![last.stream];
+    let mut skip = 1;
+    while !(closed.contains(&Some(Stream::Stdout)) && closed.contains(&Some(Stream::Stderr))) {
+        let Some(line) = lines.previous()? else { break };
+        if line.full {
+            skip += 1;
+            closed.push(line.stream);
+        } else if !closed.contains(&line.stream) {
+            start = Start { offset: line.offset, skip };
+        }
+    }
+    Ok(start)
+}
+
+/// What there is to know of a line without keeping it.
+struct Line {
+    offset: u64,
+    /// The line ends here; or it is not in the format, and is shown as it is.
+    full: bool,
+    stream: Option<Stream>,
+}
+
+/// A file's lines, the last one first.
+struct Backwards<F> {
+    file: F,
+    /// The place in the file of the first byte of `pending`.
+    start: u64,
+    /// What is read and not given out yet.
+    pending: Vec<u8>,
+    /// Nothing before this place is read.
+    floor: u64,
 }
 
 const BLOCK: u64 = 64 * 1024;
 
-/// Looks for the start of the `wanted`-th last line; `None` when the file has fewer, and `wanted` is less by as many.
-fn tail_of(file: &mut (impl Read + Seek), wanted: &mut usize) -> io::Result<Option<u64>> {
-    let mut start = file.seek(SeekFrom::End(0))?;
-    // What is read and not yet understood: the beginning of the file's rest. `offset` is its place in the file.
-    let mut pending: Vec<u8> = Vec::new();
-    let mut end = start;
-    while start > 0 {
-        let length = start.min(BLOCK);
-        start -= length;
-        let mut block = vec![0; usize::try_from(length).unwrap_or(0)];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut block)?;
-        block.extend_from_slice(&pending);
-        pending = block;
-        // The bytes from the first line's end on are whole lines; what is before it may go on in the block before.
-        while let Some(line) = last_line(&pending, start == 0) {
-            let line_start = pending.len() - line.len();
-            if ends_a_line(line) {
-                if *wanted == 0 {
-                    return Ok(Some(end));
-                }
-                *wanted -= 1;
+/// The longest stretch without a line's end that is kept in memory, in bytes.
+const LONGEST: usize = 1 << 20;
+
+impl<F: Read + Seek> Backwards<F> {
+    fn new(mut file: F) -> io::Result<Self> {
+        let start = file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, start, pending: Vec::new(), floor: 0 })
+    }
+
+    /// Where the lines that were not given out yet end.
+    fn end(&self) -> u64 {
+        self.start + self.pending.len() as u64
+    }
+
+    fn previous(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            if let Some(line) = last_line(&self.pending, self.start == 0) {
+                let at = self.pending.len() - line.len();
+                let piece = cri::parse(line.strip_suffix(b"\n").unwrap_or(line));
+                let line = Line {
+                    offset: self.start + at as u64,
+                    full: !piece.is_some_and(|p| p.partial),
+                    stream: piece.map(|p| p.stream),
+                };
+                self.pending.truncate(at);
+                return Ok(Some(line));
             }
-            end = start + line_start as u64;
-            pending.truncate(line_start);
+            if self.start <= self.floor {
+                return Ok(None);
+            }
+            if self.pending.len() >= LONGEST {
+                // No log line is as long as that: a hole in the file, or a file that is no log. It counts as a line of its own.
+                self.pending.clear();
+                return Ok(Some(Line { offset: self.start, full: true, stream: None }));
+            }
+            let length = self.start.min(BLOCK);
+            self.start -= length;
+            let mut block = vec![0; usize::try_from(length).unwrap_or(0)];
+            self.file.seek(SeekFrom::Start(self.start))?;
+            self.file.read_exact(&mut block)?;
+            block.append(&mut self.pending);
+            self.pending = block;
         }
     }
-    Ok((*wanted == 0 && end > 0).then_some(end))
 }
 
 /// The last line of `bytes`, with its end if it has one. The first line counts only if nothing can stand before it.
@@ -126,11 +209,6 @@ fn last_line(bytes: &[u8], whole: bool) -> Option<&[u8]> {
         None if whole => Some(bytes),
         None => None,
     }
-}
-
-/// A full line, or one that is not in the format and is shown as it is.
-fn ends_a_line(line: &[u8]) -> bool {
-    !cri::parse(line.strip_suffix(b"\n").unwrap_or(line)).is_some_and(|piece| piece.partial)
 }
 
 #[cfg(test)]
@@ -160,13 +238,19 @@ mod tests {
         assert_eq!(list(&dir).unwrap(), []);
     }
 
-    /// What the last `n` lines begin with, found by reading forwards.
-    fn expected(text: &str, n: usize) -> usize {
+    fn tail_of_text(text: &str, n: usize) -> (Option<Start>, usize) {
+        let mut wanted = n;
+        let found = tail_of(Cursor::new(text.as_bytes()), &mut wanted).unwrap();
+        (found, wanted)
+    }
+
+    /// Where the last `n` lines begin, found by reading forwards.
+    fn expected(text: &str, n: usize) -> u64 {
         let mut starts = vec![0];
         let mut at = 0;
         for line in text.split_inclusive('\n') {
-            at += line.len();
-            if ends_a_line(line.as_bytes()) {
+            at += line.len() as u64;
+            if !line.contains(" P ") {
                 starts.push(at);
             }
         }
@@ -187,17 +271,26 @@ mod tests {
             }
         }
         for n in [0, 1, 2, 7, 100, 2999, 3000, 4000] {
-            let mut wanted = n;
-            let found = tail_of(&mut Cursor::new(text.as_bytes()), &mut wanted).unwrap();
-            assert_eq!(found.unwrap_or(0), expected(&text, n) as u64, "{n}");
-            assert_eq!(wanted, n.saturating_sub(3000), "{n}");
+            let (found, left) = tail_of_text(&text, n);
+            let found = found.unwrap_or_default();
+            assert_eq!((found.offset, found.skip), (expected(&text, n), 0), "{n}");
+            assert_eq!(left, n.saturating_sub(3000), "{n}");
         }
     }
 
     #[test]
     fn a_line_that_is_still_being_written_belongs_to_the_tail() {
-        let text = b"t stdout F one\nt stdout F two\nt stdout P thr";
-        let mut wanted = 1;
-        assert_eq!(tail_of(&mut Cursor::new(&text[..]), &mut wanted).unwrap(), Some(15));
+        let text = "t stdout F one\nt stdout F two\nt stdout P thr";
+        assert_eq!(tail_of_text(text, 1).0, Some(Start { offset: 15, skip: 0 }));
+    }
+
+    #[test]
+    fn a_line_that_began_before_the_others_ended_is_whole() {
+        let text =
+            "t stderr F zero\nt stdout P ab\nt stdout P cd\nt stderr F one\nt stderr F two\nt stdout F ef\n";
+        assert_eq!(tail_of_text(text, 1).0, Some(Start { offset: 16, skip: 2 }));
+        assert_eq!(tail_of_text(text, 2).0, Some(Start { offset: 16, skip: 1 }));
+        assert_eq!(tail_of_text(text, 3).0, Some(Start { offset: 16, skip: 0 }));
+        assert_eq!(tail_of_text(text, 4).0, None);
     }
 }

@@ -8,7 +8,7 @@ use super::args::LogsArgs;
 use super::changes::Changes;
 use super::cri::{Joiner, parse};
 use super::error::{Error, Exit};
-use super::logfiles::{FileId, LogFile, list, tail};
+use super::logfiles::{FileId, LogFile, Start, list, tail};
 use super::published::Published;
 use super::values::{PodArg, Since};
 use super::view::{View, label};
@@ -43,16 +43,14 @@ pub fn run(args: &LogsArgs) -> Result<Exit, Error> {
         joiner: Joiner::default(),
         timestamps: args.timestamps,
         since,
+        skip: 0,
     };
-    let (first, offset) = match args.tail {
+    let from = match args.tail {
         Some(lines) => tail(&chosen, lines).map_err(Error::file("read", &place.directory))?,
-        None => (0, 0),
+        None => (0, Start::default()),
     };
     let mut reader = Reader::default();
-    for (i, file) in chosen.iter().enumerate().skip(first) {
-        reader.open(file, if i == first { offset } else { 0 })?;
-        reader.copy(&mut printer)?;
-    }
+    copy_all(&chosen, from, &mut reader, &mut printer)?;
     if args.follow && !args.previous {
         follow(args, &place, &mut reader, &mut printer)?;
     }
@@ -182,6 +180,21 @@ fn chosen_attempt(place: &Place, files: &[LogFile], previous: bool) -> Option<u3
     place.former.or_else(|| files.iter().rev().map(|f| f.attempt).find(|attempt| *attempt < newest))
 }
 
+/// Prints what is in the files, from that place on.
+fn copy_all(
+    files: &[LogFile],
+    (first, start): (usize, Start),
+    reader: &mut Reader,
+    printer: &mut Printer<impl Write>,
+) -> Result<(), Error> {
+    printer.skip = start.skip;
+    for (i, file) in files.iter().enumerate().skip(first) {
+        reader.open(file, if i == first { start.offset } else { 0 })?;
+        reader.copy(printer)?;
+    }
+    Ok(())
+}
+
 /// Reads on as files grow, are rotated, and follow each other; ends when the Pod is gone.
 fn follow(
     args: &LogsArgs,
@@ -266,23 +279,38 @@ struct Printer<W: Write> {
     joiner: Joiner,
     timestamps: bool,
     since: Option<jiff::Timestamp>,
+    /// So many lines are not printed.
+    skip: usize,
 }
 
 impl<W: Write> Printer<W> {
     fn line(&mut self, line: &[u8]) -> io::Result<()> {
         let Some(piece) = parse(line) else {
+            if self.skipped() {
+                return Ok(());
+            }
             self.out.write_all(line)?;
             return self.out.write_all(b"\n");
         };
         if let Some(since) = self.since
             && piece.time.parse::<jiff::Timestamp>().is_ok_and(|at| at < since)
         {
+            if !piece.partial {
+                self.skipped();
+            }
             return Ok(());
         }
         match self.joiner.take(piece) {
-            Some((time, text)) => self.put(&time, &text),
-            None => Ok(()),
+            Some((time, text)) if !self.skipped() => self.put(&time, &text),
+            Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether the line that has just ended is one of those to be skipped.
+    fn skipped(&mut self) -> bool {
+        let skipped = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        skipped
     }
 
     fn put(&mut self, time: &str, text: &[u8]) -> io::Result<()> {
@@ -308,14 +336,11 @@ pub fn last_lines(log_root: &Path, entry: &PodStatusFile, container: &str, lines
     let written = files.iter().rev().find(|f| fs::metadata(&f.path).is_ok_and(|m| m.len() > 0));
     let Some(attempt) = written.map(|f| f.attempt) else { return Vec::new() };
     let chosen: Vec<LogFile> = files.iter().filter(|f| f.attempt == attempt).cloned().collect();
-    let mut printer = Printer { out: Vec::new(), joiner: Joiner::default(), timestamps: false, since: None };
+    let mut printer =
+        Printer { out: Vec::new(), joiner: Joiner::default(), timestamps: false, since: None, skip: 0 };
     let mut read = || -> Result<(), Error> {
-        let (first, offset) = tail(&chosen, lines).map_err(Error::file("read", &directory))?;
-        let mut reader = Reader::default();
-        for (i, file) in chosen.iter().enumerate().skip(first) {
-            reader.open(file, if i == first { offset } else { 0 })?;
-            reader.copy(&mut printer)?;
-        }
+        let from = tail(&chosen, lines).map_err(Error::file("read", &directory))?;
+        copy_all(&chosen, from, &mut Reader::default(), &mut printer)?;
         printer.finish().map_err(Error::Output)
     };
     if read().is_err() {

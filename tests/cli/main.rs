@@ -1,0 +1,8 @@
+//! The reading verbs, driven as a person or a script would: the real binary on run directories made by hand.
+
+mod down_exec;
+mod fixture;
+mod logs;
+mod manual;
+mod status;
+mod wait;
