@@ -21,6 +21,9 @@ const RECHECK_MS: u64 = 1000;
 /// How many of a failing container's last lines are shown.
 const LAST_LINES: usize = 10;
 
+/// What an unprobed container must have run for, in milliseconds; its start is known to the second only.
+const SETTLED_MS: i64 = 2_000;
+
 /// Waits, and ends with 0, 3 (refused), 4 (time is up) or 5 (failed, or crash-looping when the time is up).
 pub fn run(args: &WaitArgs) -> Result<Exit, Error> {
     let begin = clock::boot_ms();
@@ -162,7 +165,7 @@ fn is_reached(entry: &PodStatusFile, goal: Goal) -> bool {
         return true;
     }
     match goal {
-        Goal::Ready => view.ready,
+        Goal::Ready => view.ready && view.containers.iter().all(|c| has_settled(entry, c)),
         Goal::Running => {
             view.total > 0
                 && view.containers.len() == view.total
@@ -170,6 +173,16 @@ fn is_reached(entry: &PodStatusFile, goal: Goal) -> bool {
         }
         Goal::Gone => false,
     }
+}
+
+/// A container that nothing probes counts as ready the moment it runs, one that crashes at once too. For those who wait it
+/// must have run for a moment.
+fn has_settled(entry: &PodStatusFile, container: &ContainerStatus) -> bool {
+    let specs = entry.pod.pointer("/spec/containers").and_then(serde_json::Value::as_array);
+    let spec = specs.and_then(|all| all.iter().find(|c| c["name"] == container.name.as_str()));
+    let probed = |s: &serde_json::Value| s["readinessProbe"].is_object() || s["startupProbe"].is_object();
+    let started = container.state.running.as_ref().and_then(|r| unix_ms(&r.started_at));
+    spec.is_some_and(probed) || started.is_none_or(|at| clock::unix_ms().saturating_sub(at) >= SETTLED_MS)
 }
 
 /// Why an entry is not there yet, in one line.

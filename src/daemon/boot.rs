@@ -141,6 +141,7 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
         jobs: Jobs::default(),
         runs: Default::default(),
         finished: Vec::new(),
+        host_warnings: Default::default(),
         publisher,
         boot_id,
         config,

@@ -13,7 +13,7 @@ mod requests;
 mod runs;
 mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -64,6 +64,8 @@ struct Daemon {
     images: ImageDesk,
     jobs: Jobs,
     runs: BTreeMap<RunKey, RunInfo>,
+    /// What monitors said of this host.
+    host_warnings: BTreeSet<String>,
     /// Directories of runs that are over.
     finished: Vec<AttemptDir>,
     publisher: Publisher,

@@ -148,6 +148,12 @@ impl Daemon {
                 0 => info!("{name}: started"),
                 n => info!("{name}: started (restart {n})"),
             }
+            for warning in &record.warnings {
+                // The same for every container of this host: told once.
+                if self.host_warnings.insert(warning.clone()) {
+                    warning!("{name}: {warning}");
+                }
+            }
             let image_id = record.image_id.clone();
             self.events.push_back(Event::Started { run: run.clone(), at, image_id });
         }

@@ -13,7 +13,7 @@ fn request(f: &Fixture, fifo: &mut Fifo) -> Request {
     let begin = Instant::now();
     loop {
         assert!(begin.elapsed() < Duration::from_secs(20), "no request came");
-        if fifo.drain().iter().any(|l| l == "request") {
+        if fifo.drain().0.iter().any(|l| l == "request") {
             let files: Vec<_> =
                 fs::read_dir(f.roots.requests()).unwrap().map(|e| e.unwrap().path()).collect();
             assert_eq!(files.len(), 1, "{files:?}");

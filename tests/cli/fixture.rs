@@ -58,6 +58,7 @@ impl Fixture {
                 ignored: vec!["notes.txt: not .yaml, .yml or .json".into()],
             }],
             roots: self.roots.clone(),
+            cgroup_root: "podstrap".into(),
             runtime_binary: self.root.join("runc"),
             warnings: vec![],
         }
