@@ -45,3 +45,29 @@ extern "C" fn on_alarm(_: libc::c_int) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    /// Run in a process of its own: the alarm ends all of it.
+    #[test]
+    fn a_process_that_hangs_says_why_and_ends() {
+        if std::env::var_os("ALARM_TEST").is_some() {
+            exit_after(50, 7, "late").unwrap();
+            std::thread::sleep(Duration::from_secs(60));
+            return;
+        }
+        let begin = Instant::now();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sys::alarm::tests::a_process_that_hangs_says_why_and_ends", "--nocapture"])
+            .env("ALARM_TEST", "1")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(7));
+        assert!(String::from_utf8_lossy(&output.stdout).ends_with("late\n"));
+        assert!(begin.elapsed() < Duration::from_secs(30));
+    }
+}

@@ -25,7 +25,7 @@ impl Fixture {
     /// Nothing is made but the root itself.
     pub fn new() -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let root = std::env::temp_dir().join(format!("podstrap-cli-{}-{number}", std::process::id()));
+        let root = std::env::temp_dir().join(format!("podstrap-readers-{}-{number}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
         let roots = Roots { run: root.join("run"), state: root.join("state"), log: root.join("log/pods") };
         Self { root, roots }

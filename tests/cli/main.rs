@@ -1,5 +1,7 @@
 //! The reading verbs, driven as a person or a script would: the real binary on run directories made by hand.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod down_exec;
 mod fixture;
 mod logs;

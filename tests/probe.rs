@@ -1,0 +1,252 @@
+//! `podstrap probe` as the daemon starts it: a request on standard input, an exit code and one line back. Exec probes run
+//! in a real runc container with a busybox root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use podstrap::helper::probe::{ExecTarget, ProbeSpec, Verdict};
+use podstrap::pod::{ContainerId, ProbeAction};
+use serde_json::json;
+
+fn probe(spec: &ProbeSpec) -> (Verdict, String, Duration) {
+    let begin = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_podstrap"))
+        .arg("probe")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        // A proxy of the caller's must not be asked.
+        .env("http_proxy", "http://127.0.0.1:1")
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&serde_json::to_vec(spec).unwrap()).unwrap();
+    let mut line = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut line).unwrap();
+    let code = child.wait().unwrap().code().unwrap();
+    assert_eq!(line.lines().count(), 1, "{line:?}");
+    (Verdict::from_exit_code(code), line.trim_end().to_owned(), begin.elapsed())
+}
+
+fn network(action: ProbeAction, timeout_ms: u64) -> ProbeSpec {
+    ProbeSpec { action, timeout_ms, default_host: "127.0.0.1".into(), exec: None }
+}
+
+#[test]
+fn the_reply_comes_back_as_one_line() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.0 503 No\r\n\r\netcd is not ready\x1b[2J\nmore");
+        }
+    });
+    let http =
+        ProbeAction::HttpGet { host: None, port, path: "/health".into(), https: false, headers: vec![] };
+    let (verdict, line, _) = probe(&network(http, 5000));
+    assert_eq!((verdict, line.as_str()), (Verdict::Failure, "HTTP 503: etcd is not ready\\u{1b}[2J"));
+    let (verdict, line, _) = probe(&network(ProbeAction::TcpSocket { host: None, port }, 1000));
+    assert_eq!((verdict, line), (Verdict::Success, format!("connected to 127.0.0.1:{port}")));
+    server.join().unwrap();
+}
+
+#[test]
+fn a_silent_server_costs_no_more_than_the_timeout() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let http = ProbeAction::HttpGet { host: None, port, path: "/".into(), https: true, headers: vec![] };
+    let (verdict, line, took) = probe(&network(http, 300));
+    assert_eq!((verdict, line.as_str()), (Verdict::Failure, "timed out after 0.3s"));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_request_that_makes_no_sense_is_no_failure_of_the_container() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_podstrap"))
+        .arg("probe")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"{").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("probe: the request"));
+}
+
+/// A busybox container that sleeps, under a runc root of its own.
+struct Container {
+    directory: PathBuf,
+    id: String,
+}
+
+impl Container {
+    fn new(name: &str) -> Self {
+        let id = format!("podstrap-probe-{name}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(&id);
+        for sub in ["bundle/rootfs/bin", "bundle/rootfs/proc", "run"] {
+            fs::create_dir_all(directory.join(sub)).unwrap();
+        }
+        let bin = directory.join("bundle/rootfs/bin");
+        fs::copy("/bin/busybox", bin.join("busybox")).expect("this test needs busybox-static");
+        for tool in ["sh", "sleep", "echo", "true", "setsid"] {
+            std::os::unix::fs::symlink("busybox", bin.join(tool)).unwrap();
+        }
+        fs::write(bin.join("nonsense"), "\x7fnonsense").unwrap();
+        fs::set_permissions(bin.join("nonsense"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let config = json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "terminal": false, "cwd": "/", "user": { "uid": 0, "gid": 0 },
+                "args": ["sleep", "1000"], "env": ["PATH=/bin", "GREETING=hello"],
+            },
+            "root": { "path": "rootfs" },
+            "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+            "linux": {
+                "namespaces": [{ "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" }],
+                "cgroupsPath": format!("/{id}"),
+            },
+        });
+        fs::write(directory.join("bundle/config.json"), config.to_string()).unwrap();
+        let container = Self { directory, id };
+        let status = container
+            .runc()
+            .args(["run", "--detach", "--bundle"])
+            .arg(container.directory.join("bundle"))
+            .arg(&container.id)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("this test needs runc");
+        assert!(status.success());
+        // runc returns before its process has become the container's.
+        let begin = Instant::now();
+        while container.processes() != ["sleep 1000 "] {
+            assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", container.processes());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        container
+    }
+
+    fn root(&self) -> PathBuf {
+        self.directory.join("run/runc")
+    }
+
+    fn runc(&self) -> Command {
+        let mut command = Command::new(runc());
+        command.arg("--root").arg(self.root());
+        command
+    }
+
+    fn probe(&self, command: &[&str], timeout_ms: u64) -> (Verdict, String, Duration) {
+        probe(&ProbeSpec {
+            action: ProbeAction::Exec { command: command.iter().map(|c| (*c).to_owned()).collect() },
+            timeout_ms,
+            default_host: String::new(),
+            exec: Some(ExecTarget {
+                runc: runc(),
+                runc_root: self.root(),
+                id: ContainerId::new(self.id.clone()),
+            }),
+        })
+    }
+
+    /// Every process in the container, by its command line.
+    fn processes(&self) -> Vec<String> {
+        let output = self.runc().args(["ps", "--format", "json", &self.id]).output().unwrap();
+        let pids: Vec<i32> = serde_json::from_slice(&output.stdout).unwrap();
+        let line = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).ok();
+        let mut lines: Vec<String> = pids.iter().filter_map(line).map(|l| l.replace('\0', " ")).collect();
+        lines.sort();
+        lines
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = self.runc().args(["delete", "--force", &self.id]).status();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn runc() -> PathBuf {
+    ["/usr/local/sbin/runc", "/usr/local/bin/runc", "/usr/sbin/runc", "/usr/bin/runc"]
+        .iter()
+        .map(Path::new)
+        .find(|p| p.exists())
+        .expect("this test needs runc")
+        .to_owned()
+}
+
+#[test]
+fn commands_are_judged_by_their_exit_code_in_the_containers_environment() {
+    let c = Container::new("code");
+    let (verdict, line, _) = c.probe(&["sh", "-c", "echo $GREETING; echo more"], 10_000);
+    assert_eq!((verdict, line.as_str()), (Verdict::Success, "hello"));
+    let (verdict, line, _) = c.probe(&["sh", "-c", "echo not yet; exit 7"], 10_000);
+    assert_eq!((verdict, line.as_str()), (Verdict::Failure, "exit code 7: not yet"));
+    // These look like runc's own codes, and are the command's.
+    for code in ["126", "127", "255"] {
+        let (verdict, line, _) = c.probe(&["sh", "-c", &format!("exit {code}")], 10_000);
+        assert_eq!((verdict, line), (Verdict::Failure, format!("exit code {code}")));
+    }
+    // An option of the command is not one of runc's.
+    assert_eq!(c.probe(&["true", "--help", "--tty"], 10_000).0, Verdict::Success);
+    for command in ["/bin/absent", "absent", "/proc"] {
+        let (verdict, line, _) = c.probe(&[command], 10_000);
+        assert_eq!(verdict, Verdict::Error, "{command}: {line}");
+        assert!(line.starts_with("runc exec: "), "{line}");
+    }
+    // runc finds this one out only when its own process has become the command's: an exit code like any other.
+    let (verdict, line, _) = c.probe(&["/bin/nonsense"], 10_000);
+    assert_eq!(verdict, Verdict::Failure);
+    assert!(line.contains("exec format error"), "{line}");
+    assert_eq!(fs::read_dir(c.directory.join("run/probes")).unwrap().count(), 0);
+    let _ = c.runc().args(["kill", &c.id, "KILL"]).status();
+    let begin = Instant::now();
+    loop {
+        let (verdict, line, _) = c.probe(&["true"], 10_000);
+        if verdict == Verdict::Error {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "{line}");
+    }
+}
+
+#[test]
+fn what_takes_too_long_fails_and_leaves_nothing_behind() {
+    let c = Container::new("late");
+    let before = c.processes();
+    assert_eq!(before.len(), 1, "{before:?}");
+    for script in [
+        "sleep 777",
+        "sleep 777 & sleep 777 & wait",
+        "trap '' TERM; (sleep 777) & sleep 777",
+        "while :; do :; done",
+    ] {
+        let (verdict, line, took) = c.probe(&["sh", "-c", script], 700);
+        assert_eq!((verdict, line.as_str()), (Verdict::Failure, "timed out after 0.7s"), "{script}");
+        assert!(took < Duration::from_secs(6), "{script}: {took:?}");
+        assert_eq!(c.processes(), before, "{script}");
+    }
+    assert_eq!(fs::read_dir(c.directory.join("run/probes")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_flood_of_output_does_no_harm() {
+    let c = Container::new("flood");
+    let script =
+        "i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done";
+    let (verdict, line, _) = c.probe(&["sh", "-c", script], 20_000);
+    assert_eq!((verdict, line.as_str()), (Verdict::Success, "0123456789012345678901234567890123456789"));
+}
