@@ -13,13 +13,14 @@
 //! | [`config`] | what `run` was told, validated | `pod`, `paths` |
 //! | [`manifest`] | text → validated Pods, or every problem in it | `pod` |
 //! | [`core`] | (state, event, now) → state, actions; no clock, process or file | `pod` |
-//! | [`report`] | the published status, shaped like `v1.Pod` | `pod` |
+//! | [`report`] | the published status, shaped like `v1.Pod` | `pod`, `paths` |
 //! | [`sys`] | system calls; the only `unsafe` | `command` |
+//! | [`log`] | lines on standard error that never block | `sys` |
 //! | [`image`] | archives → layers, and which image has which | `pod`, `paths`, `command`, `sys` |
 //! | [`runtime`] | operations → command lines and bundles; output → facts; spawns nothing | `pod`, `command`, `image::config` |
 //! | [`monitor`] | the process that owns one container | `pod`, `paths`, `command`, `sys`, `image`, `runtime` |
 //! | [`helper`] | short-lived children: probes, removals | `pod`, `paths`, `command`, `sys`, `runtime`, `monitor` |
-//! | [`source`] | directories → documents, settled and whole | `manifest`, `pod`, `paths`, `sys` |
+//! | [`source`] | directories → documents, settled and whole | `manifest`, `pod`, `paths`, `config`, `sys` |
 //! | [`daemon`] | the loop; carries out actions | everything but `cli` |
 //! | [`cli`] | one file per verb | everything |
 //!

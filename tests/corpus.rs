@@ -2,6 +2,8 @@
 //!
 //! `tests/corpus/expected` has one line per file. Inputs that are large or must not lie in a repository are made here.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

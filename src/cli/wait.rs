@@ -10,9 +10,9 @@ use super::error::{Error, Exit};
 use super::logs;
 use super::published::{Published, roots_of};
 use super::values::{Goal, Millis, PodArg};
-use super::view::{View, label, problems, state_of};
+use super::view::{View, label, problems, state_of, unix_ms};
 use crate::helper::text::{escape, escape_lines};
-use crate::report::{ManifestState, PodStatusFile};
+use crate::report::{ContainerStatus, ManifestState, PodStatusFile};
 use crate::sys::clock;
 
 /// A daemon that is killed changes no file.

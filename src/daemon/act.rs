@@ -1,5 +1,6 @@
 //! Carrying out what the core decided: each action is a file or two and a child.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::AsFd;
@@ -19,7 +20,8 @@ use crate::helper::probe::{ExecTarget, ProbeSpec};
 use crate::helper::remove::Removal;
 use crate::monitor::record::{self, MonitorSpec};
 use crate::paths::container_id;
-use crate::pod::{Generation, Origin, Pod, ProbeAction};
+use crate::pod::{Container, Generation, Origin, Pod, ProbeAction};
+use crate::runtime::process::expand;
 use crate::runtime::runc::{self, Runc};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::Cgroups;
@@ -204,8 +206,12 @@ impl Daemon {
             runc_root: self.config.roots.runc(),
             id: info.id.clone(),
         });
-        let spec =
-            ProbeSpec { action: rule.action.clone(), timeout_ms, default_host: "127.0.0.1".to_owned(), exec };
+        let spec = ProbeSpec {
+            action: expanded(&rule.action, container),
+            timeout_ms,
+            default_host: "127.0.0.1".to_owned(),
+            exec,
+        };
         let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
             let line = CommandLine::new(SELF)
                 .arg("probe")
@@ -345,6 +351,21 @@ impl Daemon {
         if let Err(e) = started {
             warning!("the last good manifests cannot be kept on disk: {e}");
         }
+    }
+}
+
+/// A probe's command has its `$(VAR)` expanded from what the manifest itself says of the environment, as under the kubelet.
+fn expanded(action: &ProbeAction, container: &Container) -> ProbeAction {
+    match action {
+        ProbeAction::Exec { command } => {
+            let mut known = BTreeMap::new();
+            for variable in &container.env {
+                let value = expand(&variable.value, &known);
+                known.insert(variable.name.clone(), value);
+            }
+            ProbeAction::Exec { command: command.iter().map(|word| expand(word, &known)).collect() }
+        }
+        ProbeAction::HttpGet { .. } | ProbeAction::TcpSocket { .. } => action.clone(),
     }
 }
 

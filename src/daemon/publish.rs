@@ -25,6 +25,7 @@ pub struct Publisher {
     written: BTreeMap<PathBuf, u64>,
     saved: BTreeMap<Generation, Saved>,
     sources_changed: bool,
+    daemon_changed: bool,
     refused_files: BTreeSet<PathBuf>,
     failing: bool,
     host_ip: Option<IpAddr>,
@@ -51,6 +52,7 @@ impl Publisher {
             written: BTreeMap::new(),
             saved: BTreeMap::new(),
             sources_changed: true,
+            daemon_changed: true,
             refused_files: BTreeSet::new(),
             failing: false,
             host_ip: None,
@@ -110,11 +112,15 @@ impl Daemon {
             dirty.extend(self.world.slots().map(|(k, _)| k.clone()));
             dirty.extend(self.merged.good.keys().cloned());
             self.publish_refused();
-            self.publish_daemon();
             self.publisher.host_ip = host_ip();
+            self.publisher.daemon_changed = true;
         }
         for key in dirty {
             self.publish_pod(&key);
+        }
+        // Last: who reads that a source was read completely must find its Pods.
+        if std::mem::take(&mut self.publisher.daemon_changed) {
+            self.publish_daemon();
         }
     }
 
