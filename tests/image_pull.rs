@@ -11,9 +11,9 @@ use std::process::Command;
 use nix::sys::signal::{SigSet, Signal};
 use podstrap::image::error::ImageError;
 use podstrap::image::load::Loaded;
-use podstrap::pod::reference::Reference;
 use podstrap::image::pull::{Options, PullError, run};
 use podstrap::image::store::Store;
+use podstrap::pod::reference::Reference;
 
 const REFERENCE: &str = "registry.example/app:1";
 /// Set in the process that is to be interrupted: where it may work.

@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use podstrap::image::digest::Digest;
-use podstrap::pod::reference::Reference;
 use podstrap::image::prune::Pruned;
 use podstrap::image::store::{Image, Store};
+use podstrap::pod::reference::Reference;
 
 /// A directory of its own for one test; unmounts and removes what is in it.
 struct Scratch(PathBuf);
