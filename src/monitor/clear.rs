@@ -65,11 +65,21 @@ impl Remains<'_> {
         }
         let scratch = self.spec.roots.container_root(&self.spec.id);
         step("remove", &scratch, remove(&scratch));
-        for name in ["pid", "runc.log"] {
-            let path = self.dir.0.join(name);
-            step("remove", &path, remove(&path));
+        // runc's pid file and log, and what it or a monitor was about to rename when it was killed.
+        match fs::read_dir(&self.dir.0) {
+            Ok(entries) => {
+                for path in entries.flatten().map(|e| e.path()).filter(|p| !self.stays(p)) {
+                    step("remove", &path, remove(&path));
+                }
+            }
+            Err(e) => step("list", &self.dir.0, Err(e)),
         }
         left
+    }
+
+    /// What tells of a run after its end; and the bundle, which has a step of its own.
+    fn stays(&self, path: &Path) -> bool {
+        [self.dir.spec(), self.dir.record(), self.dir.lock(), self.dir.bundle()].iter().any(|p| p == path)
     }
 
     /// Kills every process of the container's cgroup and waits until none is left.

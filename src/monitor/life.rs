@@ -73,6 +73,8 @@ impl Life {
             Err(not_started) => return Ended::Never(not_started),
         };
         recorder.running(init);
+        // Hundreds of monitors may wait side by side, and what the bundle took is not needed again.
+        process::give_back_memory();
         let status = self.wait(init, &mut signals, recorder);
         for stream in &mut self.streams {
             stream.drain(&mut self.log);
@@ -178,8 +180,10 @@ impl Life {
             let again = !recorder.is_saved() || self.log.has_losses();
             let timeout = if again { PollTimeout::from(1000_u16) } else { PollTimeout::NONE };
             let _ = poll(&mut fds, timeout);
+            let ready: Vec<bool> = fds.iter().skip(1).map(|fd| fd.any().unwrap_or(true)).collect();
             signals.drain();
-            for stream in &mut self.streams {
+            let open = self.streams.iter_mut().filter(|s| s.descriptor().is_some());
+            for (stream, _) in open.zip(ready).filter(|(_, ready)| *ready) {
                 stream.pump(&mut self.log, TURN);
             }
             if !recorder.is_saved() {

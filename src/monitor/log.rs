@@ -99,8 +99,7 @@ impl Stream {
     pub fn new(source: Source) -> io::Result<(Self, OwnedFd)> {
         let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        // One byte more than a piece, so that a line of exactly that length is still seen to end.
-        Ok((Self { source, pipe: Some(read.into()), buffer: vec![0; PIECE + 1], filled: 0 }, write))
+        Ok((Self { source, pipe: Some(read.into()), buffer: Vec::new(), filled: 0 }, write))
     }
 
     /// The descriptor to poll, while it is open.
@@ -112,6 +111,11 @@ impl Stream {
     /// bytes were read.
     pub fn pump(&mut self, log: &mut Log, most: usize) -> usize {
         let mut total = 0;
+        if self.buffer.is_empty() {
+            // Not before there is something to read: many a container is silent on one of its streams for life. One byte
+            // more than a piece, so that a line of exactly that length is still seen to end.
+            self.buffer = vec![0; PIECE + 1];
+        }
         while total < most {
             let Some(pipe) = &mut self.pipe else { break };
             match pipe.read(self.buffer.get_mut(self.filled..).unwrap_or_default()) {

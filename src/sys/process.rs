@@ -50,6 +50,16 @@ pub fn sanitize_descriptors() -> io::Result<()> {
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Gives memory that was freed back to the kernel. For a process that has done its large work and will wait for long.
+#[allow(unsafe_code)]
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes an integer, and touches only memory that the allocator holds as free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// When the process started, in clock ticks after boot (field 22 of /proc/PID/stat), or `None` when it is gone.
 pub fn start_ticks(pid: i32) -> io::Result<Option<u64>> {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
