@@ -202,6 +202,14 @@ fn layers_merge_as_the_image_says() {
     assert_eq!(tree(&root), expected(&["usr/only = four"], &without_usr));
     // What is mounted is not pruned, whatever the caller knows.
     assert_eq!(store.prune(&BTreeSet::new(), true).unwrap(), Pruned::default());
+    // Not even if the index is lost; and loading again does not touch what is in use.
+    let index = scratch.0.join("images/index.json");
+    fs::rename(&index, scratch.0.join("aside")).unwrap();
+    let again = load(&store, &scratch.0.join("four-layers.tar"));
+    assert_eq!(again.id, image.id);
+    assert!(again.layers.iter().all(|layer| !image.layers.contains(layer)), "{again:?}");
+    assert_eq!(fs::read_to_string(root.join("usr/only")).unwrap(), "four");
+    fs::rename(scratch.0.join("aside"), &index).unwrap();
     assert_eq!(fs::read_to_string(root.join("kept")).unwrap(), "one");
     scratch.unmount();
     assert_eq!(store.prune(&BTreeSet::new(), true).unwrap().layers.len(), 4);
@@ -294,4 +302,56 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     assert_eq!(store.image(&image.id).unwrap(), Some(image));
     assert_eq!(fs::read_dir(small.join("images/layers")).unwrap().count(), 1);
     assert_eq!(fs::read_dir(small.join("images/tmp")).unwrap().count(), 0);
+}
+
+/// Set in the process that is to be killed: where its store and its archive are.
+const KILLED: &str = "PODSTRAP_TEST_KILLED_LOAD";
+
+#[test]
+fn a_killed_load_leaves_nothing_that_counts() {
+    if let Some(scratch) = std::env::var_os(KILLED) {
+        let scratch = Path::new(&scratch);
+        let _ = Store::new(&scratch.join("images")).load(&scratch.join("large.tar"), &mut |_| {});
+        return;
+    }
+    let scratch = Scratch::new("image-killed");
+    let from = scratch.dir("from");
+    fs::write(from.join("a"), "small").unwrap();
+    let small = scratch.0.join("small.tar");
+    pack(&small, "small", &from, &[]);
+    let store = Store::new(&scratch.0.join("images"));
+    let image = load(&store, &small);
+    // So large that it is still being written when its beginning has been seen.
+    fs::write(from.join("b"), vec![b'x'; 64 << 20]).unwrap();
+    let large = scratch.0.join("large.tar");
+    pack(&large, "large", &from, &[]);
+    let before = store.index().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_killed_load_leaves_nothing_that_counts"])
+        .env(KILLED, &scratch.0)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let half_written = || {
+        let work = scratch.0.join(format!("images/tmp/load-{}", child.id()));
+        let mut layers = fs::read_dir(work).into_iter().flatten().flatten();
+        layers.any(|layer| fs::metadata(layer.path().join("b")).is_ok_and(|meta| meta.len() > 0))
+    };
+    while !half_written() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(store.index().unwrap(), before);
+    assert_eq!(store.image(&image.id).unwrap(), Some(image));
+    assert_eq!(
+        fs::read_dir(scratch.0.join("images/tmp")).unwrap().count(),
+        1,
+        "the load was killed half-way"
+    );
+    load(&store, &small);
+    assert_eq!(fs::read_dir(scratch.0.join("images/tmp")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(scratch.0.join("images/layers")).unwrap().count(), 1);
+    // The lock died with its holder, and the archive loads after all.
+    assert_eq!(load(&store, &large).layers.len(), 1);
 }

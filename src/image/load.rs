@@ -163,7 +163,7 @@ impl Store {
         }
         for (diff_id, (from, unpacked)) in &fresh {
             index.layers.remove(&diff_id.to_string());
-            let dir = free_name(index, diff_id);
+            let dir = free_name(index, &layers, diff_id);
             let to = layers.join(&dir);
             fs::rename(from, &to).map_err(ImageError::io("rename to", &to))?;
             let record = LayerRecord { dir, size: unpacked.size, opaque: unpacked.opaque };
@@ -209,9 +209,12 @@ fn missing_layers<'a>(index: &Index, layers: &Path, planned: &'a [Planned]) -> V
 }
 
 /// The shortest beginning of a diff id, from 16 digits on, that no other layer has taken.
-fn free_name(index: &Index, diff_id: &Digest) -> String {
+fn free_name(index: &Index, layers: &Path, diff_id: &Digest) -> String {
     let hex = diff_id.hex();
-    let taken = |name: &str| index.layers.values().any(|layer| layer.dir == name);
+    // A directory that the index does not name may still be a container's root.
+    let taken = |name: &str| {
+        index.layers.values().any(|layer| layer.dir == name) || layers.join(name).symlink_metadata().is_ok()
+    };
     (16..hex.len())
         .step_by(8)
         .filter_map(|length| hex.get(..length))

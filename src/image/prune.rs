@@ -42,10 +42,25 @@ impl Store {
     }
 }
 
+/// The mounts that this process sees. The names of layers are parts of digests, so finding one in the options of a mount
+/// is proof enough; paths need not be compared.
+pub(super) struct Mounts(String);
+
+impl Mounts {
+    pub fn read() -> Result<Self, ImageError> {
+        let path = Path::new("/proc/self/mountinfo");
+        let bytes = fs::read(path).map_err(ImageError::io("read", path))?;
+        Ok(Self(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Whether some mount is made of the layer in the directory of that name.
+    pub fn hold(&self, layer: &str) -> bool {
+        layer.len() >= 16 && self.0.contains(layer)
+    }
+}
+
 fn forget(index: &mut Index, in_use: &BTreeSet<String>, all: bool) -> Result<Pruned, ImageError> {
-    let mountinfo = Path::new("/proc/self/mountinfo");
-    let mounts = fs::read(mountinfo).map_err(ImageError::io("read", mountinfo))?;
-    let mounts = String::from_utf8_lossy(&mounts);
+    let mounts = Mounts::read()?;
     let mut kept: BTreeSet<String> = in_use.clone();
     if !all {
         kept.extend(index.references.values().cloned());
@@ -55,13 +70,12 @@ fn forget(index: &mut Index, in_use: &BTreeSet<String>, all: bool) -> Result<Pru
         fs::metadata(discover::path_of(key)).is_ok_and(|meta| Stamp::of(&meta) == record.stamp)
     });
     kept.extend(index.archives.values().flat_map(|record| record.images.iter().cloned()));
-    let mounted = |dir: &str| mounts.contains(dir);
     let mut pruned = Pruned::default();
     let layers = &index.layers;
     index.images.retain(|id, image| {
         // All of them: single layers may be shared with an image that is mounted.
         let is_mounted =
-            image.layers.iter().all(|id| layers.get(id).is_some_and(|layer| mounted(&layer.dir)));
+            image.layers.iter().all(|id| layers.get(id).is_some_and(|layer| mounts.hold(&layer.dir)));
         let keep = kept.contains(id) || is_mounted;
         if !keep {
             pruned.images.push(id.clone());
@@ -77,7 +91,7 @@ fn forget(index: &mut Index, in_use: &BTreeSet<String>, all: bool) -> Result<Pru
     });
     let needed: BTreeSet<&String> = index.images.values().flat_map(|image| &image.layers).collect();
     index.layers.retain(|diff_id, layer| {
-        let keep = needed.contains(diff_id) || mounted(&layer.dir);
+        let keep = needed.contains(diff_id) || mounts.hold(&layer.dir);
         if !keep {
             pruned.layers.push(diff_id.clone());
             pruned.size = pruned.size.saturating_add(layer.size);

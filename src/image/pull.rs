@@ -96,9 +96,7 @@ impl fmt::Display for PullError {
                 write!(f, "cannot pull {reference}: skopeo: {status}")
             }
             Self::Failed { reference, status, output } => {
-                // skopeo logs a line per step; the last one holds the cause.
-                let cause = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-                write!(f, "cannot pull {reference}: skopeo: {status}: {}", cause.escape_debug())
+                write!(f, "cannot pull {reference}: skopeo: {status}: {}", cause(output))
             }
             Self::Deadline { reference, deadline_ms } => {
                 write!(f, "cannot pull {reference}: skopeo was not done after {} s", deadline_ms / 1000)
@@ -120,6 +118,17 @@ impl From<ImageError> for PullError {
     }
 }
 
+/// The cause in what skopeo said: the message of its last line, which it logs as `time="…" level=fatal msg="…"`.
+fn cause(output: &str) -> String {
+    let line = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let message = line.split_once("msg=\"").and_then(|(_, rest)| rest.trim_end().strip_suffix('"'));
+    let message = message.map_or_else(|| line.to_owned(), |text| text.replace("\\\"", "\""));
+    message
+        .chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
+}
+
 /// The proxy settings of our own environment, for [`Options::env`].
 pub fn proxy_settings() -> Vec<(OsString, OsString)> {
     let names = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
@@ -139,6 +148,8 @@ pub fn command(
         line = line.arg("--quiet");
     }
     if let Some(authfile) = &options.authfile {
+        // skopeo's working directory is not ours.
+        let authfile = std::path::absolute(authfile).unwrap_or_else(|_| authfile.clone());
         line = line.arg("--authfile").arg(authfile);
     }
     let mut destination = OsString::from("docker-archive:");
@@ -280,6 +291,8 @@ impl Work {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        // skopeo runs in another directory than we do, so a relative path would mean something else to it.
+        let tmp = std::path::absolute(tmp).map_err(ImageError::io("find", tmp))?;
         let path = tmp.join(format!("pull-{}-{number}", std::process::id()));
         let mut tries = 0;
         loop {

@@ -37,3 +37,12 @@ fn a_missing_skopeo_names_the_way_out() {
     let text = PullError::NoSkopeo { reference: "etcd".into() }.to_string();
     assert!(text.contains("etcd") && text.contains("podstrap image load FILE"), "{text}");
 }
+
+#[test]
+fn the_cause_is_taken_out_of_the_log_line() {
+    let output =
+        "Getting image\ntime=\"2026\" level=fatal msg=\"reading \\\"app\\\":\x1b manifest unknown\"\n";
+    assert_eq!(cause(output), "reading \"app\":\\u{1b} manifest unknown");
+    assert_eq!(cause("plain words\n\n"), "plain words");
+    assert_eq!(cause(""), "");
+}

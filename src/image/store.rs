@@ -24,6 +24,7 @@ use super::bounds::Bounds;
 use super::config::ImageConfig;
 use super::digest::Digest;
 use super::error::ImageError;
+use super::prune::Mounts;
 use crate::pod::reference::Reference;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::lock::{self, Lock};
@@ -292,7 +293,9 @@ impl Store {
         let layers: BTreeSet<&str> = index.layers.values().map(|layer| layer.dir.as_str()).collect();
         let configs: BTreeSet<String> =
             index.images.keys().filter_map(|id| Some(config_name(&Digest::parse(id)?))).collect();
-        sweep_directory(&self.layers_path(), |name| layers.contains(name))?;
+        // Even if the index was lost: what is mounted is somebody's root.
+        let mounts = Mounts::read()?;
+        sweep_directory(&self.layers_path(), |name| layers.contains(name) || mounts.hold(name))?;
         sweep_directory(&self.configs_path(), |name| configs.contains(name))?;
         // A pull downloads without the store's lock; it holds one on its own directory.
         let tmp = self.tmp_path();

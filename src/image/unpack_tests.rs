@@ -259,3 +259,60 @@ fn bounds_hold_also_through_links() {
     let error = unpack(&mut Reader::new(Stream(&bytes[..])), &into, &Bounds::default(), &budget).unwrap_err();
     assert!(matches!(error.cause, Cause::Exceeded(Exceeded { limit: 3, .. })));
 }
+
+/// Random layers (a fixed seed) of names, links and whiteouts that fight each other: whatever comes of them, nothing
+/// outside is touched; `unpacked` looks after that.
+#[test]
+fn no_mixture_of_names_and_links_gets_out() {
+    let scratch = Scratch::new("mixture");
+    let outside = scratch.0.join("outside").to_str().unwrap().to_owned();
+    let outside_file = format!("{outside}/file");
+    let names = [
+        "a",
+        "b",
+        "a/b",
+        "b/a",
+        "a/b/c",
+        "a/../b",
+        ".wh.a",
+        "a/.wh.b",
+        "a/.wh..wh..opq",
+        "./a/",
+        "/b",
+        "b/file",
+    ];
+    let targets = [
+        "a",
+        "b",
+        "/",
+        "..",
+        "../outside",
+        "../../..",
+        &outside,
+        &outside_file,
+        "a/b",
+        "b/../../outside/file",
+    ];
+    let mut state = 42_u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let mut whole = 0;
+    for _ in 0..1500 {
+        let count = 1 + random(8);
+        let entries: Vec<Entry<'_>> = (0..count)
+            .map(|_| {
+                let (name, target) = (names[random(names.len())], targets[random(targets.len())]);
+                match random(5) {
+                    0 => dir(name),
+                    1 | 2 => symlink(name, target),
+                    3 => hard(name, target),
+                    _ => file(name, b"evil"),
+                }
+            })
+            .collect();
+        whole += usize::from(unpacked(&scratch, &entries).is_ok());
+    }
+    assert!((200..1400).contains(&whole), "{whole}");
+}
