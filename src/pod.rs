@@ -151,6 +151,31 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// A Pod of which the manifest says nothing but this and hostNetwork: Kubernetes' defaults for all the rest.
+    pub fn new(key: PodKey, generation: Generation, node: NodeName, containers: Vec<Container>) -> Self {
+        Self {
+            key,
+            uid: Uid::new(generation.as_str()),
+            generation,
+            origin: Origin { path: String::new(), document: 1 },
+            node,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            restart_policy: RestartPolicy::Always,
+            grace_seconds: 30,
+            host_network: true,
+            host_pid: false,
+            host_ipc: false,
+            hostname: None,
+            priority_class: None,
+            priority: None,
+            security: Security::default(),
+            supplemental_groups: Vec::new(),
+            volumes: BTreeMap::new(),
+            containers,
+        }
+    }
+
     /// The container of that name.
     pub fn container(&self, name: &ContainerName) -> Option<&Container> {
         self.containers.iter().find(|c| c.name == *name)
@@ -313,6 +338,33 @@ pub struct Container {
     pub cap_add: Vec<String>,
     /// `capabilities.drop`.
     pub cap_drop: Vec<String>,
+}
+
+impl Container {
+    /// A container of which the manifest says nothing but this: Kubernetes' defaults for all the rest.
+    pub fn new(name: ContainerName, image: Reference) -> Self {
+        Self {
+            name,
+            image,
+            pull_policy: PullPolicy::IfNotPresent,
+            command: Vec::new(),
+            args: Vec::new(),
+            working_dir: None,
+            env: Vec::new(),
+            ports: Vec::new(),
+            resources: Resources::default(),
+            mounts: Vec::new(),
+            liveness: None,
+            readiness: None,
+            startup: None,
+            security: Security::default(),
+            privileged: false,
+            allow_privilege_escalation: true,
+            read_only_root: false,
+            cap_add: Vec::new(),
+            cap_drop: Vec::new(),
+        }
+    }
 }
 
 /// `imagePullPolicy`.

@@ -264,48 +264,14 @@ impl Drop for Stage {
 }
 
 fn pod(generation: &str, script: &str) -> Pod {
+    let image = Reference { given: "box".into(), full: "docker.io/library/box:latest".into() };
     let container = Container {
-        name: ContainerName::new("c"),
-        image: Reference { given: "box".into(), full: "docker.io/library/box:latest".into() },
         pull_policy: PullPolicy::Never,
         command: vec!["/bin/sh".into(), "-c".into(), script.into()],
-        args: vec![],
-        working_dir: None,
-        env: vec![],
-        ports: vec![],
-        resources: Resources::default(),
-        mounts: vec![],
-        liveness: None,
-        readiness: None,
-        startup: None,
-        security: Security::default(),
-        privileged: false,
-        allow_privilege_escalation: true,
-        read_only_root: false,
-        cap_add: vec![],
-        cap_drop: vec![],
+        ..Container::new(ContainerName::new("c"), image)
     };
-    Pod {
-        key: PodKey { namespace: Namespace::new("ns"), name: PodName::new("p-host1") },
-        uid: Uid::new(generation),
-        generation: Generation::new(generation),
-        origin: Origin { path: "/m/p.yaml".into(), document: 1 },
-        node: NodeName::new("host1"),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        restart_policy: RestartPolicy::Always,
-        grace_seconds: 30,
-        host_network: true,
-        host_pid: false,
-        host_ipc: false,
-        hostname: None,
-        priority_class: None,
-        priority: None,
-        security: Security::default(),
-        supplemental_groups: vec![],
-        volumes: BTreeMap::new(),
-        containers: vec![container],
-    }
+    let key = PodKey { namespace: Namespace::new("ns"), name: PodName::new("p-host1") };
+    Pod::new(key, Generation::new(generation), NodeName::new("host1"), vec![container])
 }
 
 #[test]

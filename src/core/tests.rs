@@ -13,51 +13,15 @@ fn at(ms: u64) -> Stamp {
 }
 
 fn container(name: &str) -> Container {
-    Container {
-        name: ContainerName::new(name),
-        image: Reference { given: "img".into(), full: "docker.io/library/img:latest".into() },
-        pull_policy: PullPolicy::IfNotPresent,
-        command: vec![],
-        args: vec![],
-        working_dir: None,
-        env: vec![],
-        ports: vec![],
-        resources: Resources::default(),
-        mounts: vec![],
-        liveness: None,
-        readiness: None,
-        startup: None,
-        security: Security::default(),
-        privileged: false,
-        allow_privilege_escalation: true,
-        read_only_root: false,
-        cap_add: vec![],
-        cap_drop: vec![],
-    }
+    let image = Reference { given: "img".into(), full: "docker.io/library/img:latest".into() };
+    Container::new(ContainerName::new(name), image)
 }
 
 fn pod(name: &str, generation: &str, containers: &[&str]) -> Pod {
-    Pod {
-        key: PodKey { namespace: Namespace::new("default"), name: PodName::new(name) },
-        uid: Uid::new(generation),
-        generation: Generation::new(generation),
-        origin: Origin { path: format!("/m/{name}.yaml"), document: 1 },
-        node: NodeName::new("n"),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        restart_policy: RestartPolicy::Always,
-        grace_seconds: 30,
-        host_network: true,
-        host_pid: false,
-        host_ipc: false,
-        hostname: None,
-        priority_class: None,
-        priority: None,
-        security: Security::default(),
-        supplemental_groups: vec![],
-        volumes: BTreeMap::new(),
-        containers: containers.iter().map(|c| container(c)).collect(),
-    }
+    let key = PodKey { namespace: Namespace::new("default"), name: PodName::new(name) };
+    let containers = containers.iter().map(|c| container(c)).collect();
+    let origin = Origin { path: format!("/m/{name}.yaml"), document: 1 };
+    Pod { origin, ..Pod::new(key, Generation::new(generation), NodeName::new("n"), containers) }
 }
 
 fn exec_probe(period: u32, failure_threshold: u32) -> Probe {

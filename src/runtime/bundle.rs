@@ -228,50 +228,17 @@ pub(crate) mod tests {
     use crate::pod::*;
 
     pub(crate) fn container() -> Container {
-        Container {
-            name: ContainerName::new("c"),
-            image: Reference { given: "box".into(), full: "docker.io/library/box:latest".into() },
-            pull_policy: PullPolicy::Never,
-            command: vec!["sh".into()],
-            args: vec![],
-            working_dir: None,
-            env: vec![],
-            ports: vec![],
-            resources: Resources::default(),
-            mounts: vec![],
-            liveness: None,
-            readiness: None,
-            startup: None,
-            security: Security::default(),
-            privileged: false,
-            allow_privilege_escalation: true,
-            read_only_root: false,
-            cap_add: vec![],
-            cap_drop: vec![],
-        }
+        let image = Reference { given: "box".into(), full: "docker.io/library/box:latest".into() };
+        Container { command: vec!["sh".into()], ..Container::new(ContainerName::new("c"), image) }
     }
 
     pub(crate) fn pod() -> Pod {
+        let key = PodKey { namespace: Namespace::new("ns"), name: PodName::new("p-host1") };
+        let generation = Generation::new("0123456789abcdef0123456789abcdef");
         Pod {
-            key: PodKey { namespace: Namespace::new("ns"), name: PodName::new("p-host1") },
             uid: Uid::new("u1"),
-            generation: Generation::new("0123456789abcdef0123456789abcdef"),
-            origin: Origin { path: "/m/p.yaml".into(), document: 1 },
-            node: NodeName::new("host1"),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            restart_policy: RestartPolicy::Always,
-            grace_seconds: 30,
             host_network: false,
-            host_pid: false,
-            host_ipc: false,
-            hostname: None,
-            priority_class: None,
-            priority: None,
-            security: Security::default(),
-            supplemental_groups: vec![],
-            volumes: BTreeMap::new(),
-            containers: vec![container()],
+            ..Pod::new(key, generation, NodeName::new("host1"), vec![container()])
         }
     }
 
