@@ -134,8 +134,22 @@ pub struct Pod {
     pub host_pid: bool,
     /// `spec.hostIPC`.
     pub host_ipc: bool,
+    /// `spec.shareProcessNamespace`: the containers see each other's processes.
+    pub share_process_namespace: bool,
+    /// `spec.hostUsers`: false gives the Pod a user namespace of its own.
+    pub host_users: bool,
     /// `spec.hostname`, if given.
     pub hostname: Option<String>,
+    /// `spec.subdomain`, if given.
+    pub subdomain: Option<String>,
+    /// `spec.setHostnameAsFQDN`: the host name is the full one.
+    pub fqdn_as_hostname: bool,
+    /// `spec.hostAliases`: further lines of /etc/hosts.
+    pub host_aliases: Vec<HostAlias>,
+    /// `spec.dnsPolicy` and `spec.dnsConfig`.
+    pub dns: Dns,
+    /// `spec.activeDeadlineSeconds`: the Pod fails when it has been active for so many seconds.
+    pub active_deadline_seconds: Option<u32>,
     /// `spec.priorityClassName`; `system-node-critical` gives the containers oom_score_adj −997.
     pub priority_class: Option<String>,
     /// `spec.priority`.
@@ -144,8 +158,20 @@ pub struct Pod {
     pub security: Security,
     /// `securityContext.supplementalGroups`.
     pub supplemental_groups: Vec<u32>,
+    /// `securityContext.supplementalGroupsPolicy: Strict`: the image's own groups of the user do not count.
+    pub strict_supplemental_groups: bool,
+    /// `securityContext.fsGroup`: a further group of every container, and the owner of what is in the Pod's own volumes.
+    pub fs_group: Option<u32>,
+    /// `securityContext.fsGroupChangePolicy: OnRootMismatch`.
+    pub fs_group_on_root_mismatch: bool,
+    /// `securityContext.sysctls`, in order.
+    pub sysctls: Vec<(String, String)>,
+    /// `spec.resources`: requests and limits of the Pod as a whole.
+    pub resources: Option<Resources>,
     /// Volumes by name.
     pub volumes: BTreeMap<VolumeName, Volume>,
+    /// `spec.initContainers` in their order, native sidecars ([`Container::sidecar`]) among them.
+    pub init_containers: Vec<Container>,
     /// The containers in the manifest's order. Never empty.
     pub containers: Vec<Container>,
 }
@@ -166,19 +192,42 @@ impl Pod {
             host_network: true,
             host_pid: false,
             host_ipc: false,
+            share_process_namespace: false,
+            host_users: true,
             hostname: None,
+            subdomain: None,
+            fqdn_as_hostname: false,
+            host_aliases: Vec::new(),
+            dns: Dns::default(),
+            active_deadline_seconds: None,
             priority_class: None,
             priority: None,
             security: Security::default(),
             supplemental_groups: Vec::new(),
+            strict_supplemental_groups: false,
+            fs_group: None,
+            fs_group_on_root_mismatch: false,
+            sysctls: Vec::new(),
+            resources: None,
             volumes: BTreeMap::new(),
+            init_containers: Vec::new(),
             containers,
         }
     }
 
     /// The container of that name.
     pub fn container(&self, name: &ContainerName) -> Option<&Container> {
-        self.containers.iter().find(|c| c.name == *name)
+        self.all_containers().find(|c| c.name == *name)
+    }
+
+    /// Every container: the init containers in their order, then the others in theirs.
+    pub fn all_containers(&self) -> impl DoubleEndedIterator<Item = &Container> {
+        self.init_containers.iter().chain(&self.containers)
+    }
+
+    /// Whether the Pod needs namespaces of its own that outlive its containers: network, IPC, UTS, perhaps processes.
+    pub fn needs_sandbox(&self) -> bool {
+        !self.host_network || self.share_process_namespace
     }
 
     /// The quality of service class that Kubernetes derives from requests and limits
@@ -186,7 +235,7 @@ impl Pod {
     pub fn qos(&self) -> Qos {
         let mut best_effort = true;
         let mut guaranteed = true;
-        for c in &self.containers {
+        for c in self.all_containers() {
             let r = &c.resources;
             if [r.cpu_request, r.cpu_limit].iter().flatten().any(|q| q.0 > 0)
                 || [r.memory_request, r.memory_limit].iter().flatten().any(|q| q.0 > 0)
@@ -240,6 +289,42 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// One entry of `spec.hostAliases`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAlias {
+    /// The address.
+    pub ip: String,
+    /// Its names.
+    pub hostnames: Vec<String>,
+}
+
+/// `spec.dnsPolicy` and `spec.dnsConfig`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// The policy.
+    pub policy: DnsPolicy,
+    /// `dnsConfig.nameservers`.
+    pub nameservers: Vec<String>,
+    /// `dnsConfig.searches`.
+    pub searches: Vec<String>,
+    /// `dnsConfig.options`: name and, perhaps, value.
+    pub options: Vec<(String, Option<String>)>,
+}
+
+/// `spec.dnsPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DnsPolicy {
+    /// The host's resolv.conf.
+    Default,
+    /// The cluster's name servers where they are known, else as `Default`.
+    #[default]
+    ClusterFirst,
+    /// The same, under hostNetwork too.
+    ClusterFirstWithHostNet,
+    /// Only what dnsConfig says.
+    None,
+}
+
 /// The part of the security contexts that Pod and container share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Security {
@@ -251,6 +336,34 @@ pub struct Security {
     pub run_as_group: Option<u32>,
     /// `runAsNonRoot`: refuse to start as user 0.
     pub run_as_non_root: Option<bool>,
+    /// `appArmorProfile`.
+    pub app_armor: Option<AppArmor>,
+    /// `seLinuxOptions`.
+    pub selinux: Option<SeLinux>,
+}
+
+/// `appArmorProfile.type`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppArmor {
+    /// No profile.
+    Unconfined,
+    /// The runtime's profile.
+    RuntimeDefault,
+    /// A profile that is loaded on the host.
+    Localhost(String),
+}
+
+/// `seLinuxOptions`; what is empty is the host's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeLinux {
+    /// `user`
+    pub user: String,
+    /// `role`
+    pub role: String,
+    /// `type`
+    pub kind: String,
+    /// `level`
+    pub level: String,
 }
 
 /// `seccompProfile.type`.
@@ -260,6 +373,8 @@ pub enum Seccomp {
     Unconfined,
     /// The allow-list that comes with podstrap.
     RuntimeDefault,
+    /// A profile file: this path below the state directory's `seccomp`.
+    Localhost(String),
 }
 
 /// One volume.
@@ -273,7 +388,134 @@ pub enum Volume {
         kind: HostPathType,
     },
     /// A directory of its own, mode 0777, that lives as long as the Pod's generation.
-    EmptyDir,
+    EmptyDir {
+        /// On the disk, or in memory.
+        medium: Medium,
+        /// `sizeLimit`.
+        size_limit: Option<Bytes>,
+    },
+    /// Files made of the Pod's own fields, and of ConfigMap and Secret documents of the same source: `downwardAPI`,
+    /// `configMap`, `secret` and `projected` are all of this kind.
+    Projected {
+        /// What is projected, in order; a later file of the same path wins.
+        sources: Vec<ProjectedSource>,
+        /// `defaultMode`.
+        default_mode: u32,
+    },
+    /// The files of an image, read-only.
+    Image {
+        /// The image.
+        reference: Reference,
+        /// When to pull.
+        pull_policy: PullPolicy,
+    },
+}
+
+/// `emptyDir.medium`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Medium {
+    /// `""`: the state directory's disk.
+    Disk,
+    /// `Memory`: a tmpfs.
+    Memory,
+    /// `HugePages` or `HugePages-SIZE`: a hugetlbfs with pages of this many bytes (0: the host's default).
+    HugePages(u64),
+}
+
+/// One source of a projected volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProjectedSource {
+    /// Fields of the Pod.
+    DownwardApi(Vec<DownwardFile>),
+    /// Keys of a ConfigMap or Secret.
+    Object {
+        /// Which.
+        object: ObjectRef,
+        /// Which keys go where; empty: every key under its own name.
+        items: Vec<KeyToPath>,
+        /// A missing object or key is no error.
+        optional: bool,
+    },
+}
+
+/// One file of a downwardAPI source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownwardFile {
+    /// Relative to the volume, without `..`.
+    pub path: String,
+    /// What it says.
+    pub field: FieldRef,
+    /// Its own mode.
+    pub mode: Option<u32>,
+}
+
+/// One entry of `items`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyToPath {
+    /// The key.
+    pub key: String,
+    /// Relative to the volume, without `..`.
+    pub path: String,
+    /// Its own mode.
+    pub mode: Option<u32>,
+}
+
+/// A ConfigMap or Secret of the Pod's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// Which kind.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// The kinds of objects that hold data for Pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ObjectKind {
+    /// ConfigMap
+    ConfigMap,
+    /// Secret
+    Secret,
+}
+
+/// A value that the Pod's own fields give.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FieldRef {
+    /// `metadata.name`, with the node's suffix.
+    Name,
+    /// `metadata.namespace`
+    Namespace,
+    /// `metadata.uid`
+    Uid,
+    /// `metadata.labels` as lines (volumes only).
+    Labels,
+    /// `metadata.annotations` as lines (volumes only).
+    Annotations,
+    /// `metadata.labels['KEY']`
+    Label(String),
+    /// `metadata.annotations['KEY']`
+    Annotation(String),
+    /// `spec.nodeName`
+    NodeName,
+    /// `spec.serviceAccountName`: always empty here.
+    ServiceAccountName,
+    /// `status.hostIP`
+    HostIp,
+    /// `status.hostIPs`
+    HostIps,
+    /// `status.podIP`
+    PodIp,
+    /// `status.podIPs`
+    PodIps,
+    /// `resourceFieldRef`
+    Resource {
+        /// Whose; in env `None` is the container itself.
+        container: Option<ContainerName>,
+        /// `limits.cpu`, `requests.memory` …
+        resource: String,
+        /// In thousandths of the unit (cores or bytes); the value is divided by it and rounded up.
+        divisor_milli: u64,
+    },
 }
 
 /// `hostPath.type`, by the names of the API.
@@ -306,12 +548,30 @@ pub struct Container {
     pub image: Reference,
     /// When to pull.
     pub pull_policy: PullPolicy,
+    /// An init container with `restartPolicy: Always`: it runs beside the others, from its turn on to the Pod's end.
+    pub sidecar: bool,
+    /// The container's own `restartPolicy`, where it is no sidecar.
+    pub restart: Option<RestartPolicy>,
+    /// `restartPolicyRules`: the first that fits an exit decides, before the policy does.
+    pub restart_rules: Vec<RestartRule>,
+    /// `lifecycle`.
+    pub lifecycle: Lifecycle,
+    /// `stdin`: standard input is an open pipe, not /dev/null.
+    pub stdin: bool,
+    /// `tty`.
+    pub tty: bool,
+    /// `terminationMessagePath`.
+    pub termination_message_path: String,
+    /// `terminationMessagePolicy: FallbackToLogsOnError`.
+    pub termination_message_from_logs: bool,
     /// Replaces the image's ENTRYPOINT when not empty; the image's CMD is then dropped. `$(VAR)` not yet expanded.
     pub command: Vec<String>,
     /// Replaces the image's CMD when not empty. `$(VAR)` not yet expanded.
     pub args: Vec<String>,
     /// Replaces the image's working directory.
     pub working_dir: Option<String>,
+    /// `envFrom`, in order; comes before `env`.
+    pub env_from: Vec<EnvFrom>,
     /// In the manifest's order; a later one of the same name wins. `$(VAR)` not yet expanded.
     pub env: Vec<EnvVar>,
     /// Named and numbered ports.
@@ -338,6 +598,8 @@ pub struct Container {
     pub cap_add: Vec<String>,
     /// `capabilities.drop`.
     pub cap_drop: Vec<String>,
+    /// `procMount: Unmasked`.
+    pub proc_unmasked: bool,
 }
 
 impl Container {
@@ -347,9 +609,18 @@ impl Container {
             name,
             image,
             pull_policy: PullPolicy::IfNotPresent,
+            sidecar: false,
+            restart: None,
+            restart_rules: Vec::new(),
+            lifecycle: Lifecycle::default(),
+            stdin: false,
+            tty: false,
+            termination_message_path: "/dev/termination-log".to_owned(),
+            termination_message_from_logs: false,
             command: Vec::new(),
             args: Vec::new(),
             working_dir: None,
+            env_from: Vec::new(),
             env: Vec::new(),
             ports: Vec::new(),
             resources: Resources::default(),
@@ -363,6 +634,7 @@ impl Container {
             read_only_root: false,
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
+            proc_unmasked: false,
         }
     }
 }
@@ -383,8 +655,77 @@ pub enum PullPolicy {
 pub struct EnvVar {
     /// Its name.
     pub name: String,
-    /// Its value, `$(VAR)` not yet expanded.
-    pub value: String,
+    /// Where its value comes from.
+    pub value: EnvValue,
+}
+
+/// Where the value of an environment variable comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EnvValue {
+    /// The manifest; `$(VAR)` not yet expanded.
+    Text(String),
+    /// The Pod's own fields.
+    Field(FieldRef),
+    /// One key of a ConfigMap or Secret.
+    Key {
+        /// Which object.
+        object: ObjectRef,
+        /// Which key.
+        key: String,
+        /// A missing object or key leaves the variable out.
+        optional: bool,
+    },
+}
+
+/// One entry of `envFrom`: every key becomes a variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvFrom {
+    /// Put before each key.
+    pub prefix: String,
+    /// Which object.
+    pub object: ObjectRef,
+    /// A missing object is no error.
+    pub optional: bool,
+}
+
+/// `lifecycle`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// Runs right after the start; the next container waits for it, and its failure kills the container.
+    pub post_start: Option<Hook>,
+    /// Runs before the stop signal, within the grace period.
+    pub pre_stop: Option<Hook>,
+    /// `stopSignal`: the number of the signal that replaces the image's.
+    pub stop_signal: Option<i32>,
+}
+
+/// What a hook does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hook {
+    /// Runs a command in the container, or asks a server, as a probe would (never `TcpSocket` or `Grpc`).
+    Call(ProbeAction),
+    /// Waits for so many seconds.
+    Sleep(u32),
+}
+
+/// One entry of `restartPolicyRules`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartRule {
+    /// What is done.
+    pub action: RestartAction,
+    /// `In` or, if true, `NotIn`.
+    pub not_in: bool,
+    /// The exit codes.
+    pub exit_codes: Vec<i32>,
+}
+
+/// What a restart rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartAction {
+    /// The container is started again.
+    Restart,
+    /// Every container of the Pod is, init containers included.
+    RestartAllContainers,
 }
 
 /// One entry of `ports`.
@@ -413,6 +754,12 @@ pub struct Resources {
     pub memory_request: Option<Bytes>,
     /// `limits.memory`.
     pub memory_limit: Option<Bytes>,
+    /// `limits.hugepages-SIZE`: page size in bytes → bytes.
+    pub huge_pages: BTreeMap<u64, Bytes>,
+    /// `limits.ephemeral-storage`, for `resourceFieldRef` only.
+    pub ephemeral_storage_limit: Option<Bytes>,
+    /// `requests.ephemeral-storage`, for `resourceFieldRef` only.
+    pub ephemeral_storage_request: Option<Bytes>,
 }
 
 /// One entry of `volumeMounts`.
@@ -424,8 +771,21 @@ pub struct Mount {
     pub path: String,
     /// Mounted read-only.
     pub read_only: bool,
+    /// `recursiveReadOnly: Enabled` (or `IfPossible` where it is possible): what is mounted below is read-only too.
+    pub recursive_read_only: bool,
     /// `mountPropagation`.
     pub propagation: Propagation,
+    /// Only this part of the volume.
+    pub sub_path: Option<SubPath>,
+}
+
+/// `subPath` or `subPathExpr`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SubPath {
+    /// Relative, without `..`.
+    Plain(String),
+    /// The same after `$(VAR)` has been expanded from the container's environment.
+    Expression(String),
 }
 
 /// `mountPropagation`.
@@ -454,6 +814,8 @@ pub struct Probe {
     pub success_threshold: u32,
     /// Failures in a row that make it bad. At least 1.
     pub failure_threshold: u32,
+    /// `terminationGracePeriodSeconds` of this probe: replaces the Pod's when this probe stops the container.
+    pub grace_seconds: Option<u32>,
 }
 
 /// What a probe asks. Ports are numbers: named ones were looked up, an unknown name refused the Pod.
@@ -478,6 +840,13 @@ pub enum ProbeAction {
         host: Option<String>,
         /// TCP port.
         port: u16,
+    },
+    /// `grpc.health.v1.Health/Check`; SERVING is good.
+    Grpc {
+        /// TCP port at the Pod's own address.
+        port: u16,
+        /// The service's name; empty: the server as a whole.
+        service: String,
     },
     /// Exit code 0 inside the container is good.
     Exec {

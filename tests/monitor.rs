@@ -403,11 +403,11 @@ fn the_inside_of_a_container() {
     fs::create_dir_all(&data).unwrap();
     let host = |path: &Path, kind| Volume::HostPath { path: path.to_string_lossy().into_owned(), kind };
     stage.volume("ro", host(&data, HostPathType::Directory), "/ro", true);
-    stage.volume("rw", Volume::EmptyDir, "/rw", false);
+    stage.volume("rw", Volume::EmptyDir { medium: Medium::Disk, size_limit: None }, "/rw", false);
     let c = stage.container();
     c.env = vec![
-        EnvVar { name: "A".into(), value: "one".into() },
-        EnvVar { name: "B".into(), value: "$(A)-$$(A)".into() },
+        EnvVar { name: "A".into(), value: EnvValue::Text("one".into()) },
+        EnvVar { name: "B".into(), value: EnvValue::Text("$(A)-$$(A)".into()) },
     ];
     c.args = vec!["zero".into(), "$(B)".into()];
     c.working_dir = Some("/work".into());
@@ -677,7 +677,7 @@ fn the_daemon_is_nudged() {
 #[test]
 fn a_removed_pod_leaves_only_its_newest_logs() {
     let mut stage = Stage::new("remove", "echo x > /rw/f; echo x");
-    stage.volume("rw", Volume::EmptyDir, "/rw", false);
+    stage.volume("rw", Volume::EmptyDir { medium: Medium::Disk, size_limit: None }, "/rw", false);
     assert_eq!(stage.run(), End::Exited { code: 0 });
     let state = stage.roots.pod_state(&stage.pod.generation);
     let volume = state.join("volumes/rw");

@@ -32,6 +32,7 @@ fn exec_probe(period: u32, failure_threshold: u32) -> Probe {
         period,
         success_threshold: 1,
         failure_threshold,
+        grace_seconds: None,
     }
 }
 

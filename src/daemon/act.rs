@@ -20,7 +20,7 @@ use crate::helper::probe::{ExecTarget, ProbeSpec};
 use crate::helper::remove::Removal;
 use crate::monitor::record::{self, MonitorSpec};
 use crate::paths::container_id;
-use crate::pod::{Container, Generation, Origin, Pod, ProbeAction};
+use crate::pod::{Container, EnvValue, Generation, Origin, Pod, ProbeAction};
 use crate::runtime::process::expand;
 use crate::runtime::runc::{self, Runc};
 use crate::sys::atomic::{self, Durability};
@@ -360,12 +360,15 @@ fn expanded(action: &ProbeAction, container: &Container) -> ProbeAction {
         ProbeAction::Exec { command } => {
             let mut known = BTreeMap::new();
             for variable in &container.env {
-                let value = expand(&variable.value, &known);
+                let EnvValue::Text(text) = &variable.value else { continue };
+                let value = expand(text, &known);
                 known.insert(variable.name.clone(), value);
             }
             ProbeAction::Exec { command: command.iter().map(|word| expand(word, &known)).collect() }
         }
-        ProbeAction::HttpGet { .. } | ProbeAction::TcpSocket { .. } => action.clone(),
+        ProbeAction::HttpGet { .. } | ProbeAction::TcpSocket { .. } | ProbeAction::Grpc { .. } => {
+            action.clone()
+        }
     }
 }
 

@@ -141,6 +141,7 @@ pub fn run(spec: &ProbeSpec) -> Outcome {
                 Outcome::error("probe: an exec probe needs the container's name, and the request has none")
             }
         },
+        ProbeAction::Grpc { .. } => Outcome::error("probe: gRPC is not built yet"),
         ProbeAction::TcpSocket { host, port } => with_alarm(spec.timeout_ms, || {
             tcp::connect(host.as_deref().unwrap_or(&spec.default_host), *port, spec.timeout_ms)
         }),

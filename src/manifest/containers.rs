@@ -11,7 +11,7 @@ use super::spot::Spot;
 use super::volumes::{self, Volumes};
 use super::{names, probes, resources, security};
 use crate::pod::reference::Reference;
-use crate::pod::{Container, ContainerName, EnvVar, Port, PullPolicy};
+use crate::pod::{Container, ContainerName, EnvValue, EnvVar, Port, PullPolicy};
 
 /// Reads all containers. What could not be read is left out, and has been reported.
 pub(super) fn read(
@@ -61,8 +61,6 @@ fn container(
     let readiness = probes::read(item, "readinessProbe", &ports, findings);
     let startup = probes::read(item, "startupProbe", &ports, findings);
     Some(Container {
-        name: name?,
-        image: image?,
         pull_policy: pull_policy?,
         command,
         args,
@@ -80,6 +78,7 @@ fn container(
         read_only_root: security.read_only_root,
         cap_add: security.cap_add,
         cap_drop: security.cap_drop,
+        ..Container::new(name?, image?)
     })
 }
 
@@ -157,7 +156,7 @@ fn env(item: &Spot<'_>, findings: &mut Findings) -> Vec<EnvVar> {
         if let Err(reason) = names::env_name(text) {
             misfit(&name, text, reason, findings);
         } else if let Some(value) = value {
-            out.push(EnvVar { name: text.to_owned(), value: value.to_owned() });
+            out.push(EnvVar { name: text.to_owned(), value: EnvValue::Text(value.to_owned()) });
         }
     }
     out

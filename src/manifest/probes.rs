@@ -34,7 +34,15 @@ pub(super) fn read(
     {
         spot.error(findings, format!("must be 1 for a {name}"));
     }
-    Some(Probe { action: action?, initial_delay, timeout, period, success_threshold, failure_threshold })
+    Some(Probe {
+        action: action?,
+        initial_delay,
+        timeout,
+        period,
+        success_threshold,
+        failure_threshold,
+        grace_seconds: None,
+    })
 }
 
 fn action(probe: &Spot<'_>, ports: &[Port], findings: &mut Findings) -> Option<ProbeAction> {

@@ -21,6 +21,7 @@ pub(super) fn read(container: &Spot<'_>, findings: &mut Findings) -> Resources {
         cpu_limit,
         memory_request: requests.memory.map(|(q, _)| q).or(memory_limit),
         memory_limit,
+        ..Resources::default()
     }
 }
 

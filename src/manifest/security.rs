@@ -70,6 +70,8 @@ pub(super) fn shared(context: Option<&Spot<'_>>, findings: &mut Findings) -> Sec
         run_as_user: context.get("runAsUser").and_then(|s| id(&s, findings)),
         run_as_group: context.get("runAsGroup").and_then(|s| id(&s, findings)),
         run_as_non_root: context.get("runAsNonRoot").and_then(|s| s.boolean(findings)),
+        app_armor: None,
+        selinux: None,
     }
 }
 

@@ -159,11 +159,8 @@ fn pod(
     annotations.insert("kubernetes.io/config.hash".to_owned(), generation.as_str().to_owned());
     annotations.insert("kubernetes.io/config.source".to_owned(), "file".to_owned());
     Some(Pod {
-        key,
         uid: metadata.uid.unwrap_or_else(|| Uid::new(generation.as_str())),
-        generation,
         origin,
-        node: node.clone(),
         labels: metadata.labels,
         annotations,
         restart_policy: restart_policy?,
@@ -177,7 +174,7 @@ fn pod(
         security,
         supplemental_groups,
         volumes: volumes.usable,
-        containers,
+        ..Pod::new(key, generation, node.clone(), containers)
     })
 }
 

@@ -8,7 +8,7 @@ use super::metadata::misfit;
 use super::names;
 use super::node::Value;
 use super::spot::Spot;
-use crate::pod::{HostPathType, Mount, Propagation, Volume, VolumeName};
+use crate::pod::{HostPathType, Medium, Mount, Propagation, Volume, VolumeName};
 
 /// Whoever reaches one of these on the host is root on it.
 const POWERFUL: &[&str] = &[
@@ -90,7 +90,7 @@ fn volume(item: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
         Some("emptyDir") => empty_dir(&item.get("emptyDir")?, findings),
         // Refused by the table of fields.
         Some(_) => None,
-        None => Some(Volume::EmptyDir),
+        None => Some(Volume::EmptyDir { medium: Medium::Disk, size_limit: None }),
     }
 }
 
@@ -106,7 +106,7 @@ fn empty_dir(spot: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
             return None;
         }
     }
-    Some(Volume::EmptyDir)
+    Some(Volume::EmptyDir { medium: Medium::Disk, size_limit: None })
 }
 
 fn host_path(spot: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
@@ -178,7 +178,14 @@ pub(super) fn mounts(
         let read_only = item.get("readOnly").and_then(|s| s.boolean(findings)).unwrap_or(false);
         let propagation = propagation(&item, privileged, findings);
         if let (Some(volume), Some(path), Some(propagation)) = (volume, path, propagation) {
-            out.push(Mount { volume, path, read_only, propagation });
+            out.push(Mount {
+                volume,
+                path,
+                read_only,
+                propagation,
+                recursive_read_only: false,
+                sub_path: None,
+            });
         }
     }
     out

@@ -44,11 +44,15 @@ pub fn prepare(pod: &Pod, pod_state: &Path) -> Result<BTreeMap<VolumeName, PathB
     for (name, volume) in &pod.volumes {
         let path = match volume {
             Volume::HostPath { path, .. } => PathBuf::from(path),
-            Volume::EmptyDir => pod_state.join("volumes").join(name.as_str()),
+            Volume::EmptyDir { .. } | Volume::Projected { .. } | Volume::Image { .. } => {
+                pod_state.join("volumes").join(name.as_str())
+            }
         };
         let checked = match volume {
             Volume::HostPath { kind, .. } => host_path(&path, *kind),
-            Volume::EmptyDir => empty_dir(&path).map_err(|e| Why::Failed("make the directory", e)),
+            Volume::EmptyDir { .. } | Volume::Projected { .. } | Volume::Image { .. } => {
+                empty_dir(&path).map_err(|e| Why::Failed("make the directory", e))
+            }
         };
         checked.map_err(|why| VolumeError { volume: name.clone(), path: path.clone(), why })?;
         found.insert(name.clone(), path);

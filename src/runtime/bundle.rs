@@ -302,6 +302,7 @@ pub(crate) mod tests {
             cpu_limit: Some(MilliCpu(200)),
             memory_request: None,
             memory_limit: Some(Bytes(1 << 20)),
+            ..Resources::default()
         };
         let host = Host { cgroup_v2: true, capabilities: FULL.capabilities & !(1 << SYS_RESOURCE), ..FULL };
         let Bundle { config, warnings } = made(&pod, &host);

@@ -150,7 +150,14 @@ mod tests {
     use crate::pod::Mount;
 
     fn mount(volume: &str, path: &str, read_only: bool, propagation: Propagation) -> Mount {
-        Mount { volume: VolumeName::new(volume), path: path.into(), read_only, propagation }
+        Mount {
+            volume: VolumeName::new(volume),
+            path: path.into(),
+            read_only,
+            propagation,
+            recursive_read_only: false,
+            sub_path: None,
+        }
     }
 
     #[test]

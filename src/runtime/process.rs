@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::image::config::ImageConfig;
-use crate::pod::{Container, Pod};
+use crate::pod::{Container, EnvValue, Pod};
 
 /// What an image that names no PATH gets, as docker has it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -66,7 +66,8 @@ fn own_environment_in_order(container: &Container) -> Vec<(String, String)> {
     let mut known = BTreeMap::new();
     let mut order = Vec::with_capacity(container.env.len());
     for variable in &container.env {
-        let value = expand(&variable.value, &known);
+        let EnvValue::Text(text) = &variable.value else { continue };
+        let value = expand(text, &known);
         known.insert(variable.name.clone(), value.clone());
         order.push((variable.name.clone(), value));
     }
@@ -166,7 +167,7 @@ mod tests {
             ImageConfig { entrypoint: vec!["e".into()], cmd: vec!["$(A)".into()], ..ImageConfig::default() };
         let mut c = container();
         (c.command, c.args) = (vec![], vec![]);
-        c.env = vec![EnvVar { name: "A".into(), value: "1".into() }];
+        c.env = vec![EnvVar { name: "A".into(), value: EnvValue::Text("1".into()) }];
         assert_eq!(argv(&c, &image), ["e", "$(A)"]);
         c.args = vec!["$(A)".into()];
         assert_eq!(argv(&c, &image), ["e", "1"]);
@@ -181,7 +182,7 @@ mod tests {
         let image = ImageConfig { env: vec!["X=image".into(), "BARE".into()], ..ImageConfig::default() };
         let mut c = container();
         c.env = [("Y", "$(X)"), ("X", "own"), ("Z", "$(X)"), ("X", "last"), ("W", "a=b")]
-            .map(|(n, v)| EnvVar { name: n.into(), value: v.into() })
+            .map(|(n, v)| EnvVar { name: n.into(), value: EnvValue::Text(v.into()) })
             .to_vec();
         let environment = environment(&c, &image, "h");
         assert_eq!(

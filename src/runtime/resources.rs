@@ -88,6 +88,7 @@ mod tests {
             cpu_limit: Some(MilliCpu(100)),
             memory_request: Some(Bytes(gib)),
             memory_limit: Some(Bytes(gib)),
+            ..Resources::default()
         };
         assert_eq!(score(&p), -997);
         assert_eq!(pod_limits(&p), (102, Some(10_000), Some(gib)));

@@ -66,6 +66,8 @@ pub fn security(pod: &Pod, container: &Container) -> Security {
         run_as_user: own.run_as_user.or(pods.run_as_user),
         run_as_group: own.run_as_group.or(pods.run_as_group),
         run_as_non_root: own.run_as_non_root.or(pods.run_as_non_root),
+        app_armor: own.app_armor.clone().or_else(|| pods.app_armor.clone()),
+        selinux: own.selinux.clone().or_else(|| pods.selinux.clone()),
     }
 }
 
