@@ -2,6 +2,8 @@
 //!
 //! `tests/corpus/expected` has one line per file. Inputs that are large or must not lie in a repository are made here.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may fail as tests do.
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -22,13 +24,22 @@ fn cpu_time() -> Duration {
 fn documents(bytes: &[u8]) -> Vec<Document> {
     let node = NodeName::new("host1");
     let begin = cpu_time();
-    let documents = read(bytes, &Context { node: &node, path: "f.yaml", limits: Limits::default() });
+    let context = Context { node: &node, path: "f.yaml", limits: Limits::default() };
+    let documents = read(bytes, &context);
     let taken = cpu_time() - begin;
     assert!(taken < TIME, "took {taken:?}: {}", String::from_utf8_lossy(&bytes[..bytes.len().min(80)]));
     assert!(!documents.is_empty());
     for document in &documents {
-        if let Err(problems) = &document.outcome {
-            assert!(!problems.is_empty(), "refused without a reason");
+        match &document.outcome {
+            Err(problems) => assert!(!problems.is_empty(), "refused without a reason"),
+            Ok(accepted) => {
+                // A later daemon, which has only the stored form, gets the same Pod.
+                let stored: serde_json::Value =
+                    serde_json::from_str(&accepted.canonical.to_string()).unwrap();
+                let mut again = from_canonical(&stored, &context).unwrap();
+                again.pod.origin.document = document.number;
+                assert_eq!(&again, accepted);
+            }
         }
         for problem in problems(document) {
             let shown = problem.to_string();

@@ -130,7 +130,19 @@ impl<'a> Source<'a> {
     /// The byte where the node of that number stands in that document; `None` when it cannot be told (any more).
     pub fn place(&mut self, document: u32, id: u32) -> Option<usize> {
         self.budget = self.budget.checked_sub(self.places.len())?;
-        self.locate(document, id)
+        self.locate(document, id).or_else(|| self.locate_json(id))
+    }
+
+    /// Roughly: the end of the value. For a JSON text that is not YAML, such as one with a key of 2000 characters.
+    fn locate_json(&self, id: u32) -> Option<usize> {
+        if self.form != Form::Json {
+            return None;
+        }
+        let mut builder = Builder::new(&self.limits);
+        builder.stop = Some(id);
+        let error = builder.read(&mut serde_json::Deserializer::from_str(self.text)).err()?;
+        (builder.fault == Some(Fault::Stopped) && error.line() > 0)
+            .then(|| self.json_broken(&error, None).offset)
     }
 
     fn locate(&self, document: u32, id: u32) -> Option<usize> {
@@ -385,6 +397,13 @@ mod tests {
         assert!(Source::new("{a: 1}", Limits::default()).flow);
         let docs = all("{\"a\": 1, \"b\"; 2}");
         assert!(docs[0].result.as_ref().unwrap_err().message.starts_with("not JSON: "), "{docs:?}");
+    }
+
+    #[test]
+    fn a_json_text_that_is_no_yaml_has_lines_too() {
+        let text = format!("{{\"{}\": 1,\n \"b\": \"x\"}}", "k".repeat(2000));
+        assert!(Builder::new(&Limits::default()).read(Deserializer::from_str(&text)).is_err());
+        assert!(place_of(&text, 1, "b").starts_with("\"}"));
     }
 
     #[test]
