@@ -17,7 +17,27 @@ pub(super) fn canonical(document: &Node) -> Json {
     if let Json::Object(map) = &mut out {
         map.remove("status");
     }
+    // There a null is an empty text, as in Go, not an absent entry.
+    for field in ["labels", "annotations"] {
+        let present = child(document, "metadata").and_then(|m| child(m, field));
+        if let (Some(Node { value: Value::Map(entries), .. }), Some(Json::Object(map))) =
+            (present, out.pointer_mut(&format!("/metadata/{field}")))
+        {
+            for entry in entries.iter().filter(|e| e.value.value == Value::Null) {
+                map.insert(entry.key.clone(), Json::String(String::new()));
+            }
+        }
+    }
     out
+}
+
+fn child<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    match &node.value {
+        Value::Map(entries) => entries.iter().find(|e| e.key == key).map(|e| &e.value),
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) | Value::List(_) => {
+            None
+        }
+    }
 }
 
 fn json(node: &Node) -> Json {
