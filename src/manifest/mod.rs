@@ -90,7 +90,7 @@ pub struct Accepted {
 /// Reads all documents of one file. There is at least one: a file that cannot be read as text or holds nothing gives one
 /// refused document that says so.
 ///
-/// A syntax error in one document leaves those before it standing and hides those after it: whoever must not lose
+/// A document that is no tree (a syntax error, a tag) leaves those before it standing and hides those after it: whoever must not lose
 /// Pods keeps what it had while any document of the file has no `key` and is refused.
 pub fn read(bytes: &[u8], context: &Context<'_>) -> Vec<Document> {
     let text = match guard::check(bytes, &context.limits) {
