@@ -188,7 +188,7 @@ fn hostile_shapes() -> Vec<(&'static str, String, &'static str)> {
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  - ports: [{ports}]\n"
     );
     let wide = format!("{}{}", "{? ".repeat(180), "a,".repeat(250_000));
-    refused("H8 {? wide", wide.as_bytes(), "flow node");
+    refused("H8 {? wide", wide.as_bytes(), "a key must be text");
     let padded = format!("{many}#{}\n", "x".repeat(100_000));
     refused("many problems in a large file", padded.as_bytes(), "from 1 to 65535");
     out
