@@ -3,6 +3,8 @@
 //! The list is made from the table: `PODSTRAP_WRITE_MAN=1 cargo test --test manual` writes it anew, and without that
 //! variable the test fails where page and table differ.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may fail as tests do.
+
 use std::fs;
 use std::path::Path;
 

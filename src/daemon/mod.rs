@@ -307,7 +307,7 @@ impl Daemon {
         for refused in &merged.refused {
             if !self.merged.refused.contains(refused) {
                 for problem in refused.problems.iter() {
-                    error!("{problem}");
+                    error!("{}", headline(problem));
                 }
             }
         }
@@ -317,15 +317,20 @@ impl Daemon {
                 && former.and_then(|f| f.kept_for.as_ref()) != Some(problems)
             {
                 for problem in problems.iter() {
-                    error!("{problem}");
+                    error!("{}", headline(problem));
                 }
                 error!("{key}: the manifest is refused; the last good version goes on");
             }
             for text in good.warnings.iter() {
                 if former.is_none_or(|f| !f.warnings.contains(text)) {
-                    warning!("{text}");
+                    warning!("{}", headline(text));
                 }
             }
         }
     }
+}
+
+/// A problem without its source line, which may hold a secret: the log is read by more people than the status is.
+fn headline(problem: &str) -> &str {
+    problem.lines().next().unwrap_or_default()
 }

@@ -54,7 +54,7 @@ fn container(
         |field: &str, findings: &mut Findings| item.get(field).map(|s| s.texts(findings)).unwrap_or_default();
     let command = texts("command", findings);
     let args = texts("args", findings);
-    let working_dir = item.get("workingDir").and_then(|s| s.filled(findings)).map(str::to_owned);
+    let working_dir = working_dir(item, findings);
     let env = env(item, findings);
     let resources = resources::read(item, findings);
     let liveness = probes::read(item, "livenessProbe", &ports, findings);
@@ -80,6 +80,17 @@ fn container(
         cap_drop: security.cap_drop,
         ..Container::new(name?, image?)
     })
+}
+
+fn working_dir(item: &Spot<'_>, findings: &mut Findings) -> Option<String> {
+    let spot = item.get("workingDir")?;
+    let text = spot.filled(findings)?;
+    // The OCI runtime would refuse it at every start.
+    if !text.starts_with('/') {
+        spot.error(findings, format!("{} is not absolute", quoted(text)))
+            .help(format!("did you mean /{text}?"));
+    }
+    Some(text.to_owned())
 }
 
 fn name(item: &Spot<'_>, taken: &mut BTreeSet<String>, findings: &mut Findings) -> Option<ContainerName> {

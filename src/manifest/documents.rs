@@ -72,7 +72,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Hands over each document in order. Stops after a document whose end cannot be told.
+    /// Hands over each document in order, up to the first that is broken.
     pub fn each(&self, mut use_document: impl FnMut(Parsed)) {
         if self.form == Form::Json {
             let mut builder = Builder::new(&self.limits);
@@ -99,8 +99,9 @@ impl<'a> Source<'a> {
                 Some((at, broken)) if *at == i => Err(broken.clone()),
                 _ => result,
             };
-            let fatal = result.is_err() && !builder.fault.as_ref().is_some_and(Fault::is_local);
-            if let (true, Err(broken), Some(before)) = (fatal, &result, &mut pending)
+            // The parser must not be asked again after an error: it panics on what it then makes of the rest.
+            let last = result.is_err();
+            if let (None, Err(broken), Some(before)) = (&builder.fault, &result, &mut pending)
                 && !self.is_marked_off(before.number, broken.offset)
             {
                 // What follows is no document of its own: the one before it ended in rubbish.
@@ -111,7 +112,7 @@ impl<'a> Source<'a> {
             if let Some(before) = pending.replace(parsed) {
                 use_document(before);
             }
-            if fatal {
+            if last {
                 break;
             }
         }
@@ -130,7 +131,19 @@ impl<'a> Source<'a> {
     /// The byte where the node of that number stands in that document; `None` when it cannot be told (any more).
     pub fn place(&mut self, document: u32, id: u32) -> Option<usize> {
         self.budget = self.budget.checked_sub(self.places.len())?;
-        self.locate(document, id)
+        self.locate(document, id).or_else(|| self.locate_json(id))
+    }
+
+    /// Roughly: the end of the value. For a JSON text that is not YAML, such as one with a key of 2000 characters.
+    fn locate_json(&self, id: u32) -> Option<usize> {
+        if self.form != Form::Json {
+            return None;
+        }
+        let mut builder = Builder::new(&self.limits);
+        builder.stop = Some(id);
+        let error = builder.read(&mut serde_json::Deserializer::from_str(self.text)).err()?;
+        (builder.fault == Some(Fault::Stopped) && error.line() > 0)
+            .then(|| self.json_broken(&error, None).offset)
     }
 
     fn locate(&self, document: u32, id: u32) -> Option<usize> {
@@ -214,14 +227,6 @@ impl<'a> Source<'a> {
 }
 
 impl Fault {
-    /// Whether the end of the document is known all the same, so that the next one can be read.
-    fn is_local(&self) -> bool {
-        match self {
-            Self::Tag(_) | Self::NullKey | Self::CollectionKey | Self::Nul | Self::BadMerge => true,
-            Self::Stopped | Self::TooManyNodes | Self::TooMuchText => false,
-        }
-    }
-
     fn explain(&self) -> Broken {
         let (message, help): (String, _) = match self {
             Self::Stopped => ("reading was stopped".to_owned(), None),
@@ -366,8 +371,10 @@ mod tests {
         let docs = all("a: 1\n---\n# nothing\n---\nb: 2\n---\n");
         assert_eq!(docs.len(), 4);
         assert!(matches!(docs[1].result.as_ref().unwrap().0.value, Value::Null));
-        let docs = all("a: !x 1\n---\nb: 2\n");
-        assert!(docs[0].result.is_err() && docs[1].result.is_ok());
+        let docs = all("a: 1\n---\nb: !x 2\n");
+        assert!(docs[0].result.is_ok() && docs[1].result.is_err());
+        // Going on after the tag would make the parser panic.
+        assert_eq!(all("a: !x {\n]: 1\n---\n}\n").len(), 1);
         let docs = all("a: [1\n---\nb: 2\n");
         assert_eq!(docs.len(), 1);
         let docs = all("a: 1\n]\n");
@@ -385,6 +392,13 @@ mod tests {
         assert!(Source::new("{a: 1}", Limits::default()).flow);
         let docs = all("{\"a\": 1, \"b\"; 2}");
         assert!(docs[0].result.as_ref().unwrap_err().message.starts_with("not JSON: "), "{docs:?}");
+    }
+
+    #[test]
+    fn a_json_text_that_is_no_yaml_has_lines_too() {
+        let text = format!("{{\"{}\": 1,\n \"b\": \"x\"}}", "k".repeat(2000));
+        assert!(Builder::new(&Limits::default()).read(Deserializer::from_str(&text)).is_err());
+        assert!(place_of(&text, 1, "b").starts_with("\"}"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum Kind {
     List(&'static [Field]),
     /// Not looked into.
     Opaque,
+    /// One of several things that exclude each other: its mere presence counts, also when it is empty. Not looked into.
+    Source,
 }
 
 /// One field of an object.
@@ -69,6 +71,11 @@ const fn warn(name: &'static str, silent: &'static [&'static str], note: &'stati
 /// Refused.
 const fn no(name: &'static str, silent: &'static [&'static str], note: &'static str) -> Field {
     Field { silent, ..field(name, Verdict::Refused, Kind::Opaque, note) }
+}
+
+/// Refused, also when empty.
+const fn never(name: &'static str, note: &'static str) -> Field {
+    field(name, Verdict::Refused, Kind::Source, note)
 }
 
 const SERVER: &str = "set by an API server";
@@ -196,7 +203,7 @@ const CONTAINER: &[Field] = &[
     yes("imagePullPolicy", "Always (default for :latest), IfNotPresent (default else) or Never"),
     has("command", Kind::Scalars, "replaces ENTRYPOINT and CMD; $(VAR) is expanded"),
     has("args", Kind::Scalars, "replaces CMD; $(VAR) is expanded"),
-    yes("workingDir", ""),
+    yes("workingDir", "absolute"),
     has("env", Kind::List(ENV), "in order; $(VAR) is expanded"),
     no("envFrom", &[], "static Pods may not refer to API objects"),
     has("ports", Kind::List(PORT), ""),
@@ -225,11 +232,11 @@ const ENV: &[Field] = &[
 ];
 
 pub(super) const VALUE_FROM: &[Field] = &[
-    no("fieldRef", &[], NOT_YET),
-    no("resourceFieldRef", &[], NOT_YET),
-    no("fileKeyRef", &[], NOT_YET),
-    no("configMapKeyRef", &[], NEEDS_SERVER),
-    no("secretKeyRef", &[], NEEDS_SERVER),
+    never("fieldRef", NOT_YET),
+    never("resourceFieldRef", NOT_YET),
+    never("fileKeyRef", NOT_YET),
+    never("configMapKeyRef", NEEDS_SERVER),
+    never("secretKeyRef", NEEDS_SERVER),
 ];
 
 const PORT: &[Field] = &[
@@ -264,7 +271,7 @@ const PROBE: &[Field] = &[
     has("httpGet", Kind::Object(HTTP_GET), ""),
     has("tcpSocket", Kind::Object(TCP_SOCKET), ""),
     has("exec", Kind::Object(EXEC), ""),
-    no("grpc", &[], NOT_YET),
+    never("grpc", NOT_YET),
     yes("initialDelaySeconds", "0 when absent"),
     yes("timeoutSeconds", "1 when absent"),
     yes("periodSeconds", "10 when absent"),
@@ -309,34 +316,34 @@ pub(super) const VOLUME: &[Field] = &[
     yes("name", "DNS label, unique in the Pod"),
     has("hostPath", Kind::Object(HOST_PATH), ""),
     has("emptyDir", Kind::Object(EMPTY_DIR), "also when no source is named; an unknown source is refused"),
-    no("image", &[], NOT_YET),
-    no("downwardAPI", &[], NOT_YET),
-    no("projected", &[], NOT_YET),
-    no("nfs", &[], "not supported; mount it on the node and use hostPath"),
-    no("configMap", &[], NEEDS_SERVER),
-    no("secret", &[], NEEDS_SERVER),
-    no("persistentVolumeClaim", &[], NEEDS_SERVER),
-    no("ephemeral", &[], NEEDS_SERVER),
-    no("csi", &[], NEEDS_CLUSTER),
-    no("flexVolume", &[], NEEDS_CLUSTER),
-    no("iscsi", &[], NEEDS_CLUSTER),
-    no("fc", &[], NEEDS_CLUSTER),
-    no("rbd", &[], NEEDS_CLUSTER),
-    no("cephfs", &[], NEEDS_CLUSTER),
-    no("cinder", &[], NEEDS_CLUSTER),
-    no("glusterfs", &[], NEEDS_CLUSTER),
-    no("quobyte", &[], NEEDS_CLUSTER),
-    no("flocker", &[], NEEDS_CLUSTER),
-    no("storageos", &[], NEEDS_CLUSTER),
-    no("portworxVolume", &[], NEEDS_CLUSTER),
-    no("scaleIO", &[], NEEDS_CLUSTER),
-    no("vsphereVolume", &[], NEEDS_CLUSTER),
-    no("photonPersistentDisk", &[], NEEDS_CLUSTER),
-    no("gcePersistentDisk", &[], NEEDS_CLUSTER),
-    no("awsElasticBlockStore", &[], NEEDS_CLUSTER),
-    no("azureDisk", &[], NEEDS_CLUSTER),
-    no("azureFile", &[], NEEDS_CLUSTER),
-    no("gitRepo", &[], "removed from Kubernetes; clone into a hostPath"),
+    never("image", NOT_YET),
+    never("downwardAPI", NOT_YET),
+    never("projected", NOT_YET),
+    never("nfs", "not supported; mount it on the node and use hostPath"),
+    never("configMap", NEEDS_SERVER),
+    never("secret", NEEDS_SERVER),
+    never("persistentVolumeClaim", NEEDS_SERVER),
+    never("ephemeral", NEEDS_SERVER),
+    never("csi", NEEDS_CLUSTER),
+    never("flexVolume", NEEDS_CLUSTER),
+    never("iscsi", NEEDS_CLUSTER),
+    never("fc", NEEDS_CLUSTER),
+    never("rbd", NEEDS_CLUSTER),
+    never("cephfs", NEEDS_CLUSTER),
+    never("cinder", NEEDS_CLUSTER),
+    never("glusterfs", NEEDS_CLUSTER),
+    never("quobyte", NEEDS_CLUSTER),
+    never("flocker", NEEDS_CLUSTER),
+    never("storageos", NEEDS_CLUSTER),
+    never("portworxVolume", NEEDS_CLUSTER),
+    never("scaleIO", NEEDS_CLUSTER),
+    never("vsphereVolume", NEEDS_CLUSTER),
+    never("photonPersistentDisk", NEEDS_CLUSTER),
+    never("gcePersistentDisk", NEEDS_CLUSTER),
+    never("awsElasticBlockStore", NEEDS_CLUSTER),
+    never("azureDisk", NEEDS_CLUSTER),
+    never("azureFile", NEEDS_CLUSTER),
+    never("gitRepo", "removed from Kubernetes; clone into a hostPath"),
 ];
 
 const HOST_PATH: &[Field] = &[
@@ -370,7 +377,7 @@ fn collect(fields: &'static [Field], prefix: &str, out: &mut Vec<(String, &'stat
                 collect(below, &format!("{path}."), out);
             }
             Kind::Scalars => out.push((format!("{path}[]"), field)),
-            Kind::Scalar | Kind::Map | Kind::Opaque => out.push((path, field)),
+            Kind::Scalar | Kind::Map | Kind::Opaque | Kind::Source => out.push((path, field)),
         }
     }
 }

@@ -4,10 +4,11 @@
 //! defaults do not count. The canonical form is also what the daemon keeps on disk, so that the next daemon, perhaps of
 //! a newer build, makes the same Pod of it.
 
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 
 use super::node::{Entry, Node, Value};
+use super::scalar::integral;
 use crate::pod::{Generation, NodeName};
 
 /// The document as JSON: aliases and merges written out, nulls and `status` left out, keys sorted.
@@ -16,7 +17,27 @@ pub(super) fn canonical(document: &Node) -> Json {
     if let Json::Object(map) = &mut out {
         map.remove("status");
     }
+    // There a null is an empty text, as in Go, not an absent entry.
+    for field in ["labels", "annotations"] {
+        let present = child(document, "metadata").and_then(|m| child(m, field));
+        if let (Some(Node { value: Value::Map(entries), .. }), Some(Json::Object(map))) =
+            (present, out.pointer_mut(&format!("/metadata/{field}")))
+        {
+            for entry in entries.iter().filter(|e| e.value.value == Value::Null) {
+                map.insert(entry.key.clone(), Json::String(String::new()));
+            }
+        }
+    }
     out
+}
+
+fn child<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    match &node.value {
+        Value::Map(entries) => entries.iter().find(|e| e.key == key).map(|e| &e.value),
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) | Value::List(_) => {
+            None
+        }
+    }
 }
 
 fn json(node: &Node) -> Json {
@@ -29,7 +50,12 @@ fn json(node: &Node) -> Json {
             // No field takes such a number; it only has to stay the same one.
             (Err(_), Err(_)) => Json::String(i.to_string()),
         },
-        Value::Float(f) => Number::from_f64(*f).map_or_else(|| Json::String(f.to_string()), Json::Number),
+        // Writing and reading a float could change its last digit and so the generation. An integral one is as good as an
+        // integer everywhere; another one is only accepted as an amount, where its text is as good.
+        Value::Float(f) => match integral(*f) {
+            Some(i) => Json::Number(i.into()),
+            None => Json::String(f.to_string()),
+        },
         Value::Text(text) => Json::String(text.clone()),
         Value::List(list) => Json::Array(list.iter().map(json).collect()),
         Value::Map(entries) => {
@@ -67,4 +93,45 @@ pub(super) fn of(canonical: &Json, node: &NodeName) -> Generation {
     hash.update(node.as_str().as_bytes());
     let digest = hash.finalize();
     Generation::new(digest.iter().take(16).map(|b| format!("{b:02x}")).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(n: u32) -> Node {
+        Node { id: n, value: Value::Text("x".into()) }
+    }
+
+    fn entry(key: &str, value: Node) -> Entry {
+        Entry { id: 7, key: key.into(), value }
+    }
+
+    #[test]
+    fn the_canonical_form_is_sorted_and_pruned_and_has_no_floats() {
+        let float = |f| Node { id: 0, value: Value::Float(f) };
+        let null = Node { id: 0, value: Value::Null };
+        let status = Node { id: 0, value: Value::Map(vec![entry("phase", text(1))]) };
+        let list = Node { id: 0, value: Value::List(vec![null.clone(), float(30.0)]) };
+        let entries = vec![
+            entry("z", list),
+            entry("status", status),
+            entry("n", null),
+            entry("b", float(0.1)),
+            entry("a", text(3)),
+            entry("u", Node { id: 0, value: Value::Int(u64::MAX.into()) }),
+        ];
+        let json = canonical(&Node { id: 0, value: Value::Map(entries) });
+        assert_eq!(json.to_string(), r#"{"a":"x","b":"0.1","u":18446744073709551615,"z":[null,30]}"#);
+        assert_eq!(canonical(&tree(&json)), json);
+    }
+
+    #[test]
+    fn the_generation_is_of_content_and_node() {
+        let json = serde_json::json!({"b": 1, "a": 2});
+        let generation = of(&json, &NodeName::new("n1"));
+        // printf '{"a":2,"b":1}\\0n1' | sha256sum | cut -c1-32
+        assert_eq!(generation.as_str(), "ad764e104cc80020b05c4610e1b7c73f");
+        assert_ne!(generation, of(&json, &NodeName::new("n2")));
+    }
 }

@@ -68,7 +68,7 @@ pub struct Context<'a> {
 pub struct Document {
     /// Its place in the file, from 1; empty documents count.
     pub number: u32,
-    /// The line of its first key, from 1.
+    /// The line of its first key, from 1; 0 where that cannot be told (any more) in a hostile file.
     pub line: u32,
     /// The Pod's namespace and name, if they could be told, even when the Pod is refused.
     pub key: Option<PodKey>,
@@ -90,7 +90,7 @@ pub struct Accepted {
 /// Reads all documents of one file. There is at least one: a file that cannot be read as text or holds nothing gives one
 /// refused document that says so.
 ///
-/// A syntax error in one document leaves those before it standing and hides those after it: whoever must not lose
+/// A document that is no tree (a syntax error, a tag) leaves those before it standing and hides those after it: whoever must not lose
 /// Pods keeps what it had while any document of the file has no `key` and is refused.
 pub fn read(bytes: &[u8], context: &Context<'_>) -> Vec<Document> {
     let text = match guard::check(bytes, &context.limits) {
@@ -195,7 +195,7 @@ fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Docume
     let generation = generation::of(&canonical, context.node);
     let origin = Origin { path: context.path.to_owned(), document: number };
     let reading = spec::read(&Spot::root(&node), context.node, origin, generation, &mut findings);
-    let line = source.place(number, 0).map_or(1, |offset| problem::line_and_column(source.text, offset).0);
+    let line = source.place(number, 0).map_or(0, |offset| problem::line_and_column(source.text, offset).0);
     let (errors, warnings) = findings.place(context.path, number, Some(source));
     let outcome = match reading.pod {
         Some(pod) => Ok(Accepted { pod, canonical }),

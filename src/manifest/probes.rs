@@ -1,5 +1,7 @@
 //! Probes of one container.
 
+use std::net::Ipv6Addr;
+
 use super::escape::quoted;
 use super::findings::{Findings, nearest};
 use super::node::Value;
@@ -146,6 +148,13 @@ fn host(spot: &Spot<'_>, findings: &mut Findings) -> Option<Option<String>> {
         if text.contains("://") || text.contains('/') {
             finding.help("scheme and path have fields of their own");
         }
+        return None;
+    }
+    let address = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let address = address.split('%').next().unwrap_or(address);
+    if text.contains(':') && address.parse::<Ipv6Addr>().is_err() {
+        host.error(findings, format!("{} is no host name or address", quoted(text)))
+            .help("the port has a field of its own");
         return None;
     }
     Some(Some(text.to_owned()))

@@ -34,7 +34,7 @@ struct Amounts<'n> {
 fn amounts<'n>(resources: &Spot<'n>, field: &str, findings: &mut Findings) -> Amounts<'n> {
     let mut out = Amounts::default();
     let Some(spot) = resources.get(field) else { return out };
-    for (name, id, value) in spot.pairs() {
+    for (name, id, value) in spot.pairs().filter(|(.., value)| value.node.value != Value::Null) {
         match name {
             "cpu" => out.cpu = quantity(&value, MilliCpu::parse, findings).map(|q| (q, value)),
             "memory" => out.memory = quantity(&value, Bytes::parse, findings).map(|q| (q, value)),

@@ -46,7 +46,7 @@ fn one(value: &Spot<'_>, field: &'static Field, findings: &mut Findings) {
 
 fn shape(value: &Spot<'_>, kind: Kind, findings: &mut Findings) {
     match kind {
-        Kind::Scalar | Kind::Opaque => {}
+        Kind::Scalar | Kind::Opaque | Kind::Source => {}
         Kind::Object(fields) => object(value, fields, findings),
         Kind::Map => {
             if !matches!(value.node.value, Value::Map(_)) {
@@ -82,7 +82,7 @@ fn says_nothing(value: &Spot<'_>, field: &Field) -> bool {
     match &value.node.value {
         Value::Null => true,
         Value::List(list) => list.is_empty(),
-        Value::Map(map) => map.is_empty(),
+        Value::Map(map) => map.is_empty() && !matches!(field.kind, Kind::Source),
         Value::Bool(b) => field.silent.contains(if *b { &"true" } else { &"false" }),
         Value::Int(i) => field.silent.iter().any(|s| s.parse() == Ok(*i)),
         Value::Text(text) => field.silent.contains(&text.as_str()),
