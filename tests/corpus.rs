@@ -2,11 +2,7 @@
 //!
 //! `tests/corpus/expected` has one line per file. Inputs that are large or must not lie in a repository are made here.
 
-<<<<<<< HEAD
-#![allow(clippy::unwrap_used)]
-=======
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may fail as tests do.
->>>>>>> da1a96f2844e89222627cfc8b4d883c9761545d4
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -4,7 +4,6 @@
 // A test ends at its first surprise; clippy knows that of the test functions, not of what they call.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
