@@ -229,7 +229,9 @@ impl Stage {
             volume: VolumeName::new(name),
             path: path.into(),
             read_only,
+            recursive_read_only: false,
             propagation: Propagation::Private,
+            sub_path: None,
         });
     }
 
@@ -611,6 +613,7 @@ fn running_out_of_memory_is_recognised() {
         memory_limit: Some(Bytes(20 << 20)),
         cpu_request: Some(MilliCpu(100)),
         cpu_limit: None,
+        ..Resources::default()
     };
     assert_eq!(stage.run(), End::Signaled { signal: 9, oom: true });
 }
