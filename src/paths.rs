@@ -5,9 +5,12 @@
 //! RUN/notify                        FIFO: monitors and `down` nudge the daemon; what happened stands in files
 //! RUN/requests/                     one file per request of a command-line verb
 //! RUN/runc/                         runc's own --root
+//! RUN/objects/                      ConfigMaps and Secrets of the sources, for monitors
 //! RUN/status/                       published: daemon.json, and one file per Pod or refused document
 //! RUN/pods/GENERATION/pod.json      the input document, so that a later daemon (or build) knows the Pod
 //! RUN/pods/GENERATION/state.json    restart counts, back-off and last states
+//! RUN/pods/GENERATION/sandbox.json  its own namespaces and addresses, and RUN/pods/GENERATION/ns/ with their mounts
+//! RUN/pods/GENERATION/volumes/      projected files and memory
 //! RUN/pods/GENERATION/c/CONTAINER/ATTEMPT/{spec.json,lock,record.json,bundle/}
 //! STATE/images/                     layers and images (see `image::store`)
 //! STATE/images.d/                   archives to load
@@ -64,6 +67,26 @@ impl Roots {
     /// The daemon's own published status.
     pub fn daemon_status(&self) -> PathBuf {
         self.status().join("daemon.json")
+    }
+
+    /// ConfigMaps and Secrets of the sources, for monitors.
+    pub fn objects(&self) -> PathBuf {
+        self.run.join("objects")
+    }
+
+    /// What is known of a Pod's own namespaces (network, IPC, UTS …); see `helper::sandbox`.
+    pub fn sandbox(&self, generation: &Generation) -> PathBuf {
+        self.pod(generation).join("sandbox.json")
+    }
+
+    /// Where a Pod's own namespaces are mounted, one file each: `net`, `ipc`, `uts`, `pid`.
+    pub fn namespaces(&self, generation: &Generation) -> PathBuf {
+        self.pod(generation).join("ns")
+    }
+
+    /// The volumes of a generation that a reboot may clear: projected files, memory.
+    pub fn run_volumes(&self, generation: &Generation) -> PathBuf {
+        self.pod(generation).join("volumes")
     }
 
     /// All generations known.

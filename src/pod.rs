@@ -4,6 +4,7 @@
 //! `monitor` carry them out. After `manifest` nobody looks at YAML again. Nothing here reads a clock, a file or a
 //! process. Each id is a type of its own, so that a Pod's name cannot be passed where its namespace is meant.
 
+pub mod objects;
 pub mod quantity;
 pub mod reference;
 

@@ -2,4 +2,5 @@
 
 pub mod probe;
 pub mod remove;
+pub mod sandbox;
 pub mod text;

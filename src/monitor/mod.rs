@@ -11,6 +11,7 @@ mod host;
 mod life;
 mod log;
 mod log_file;
+pub mod objects;
 pub mod record;
 mod recorder;
 mod start;
