@@ -78,9 +78,18 @@ impl Images {
 
     /// Whether a container may start; if not, asks for what is missing and says what that is.
     pub fn ready(&mut self, container: &Container, ticket: &mut Ticket) -> Result<Option<String>, Missing> {
-        let here = self.index.get(&container.image.full).cloned();
-        let image = &container.image;
-        match container.pull_policy {
+        self.image_ready(&container.image, container.pull_policy, ticket)
+    }
+
+    /// The same for any image: one that is used as a volume too.
+    pub fn image_ready(
+        &mut self,
+        image: &Reference,
+        policy: PullPolicy,
+        ticket: &mut Ticket,
+    ) -> Result<Option<String>, Missing> {
+        let here = self.index.get(&image.full).cloned();
+        match policy {
             PullPolicy::Never => match here {
                 Some(id) => Ok(Some(id)),
                 None if self.loading => Err(loading(image)),

@@ -14,6 +14,7 @@ pub mod probes;
 pub mod saved;
 pub mod state;
 mod step;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::pod::reference::Reference;
-use crate::pod::{ContainerName, Generation, Pod, PodKey};
+use crate::pod::{ContainerName, Generation, Namespace, ObjectRef, Pod, PodKey};
 
 pub use self::backoff::BackoffRule;
 pub use self::saved::Saved;
@@ -169,6 +170,25 @@ impl ProbeKind {
     }
 }
 
+/// Which hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HookKind {
+    /// `lifecycle.postStart`
+    PostStart,
+    /// `lifecycle.preStop`
+    PreStop,
+}
+
+impl HookKind {
+    /// Its field's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PostStart => "postStart",
+            Self::PreStop => "preStop",
+        }
+    }
+}
+
 /// What one try of a probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -208,12 +228,26 @@ pub enum Event {
         /// What went wrong, for people.
         error: Option<String>,
     },
+    /// The ConfigMaps and Secrets that there are.
+    Objects {
+        /// All of them.
+        present: BTreeSet<(Namespace, ObjectRef)>,
+    },
     /// [`Action::Open`] is done.
     Opened {
         /// Which.
         generation: Generation,
         /// The first attempt of each container: above any log file that an earlier life of this generation left.
         first_attempts: BTreeMap<ContainerName, u32>,
+        /// The Pod's own addresses; empty under hostNetwork.
+        addresses: Vec<String>,
+    },
+    /// [`Action::Open`] has failed; it is tried again.
+    OpenFailed {
+        /// Which.
+        generation: Generation,
+        /// What failed, and what can be done.
+        message: String,
     },
     /// A container's program runs.
     Started {
@@ -232,6 +266,8 @@ pub enum Event {
         ending: Ending,
         /// When; its back-off counts from here.
         at: Stamp,
+        /// What the container itself left as its last word.
+        message: Option<String>,
     },
     /// A run's monitor (or sweeper) has ended and nothing of the run is left.
     Cleared {
@@ -264,6 +300,15 @@ pub enum Event {
         /// The reply's first line, or the error.
         message: String,
     },
+    /// A hook has ended.
+    Hooked {
+        /// Which run.
+        run: RunKey,
+        /// Which hook.
+        kind: HookKind,
+        /// What went wrong, if something did.
+        error: Option<String>,
+    },
     /// [`Action::Remove`] has ended.
     Removed {
         /// Which generation.
@@ -283,6 +328,10 @@ pub enum Event {
 /// What an earlier daemon left of one generation.
 #[derive(Clone, Debug)]
 pub struct Found {
+    /// Its directories and namespaces are there.
+    pub opened: bool,
+    /// The Pod's own addresses.
+    pub addresses: Vec<String>,
     /// The Pod, from its stored document.
     pub pod: Rc<Pod>,
     /// What that daemon had saved.
@@ -302,6 +351,8 @@ pub struct FoundRun {
     pub started: Option<Stamp>,
     /// How it ended, if it did.
     pub ended: Option<(Ending, Stamp)>,
+    /// What it left as its last word.
+    pub message: Option<String>,
     /// The image's id.
     pub image_id: Option<String>,
 }
@@ -309,7 +360,7 @@ pub struct FoundRun {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Make the directories of a new life; answered by [`Event::Opened`].
+    /// Make the directories and namespaces of a new life; answered by [`Event::Opened`] or [`Event::OpenFailed`].
     Open {
         /// The Pod.
         pod: Rc<Pod>,
@@ -351,6 +402,17 @@ pub enum Action {
         run: RunKey,
         /// Which probe.
         kind: ProbeKind,
+    },
+    /// Run a hook that is not a mere wait; answered by `Hooked`.
+    Hook {
+        /// The Pod.
+        pod: Rc<Pod>,
+        /// Which run.
+        run: RunKey,
+        /// Which hook.
+        kind: HookKind,
+        /// How long it may take, in milliseconds; `None` for no bound.
+        within_ms: Option<u64>,
     },
     /// Pull an image; answered by `Pulled`.
     Pull {

@@ -1,20 +1,13 @@
-//! Comparing what is wanted with what lives, and saying what is to be done about it.
+//! Comparing what is wanted with what lives, and saying what is to be done about it: Pods.
 //!
-//! The order of a Pod's containers, of replacement (new image first, then the old generation's end, then the new one's
-//! start) and of a full stop (the last Pod first) lives here and nowhere else.
+//! The order of replacement (new image first, then the old generation's end, then the new one's start) and of a full stop
+//! (the last Pod first) lives here and nowhere else; the order of a Pod's containers lives in `turns`.
 
 use super::images::{Images, Missing};
-use super::state::{
-    ContainerState, Life, Opened, Phase, PodStop, Removal, Slot, StopReason, Stopping, Uncleared, World,
-};
-use super::{Action, ProbeKind, RunKey, Stamp, Time};
-use crate::pod::{Container, PodKey};
-
-/// KILL is sent again after this many milliseconds, should it not help (a process in uninterruptible sleep).
-const KILL_AGAIN_MS: u64 = 5_000;
-
-/// A container whose old runs cannot be cleared away is not started any more beyond this many of them.
-const MOST_UNCLEARED: usize = 3;
+use super::state::{Life, Opened, Phase, PodStop, Removal, Role, Slot, StopReason, Uncleared, World};
+use super::turns::{self, Turns};
+use super::{Action, RunKey, Stamp, Time};
+use crate::pod::PodKey;
 
 impl World {
     /// What is to be done now. Marks what it asks for, so a second call at once gives nothing.
@@ -23,19 +16,23 @@ impl World {
         if self.draining {
             self.drain_next(now);
         }
-        let mut starting = self
+        let starting = self
             .slots
             .values()
             .filter_map(|s| s.life.as_ref())
             .flat_map(|l| &l.containers)
             .filter(|c| matches!(c.phase, Phase::Starting { .. }))
             .count();
-        let room = self.settings.parallel_starts;
+        let mut turns = Turns {
+            images: &mut self.images,
+            objects: &self.objects,
+            room: self.settings.parallel_starts.saturating_sub(starting),
+            now,
+            actions: &mut actions,
+        };
         for (key, slot) in &mut self.slots {
-            let before = actions.len();
-            if plan_slot(slot, &mut self.images, self.draining, room, &mut starting, now, &mut actions)
-                || actions.len() > before
-            {
+            let before = turns.actions.len();
+            if plan_slot(slot, &mut turns, self.draining) || turns.actions.len() > before {
                 self.dirty.insert(key.clone());
             }
         }
@@ -48,7 +45,7 @@ impl World {
 
     /// Full stop: one Pod at a time, the one whose manifest comes last first.
     fn drain_next(&mut self, now: Stamp) {
-        if self.slots.values().any(|s| s.life.as_ref().is_some_and(|l| l.stop.is_some())) {
+        if self.slots.values().any(|s| s.life.as_ref().is_some_and(|l| l.leaving().is_some())) {
             return;
         }
         let last = self
@@ -67,18 +64,19 @@ impl World {
     pub fn deadline(&self, now: Time) -> Option<Time> {
         self.slots.values().filter_map(|slot| slot_deadline(slot, &self.images, now)).min()
     }
+
+    /// The key of the Pod that a generation belongs to, while it lives.
+    pub fn key_of(&self, run: &RunKey) -> Option<&PodKey> {
+        self.slots
+            .iter()
+            .find(|(_, s)| s.life.as_ref().is_some_and(|l| l.pod.generation == run.generation))
+            .map(|(k, _)| k)
+    }
 }
 
 /// Returns whether something changed that no action shows.
-fn plan_slot(
-    slot: &mut Slot,
-    images: &mut Images,
-    draining: bool,
-    room: usize,
-    starting: &mut usize,
-    now: Stamp,
-    actions: &mut Vec<Action>,
-) -> bool {
+fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool) -> bool {
+    let now = turns.now;
     let mut changed = false;
     if slot.life.is_none()
         && let Some(want) = &slot.want
@@ -94,38 +92,54 @@ fn plan_slot(
         slot.replacement_waits = None;
         changed = true;
     }
-    if let Some(why) = reason_to_stop(slot, images, &mut changed)
+    if let Some(why) = reason_to_stop(slot, turns.images, &mut changed)
         && let Some(life) = &mut slot.life
     {
         stop_life(life, why, now);
         changed = true;
     }
     let Some(life) = &mut slot.life else { return changed };
-    if life.opened == Opened::No && life.stop.is_none() {
-        life.opened = Opened::Asked;
-        actions.push(Action::Open { pod: life.pod.clone() });
+    if let Some(why) = own_end(life, now.boot) {
+        stop_life(life, why, now);
+        changed = true;
     }
-    changed |= plan_containers(life, images, room, starting, now, actions);
-    if life.stop.is_some()
-        && life.containers.iter().all(|c| matches!(c.phase, Phase::Done) && c.uncleared.is_empty())
+    let open = match life.opened {
+        Opened::No => true,
+        Opened::Failed { retry_at, .. } => retry_at <= now.boot,
+        Opened::Asked | Opened::Yes => false,
+    };
+    if open && life.stop.is_none() {
+        life.opened = Opened::Asked;
+        turns.actions.push(Action::Open { pod: life.pod.clone() });
+    }
+    changed |= turns::plan(life, turns);
+    // A Pod whose namespaces are being made is removed after that.
+    if life.leaving().is_some()
+        && life.opened != Opened::Asked
+        && is_over(life)
         && matches!(life.removal, Removal::Due(at) if at <= now.boot)
     {
         life.removal = Removal::Running;
-        actions.push(Action::Remove { pod: life.pod.clone() });
+        turns.actions.push(Action::Remove { pod: life.pod.clone() });
     }
     changed
 }
 
-/// Whether the life must end, and why. A full stop is decided elsewhere, in its order.
+/// Every container has ended and nothing of any run is left.
+fn is_over(life: &Life) -> bool {
+    life.containers.iter().all(|c| matches!(c.phase, Phase::Done) && c.uncleared.is_empty())
+}
+
+/// Whether the life must make room, and why. A full stop is decided elsewhere, in its order.
 fn reason_to_stop(slot: &mut Slot, images: &mut Images, changed: &mut bool) -> Option<StopReason> {
-    let life = slot.life.as_mut().filter(|l| l.stop.is_none())?;
+    let life = slot.life.as_mut().filter(|l| l.leaving().is_none())?;
     let Some(want) = &slot.want else { return Some(StopReason::Removed) };
     if slot.held.is_some() {
         return Some(StopReason::Held);
     }
     let mut missing: Option<Missing> = None;
     if want.generation != life.pod.generation {
-        for (container, ticket) in want.containers.iter().zip(&mut slot.tickets) {
+        for (container, ticket) in want.all_containers().zip(&mut slot.tickets) {
             if let Err(m) = images.ready(container, ticket) {
                 missing.get_or_insert(m);
             }
@@ -139,8 +153,39 @@ fn reason_to_stop(slot: &mut Slot, images: &mut Images, changed: &mut bool) -> O
     (want.generation != life.pod.generation && !waits).then_some(StopReason::Replaced)
 }
 
+/// Whether the life has come to its own end, and how.
+fn own_end(life: &Life, now: Time) -> Option<StopReason> {
+    if life.stop.is_some() {
+        return None;
+    }
+    if deadline_of(life).is_some_and(|t| t <= now) {
+        return Some(StopReason::DeadlineExceeded);
+    }
+    let mut mains = 0;
+    let mut mains_done = 0;
+    for (place, state) in life.containers.iter().enumerate() {
+        let done = matches!(state.phase, Phase::Done);
+        match Role::of(&life.pod, place) {
+            Role::Init if done && !state.has_succeeded() => return Some(StopReason::InitFailed),
+            Role::Init | Role::Sidecar => {}
+            Role::Main => {
+                mains += 1;
+                mains_done += usize::from(done);
+            }
+        }
+    }
+    (mains == mains_done && !life.restarting).then_some(StopReason::Finished)
+}
+
+/// When `activeDeadlineSeconds` are over.
+fn deadline_of(life: &Life) -> Option<Time> {
+    life.pod.active_deadline_seconds.map(|s| life.since.boot.plus(u64::from(s) * 1000))
+}
+
 fn stop_life(life: &mut Life, why: StopReason, now: Stamp) {
-    life.stop = Some(PodStop { why, since: now });
+    let since = life.stop.map_or(now, |s| s.since);
+    life.stop = Some(PodStop { why, since });
+    life.restarting = false;
     life.removal = Removal::Due(now.boot);
     for state in &mut life.containers {
         if matches!(state.phase, Phase::Waiting { .. } | Phase::Backoff { .. }) {
@@ -149,121 +194,21 @@ fn stop_life(life: &mut Life, why: StopReason, now: Stamp) {
     }
 }
 
-fn plan_containers(
-    life: &mut Life,
-    images: &mut Images,
-    room: usize,
-    starting: &mut usize,
-    now: Stamp,
-    actions: &mut Vec<Action>,
-) -> bool {
-    let pod = life.pod.clone();
-    let grace_ms = u64::from(pod.grace_seconds) * 1000;
-    let opened = life.opened == Opened::Yes;
-    let pod_stop = life.stop;
-    let mut turn = opened && pod_stop.is_none();
-    let mut changed = false;
-    for (container, state) in pod.containers.iter().zip(&mut life.containers) {
-        let key = |attempt| RunKey {
-            generation: pod.generation.clone(),
-            container: container.name.clone(),
-            attempt,
-        };
-        for (attempt, who) in &mut state.uncleared {
-            if matches!(who, Uncleared::SweepDue(at) if *at <= now.boot) {
-                *who = Uncleared::Sweeping;
-                actions.push(Action::Sweep { run: key(*attempt) });
-            }
-        }
-        if turn {
-            changed |= start_if_due(container, state, images, *starting < room, now.boot);
-            if let Phase::Starting { attempt } = state.phase
-                && state.uncleared.insert(attempt, Uncleared::Monitor).is_none()
-            {
-                *starting += 1;
-                actions.push(Action::Start { pod: pod.clone(), run: key(attempt) });
-            }
-        }
-        turn &= state.has_begun();
-        let Phase::Running(run) = &mut state.phase else { continue };
-        if run.stop.is_none() {
-            let why = match (pod_stop, run.probes.failed()) {
-                (Some(stop), _) => Some(stop.why.as_str().to_owned()),
-                (None, Some(kind)) => {
-                    let said = run.probes.get(kind).map_or("", |p| p.message());
-                    Some(format!("its {} probe failed: {said}", kind.as_str()))
-                }
-                (None, None) => None,
-            };
-            if let Some(why) = why {
-                run.stop = Some(Stopping {
-                    since: now,
-                    kill_at: now.boot.plus(grace_ms),
-                    killed: false,
-                    why: why.clone(),
-                });
-                actions.push(Action::Term { pod: pod.clone(), run: key(run.attempt), why });
-            }
-        }
-        if let Some(stop) = &mut run.stop
-            && stop.kill_at <= now.boot
-        {
-            stop.killed = true;
-            stop.kill_at = now.boot.plus(KILL_AGAIN_MS);
-            actions.push(Action::Kill { pod: pod.clone(), run: key(run.attempt) });
-        }
-        let stopping = run.stop.is_some();
-        for kind in ProbeKind::ALL {
-            if run.probes.begin_due(kind, stopping, now.boot) {
-                actions.push(Action::Probe { pod: pod.clone(), run: key(run.attempt), kind });
-            }
-        }
-    }
-    changed
-}
-
-/// Moves a container whose time has come to `Starting`, or notes what it waits for.
-fn start_if_due(
-    container: &Container,
-    state: &mut ContainerState,
-    images: &mut Images,
-    room: bool,
-    now: Time,
-) -> bool {
-    match &state.phase {
-        Phase::Waiting { .. } => {}
-        Phase::Backoff { until } if *until <= now => {}
-        Phase::Backoff { .. } | Phase::Starting { .. } | Phase::Running(_) | Phase::Done => return false,
-    }
-    // A run that could not be made is tried again under the same number, once nothing of it is left.
-    if state.uncleared.contains_key(&state.next_attempt) || state.uncleared.len() >= MOST_UNCLEARED {
-        return false;
-    }
-    match images.ready(container, &mut state.ticket) {
-        Err(missing) => {
-            let same = matches!(&state.phase, Phase::Waiting { missing: Some(m) } if *m == missing);
-            state.phase = Phase::Waiting { missing: Some(missing) };
-            !same
-        }
-        Ok(_) if room => {
-            state.ticket.used();
-            state.phase = Phase::Starting { attempt: state.next_attempt };
-            true
-        }
-        Ok(_) => false,
-    }
-}
-
 fn slot_deadline(slot: &Slot, images: &Images, now: Time) -> Option<Time> {
     let life = slot.life.as_ref()?;
     let mut next: Option<Time> = None;
     let mut at = |t: Option<Time>| next = [next, t.filter(|t| *t > now)].into_iter().flatten().min();
     if let (Some(want), Some(_)) = (&slot.want, &slot.replacement_waits) {
-        for container in &want.containers {
+        for container in want.all_containers() {
             at(images.deadline(&container.image));
         }
     }
-    let mut all_gone = life.stop.is_some();
+    if life.stop.is_none() {
+        at(deadline_of(life));
+    }
+    if let Opened::Failed { retry_at, .. } = life.opened {
+        at(Some(retry_at));
+    }
     for (container, state) in life.each() {
         for who in state.uncleared.values() {
             match who {
@@ -271,33 +216,11 @@ fn slot_deadline(slot: &Slot, images: &Images, now: Time) -> Option<Time> {
                 Uncleared::Monitor | Uncleared::Sweeping => {}
             }
         }
-        all_gone &= matches!(state.phase, Phase::Done) && state.uncleared.is_empty();
-        match &state.phase {
-            Phase::Waiting { missing: Some(_) } => at(images.deadline(&container.image)),
-            Phase::Backoff { until } if state.uncleared.len() < MOST_UNCLEARED => at(Some(*until)),
-            Phase::Running(run) => {
-                at(run.stop.as_ref().map(|s| s.kill_at));
-                at(run.probes.deadline(run.stop.is_some()));
-            }
-            Phase::Waiting { missing: None }
-            | Phase::Backoff { .. }
-            | Phase::Starting { .. }
-            | Phase::Done => {}
-        }
+        at(turns::deadline(life, container, state, images));
     }
     match life.removal {
-        Removal::Due(t) if all_gone => at(Some(t)),
+        Removal::Due(t) if life.leaving().is_some() && is_over(life) => at(Some(t)),
         Removal::Due(_) | Removal::Running => {}
     }
     next
-}
-
-impl World {
-    /// The key of the Pod that a generation belongs to, while it lives.
-    pub fn key_of(&self, run: &RunKey) -> Option<&PodKey> {
-        self.slots
-            .iter()
-            .find(|(_, s)| s.life.as_ref().is_some_and(|l| l.pod.generation == run.generation))
-            .map(|(k, _)| k)
-    }
 }

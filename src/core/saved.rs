@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
-use super::state::{Life, Past, Phase, PodStop, Stopping};
+use super::state::{HookState, Life, Opened, Past, Phase, PodStop, Stopping};
 use super::{Stamp, Time};
 use crate::pod::ContainerName;
 
@@ -19,6 +19,12 @@ pub struct Saved {
     pub since: Option<Stamp>,
     /// It is being stopped.
     pub stop: Option<PodStop>,
+    /// Its directories and namespaces are there.
+    pub opened: bool,
+    /// Its init containers are done.
+    pub initialized: bool,
+    /// A restart rule wants every container started anew.
+    pub restarting: bool,
     /// Its containers.
     pub containers: BTreeMap<ContainerName, SavedContainer>,
 }
@@ -43,6 +49,8 @@ pub struct SavedContainer {
     pub started: bool,
     /// Its readiness probe stood at success.
     pub ready: bool,
+    /// Its postStart hook has ended well.
+    pub post_start_done: bool,
 }
 
 impl Life {
@@ -66,10 +74,19 @@ impl Life {
                     stop,
                     started: state.is_started(),
                     ready: state.is_ready(),
+                    post_start_done: matches!(&state.phase,
+                        Phase::Running(run) if run.post_start == HookState::Done),
                 };
                 (container.name.clone(), saved)
             })
             .collect();
-        Saved { since: Some(self.since), stop: self.stop, containers }
+        Saved {
+            since: Some(self.since),
+            stop: self.stop,
+            opened: self.opened == Opened::Yes,
+            initialized: self.initialized,
+            restarting: self.restarting,
+            containers,
+        }
     }
 }

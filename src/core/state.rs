@@ -18,7 +18,8 @@ use super::backoff::Backoff;
 use super::images::{Images, Missing, Ticket};
 use super::probes::Probes;
 use super::{Ending, RunKey, Settings, Stamp, Time};
-use crate::pod::{Container, ContainerName, Generation, Pod, PodKey};
+use crate::pod::objects::References;
+use crate::pod::{Container, ContainerName, Generation, Namespace, ObjectRef, Pod, PodKey};
 
 /// Everything the core knows.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct World {
     pub(super) settings: Settings,
     pub(super) slots: BTreeMap<PodKey, Slot>,
     pub(super) images: Images,
+    pub(super) objects: BTreeSet<(Namespace, ObjectRef)>,
     pub(super) complete: bool,
     pub(super) draining: bool,
     pub(super) dirty: BTreeSet<PodKey>,
@@ -38,6 +40,7 @@ impl World {
             settings,
             slots: BTreeMap::new(),
             images: Images::default(),
+            objects: BTreeSet::new(),
             complete: false,
             draining: false,
             dirty: BTreeSet::new(),
@@ -101,16 +104,25 @@ pub struct Life {
     pub since: Stamp,
     /// Whether its directories are there.
     pub opened: Opened,
-    /// It is being stopped.
+    /// The Pod's own addresses.
+    pub addresses: Vec<String>,
+    pub(super) open_failures: u32,
+    /// Its init containers are done and its sidecars were started: the others have their turn.
+    pub initialized: bool,
+    /// A restart rule wants every container started anew; nothing is started until all have ended.
+    pub restarting: bool,
+    /// It is being stopped, or has come to its own end.
     pub stop: Option<PodStop>,
     /// How far its removal is.
     pub removal: Removal,
-    /// In the order of the Pod's containers.
+    /// In the order of [`Pod::all_containers`].
     pub containers: Vec<ContainerState>,
+    pub(super) references: References,
+    pub(super) volume_tickets: Vec<Ticket>,
 }
 
 /// Whether a life's directories are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
     /// Not asked for yet.
     No,
@@ -118,6 +130,13 @@ pub enum Opened {
     Asked,
     /// There.
     Yes,
+    /// It failed, and is tried again.
+    Failed {
+        /// When.
+        retry_at: Time,
+        /// What failed, and what can be done.
+        message: String,
+    },
 }
 
 /// How far a life's removal is.
@@ -149,9 +168,23 @@ pub enum StopReason {
     Held,
     /// Everything is being stopped.
     Drain,
+    /// Its containers have ended and none will be started again.
+    Finished,
+    /// An init container failed that will not be started again.
+    InitFailed,
+    /// `activeDeadlineSeconds` are over.
+    DeadlineExceeded,
 }
 
 impl StopReason {
+    /// Whether the life is removed in the end. Otherwise it stays, to be looked at, as Succeeded or Failed.
+    pub fn removes(self) -> bool {
+        match self {
+            Self::Removed | Self::Replaced | Self::Held | Self::Drain => true,
+            Self::Finished | Self::InitFailed | Self::DeadlineExceeded => false,
+        }
+    }
+
     /// For the log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -159,6 +192,9 @@ impl StopReason {
             Self::Replaced => "its manifest has changed",
             Self::Held => "stopped by `podstrap down`",
             Self::Drain => "everything is being stopped",
+            Self::Finished => "its containers have come to their end",
+            Self::InitFailed => "an init container has failed",
+            Self::DeadlineExceeded => "it was active longer than its activeDeadlineSeconds",
         }
     }
 }
@@ -177,6 +213,8 @@ pub struct ContainerState {
     /// Runs that have not been cleared away yet, the living one included.
     pub uncleared: BTreeMap<u32, Uncleared>,
     pub(super) ticket: Ticket,
+    /// A run of it has ended since the Pod began (anew).
+    pub(super) had_turn: bool,
 }
 
 /// Who will clear a run away.
@@ -225,8 +263,26 @@ pub struct Run {
     pub image_id: Option<String>,
     /// Its probes.
     pub probes: Probes,
+    /// How far its postStart hook is.
+    pub post_start: HookState,
     /// It is being stopped.
     pub stop: Option<Stopping>,
+}
+
+/// How far a hook is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HookState {
+    /// There is none, or it has not begun.
+    #[default]
+    Pending,
+    /// It was asked for.
+    Running,
+    /// It waits.
+    Sleeping(Time),
+    /// It has ended well.
+    Done,
+    /// It has failed.
+    Failed(String),
 }
 
 /// How far the stop of a run is.
@@ -234,7 +290,13 @@ pub struct Run {
 pub struct Stopping {
     /// Since when.
     pub since: Stamp,
-    /// When KILL follows (and follows again, should it not help).
+    /// How far its preStop hook is.
+    #[serde(default)]
+    pub pre_stop: HookState,
+    /// The stop signal has been sent.
+    #[serde(default)]
+    pub termed: bool,
+    /// When the grace period is over: KILL follows (and follows again, should it not help).
     pub kill_at: Time,
     /// KILL has been sent.
     pub killed: bool,
@@ -257,6 +319,31 @@ pub struct Past {
     pub image_id: Option<String>,
     /// Why we stopped it, if we did.
     pub stopped: Option<String>,
+    /// What it left as its last word.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// Which part a container has in its Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An init container: it runs to its end before the next begins.
+    Init,
+    /// An init container with `restartPolicy: Always`: it runs beside the others.
+    Sidecar,
+    /// One of `spec.containers`.
+    Main,
+}
+
+impl Role {
+    /// The role of the container at this place of [`Pod::all_containers`].
+    pub fn of(pod: &Pod, place: usize) -> Self {
+        match pod.init_containers.get(place) {
+            None => Self::Main,
+            Some(container) if container.sidecar => Self::Sidecar,
+            Some(_) => Self::Init,
+        }
+    }
 }
 
 impl ContainerState {
@@ -268,6 +355,7 @@ impl ContainerState {
             last: None,
             uncleared: BTreeMap::new(),
             ticket: Ticket::default(),
+            had_turn: false,
         }
     }
 
@@ -282,13 +370,24 @@ impl ContainerState {
         }
     }
 
-    /// Whether its first turn has come and gone, so that the next container may begin.
+    /// Whether its first turn has come and gone, so that the next container may begin: a postStart hook belongs to it.
     pub(super) fn has_begun(&self) -> bool {
         match &self.phase {
             Phase::Waiting { missing } => missing.is_some(),
-            Phase::Starting { .. } => self.last.is_some(),
-            Phase::Backoff { .. } | Phase::Running(_) | Phase::Done => true,
+            Phase::Starting { .. } | Phase::Backoff { .. } => self.had_turn,
+            Phase::Running(run) => self.had_turn || run.post_start == HookState::Done,
+            Phase::Done => true,
         }
+    }
+
+    /// It has ended well and stays so.
+    pub fn has_succeeded(&self) -> bool {
+        matches!(self.phase, Phase::Done) && self.last.as_ref().is_some_and(|p| p.ending.success())
+    }
+
+    /// Nothing of it runs or is about to.
+    pub(super) fn is_still(&self) -> bool {
+        !matches!(self.phase, Phase::Starting { .. } | Phase::Running(_))
     }
 
     /// Running, started, and its readiness probe (if any) stands at success.
@@ -304,13 +403,31 @@ impl ContainerState {
 
 impl Life {
     pub(super) fn new(pod: Rc<Pod>, since: Stamp) -> Self {
-        let containers = pod.containers.iter().map(|_| ContainerState::new()).collect();
-        Self { pod, since, opened: Opened::No, stop: None, removal: Removal::Due(Time(0)), containers }
+        let containers = pod.all_containers().map(|_| ContainerState::new()).collect();
+        Self {
+            since,
+            opened: Opened::No,
+            addresses: Vec::new(),
+            open_failures: 0,
+            initialized: false,
+            restarting: false,
+            stop: None,
+            removal: Removal::Due(Time(0)),
+            containers,
+            references: References::of(&pod),
+            volume_tickets: vec![Ticket::default(); pod.volumes.len()],
+            pod,
+        }
+    }
+
+    /// The stop that ends in the life's removal, if there is one.
+    pub fn leaving(&self) -> Option<PodStop> {
+        self.stop.filter(|s| s.why.removes())
     }
 
     /// The containers with their states.
     pub fn each(&self) -> impl Iterator<Item = (&Container, &ContainerState)> {
-        self.pod.containers.iter().zip(&self.containers)
+        self.pod.all_containers().zip(&self.containers)
     }
 
     /// The container of that name with its state.
@@ -319,7 +436,7 @@ impl Life {
     }
 
     pub(super) fn get_mut(&mut self, name: &ContainerName) -> Option<(&Container, &mut ContainerState)> {
-        self.pod.containers.iter().zip(&mut self.containers).find(|(c, _)| c.name == *name)
+        self.pod.all_containers().zip(&mut self.containers).find(|(c, _)| c.name == *name)
     }
 
     /// The key of one run.

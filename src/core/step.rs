@@ -3,16 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::backoff::doubled;
 use super::images::Ticket;
 use super::probes::Probes;
 use super::state::{
-    ContainerState, Life, Opened, Past, Phase, Removal, Run, Slot, Stopping, Uncleared, World,
+    ContainerState, HookState, Life, Opened, Past, Phase, Removal, Role, Run, Slot, Stopping, Uncleared,
+    World,
 };
-use super::{BackoffRule, Ending, Event, Found, FoundRun, RunKey, Stamp, Time};
-use crate::pod::{Container, ContainerName, Pod, PodKey, RestartPolicy};
+use super::{BackoffRule, Ending, Event, Found, FoundRun, HookKind, RunKey, Stamp, Time};
+use crate::pod::{Container, ContainerName, Pod, PodKey, RestartAction, RestartPolicy, RestartRule};
 
 /// A sweep or removal that failed is tried again after this many milliseconds.
 pub(super) const RETRY_MS: u64 = 2_000;
+/// A Pod whose namespaces or network cannot be made is tried again after this many milliseconds, doubling …
+const OPEN_INITIAL_MS: u64 = 500;
+/// … up to this many.
+const OPEN_MAX_MS: u64 = 60_000;
 
 impl World {
     /// Takes in what has happened. Events about runs or generations that are not known (any more) change nothing.
@@ -24,14 +30,26 @@ impl World {
                 self.images.update(index, loading, can_pull);
             }
             Event::Pulled { reference, error } => self.images.pulled(&reference, error, now.boot),
-            Event::Opened { generation, first_attempts } => {
+            Event::Objects { present } => {
+                self.objects = present;
+                self.dirty.extend(self.slots.keys().cloned());
+            }
+            Event::Opened { generation, first_attempts, addresses } => {
                 let Some((key, life)) = self.find(&generation) else { return };
                 life.opened = Opened::Yes;
+                life.addresses = addresses;
                 for (name, attempt) in first_attempts {
                     if let Some((_, state)) = life.get_mut(&name) {
                         state.next_attempt = state.next_attempt.max(attempt);
                     }
                 }
+                self.dirty.insert(key);
+            }
+            Event::OpenFailed { generation, message } => {
+                let Some((key, life)) = self.find(&generation) else { return };
+                let wait = doubled(OPEN_INITIAL_MS, life.open_failures).min(OPEN_MAX_MS);
+                life.open_failures = life.open_failures.saturating_add(1);
+                life.opened = Opened::Failed { retry_at: now.boot.plus(wait), message };
                 self.dirty.insert(key);
             }
             Event::Started { run, at, image_id } => self.with_run(&run, |container, state, _| {
@@ -42,11 +60,12 @@ impl World {
                         at,
                         image_id,
                         probes,
+                        post_start: no_hook_is_done(container),
                         stop: None,
                     }));
                 }
             }),
-            Event::Ended { run, ending, at } => self.ended(&run, ending, at),
+            Event::Ended { run, ending, at, message } => self.ended(&run, ending, at, message),
             Event::Cleared { run } => self.with_run(&run, |_, state, _| {
                 state.uncleared.remove(&run.attempt);
             }),
@@ -70,6 +89,18 @@ impl World {
                     && r.attempt == run.attempt
                 {
                     r.probes.take(kind, verdict, message, now.boot);
+                }
+            }),
+            Event::Hooked { run, kind, error } => self.with_run(&run, |_, state, _| {
+                let Phase::Running(r) = &mut state.phase else { return };
+                if r.attempt != run.attempt {
+                    return;
+                }
+                let ended = error.map_or(HookState::Done, HookState::Failed);
+                match (kind, &mut r.stop) {
+                    (HookKind::PostStart, _) => r.post_start = ended,
+                    (HookKind::PreStop, Some(stop)) => stop.pre_stop = ended,
+                    (HookKind::PreStop, None) => {}
                 }
             }),
             Event::Removed { generation, done } => {
@@ -136,28 +167,42 @@ impl World {
         }
     }
 
-    fn ended(&mut self, run: &RunKey, ending: Ending, at: Stamp) {
+    fn ended(&mut self, run: &RunKey, ending: Ending, at: Stamp, message: Option<String>) {
         let rule = self.settings.backoff;
         let Some((key, life)) = self.find(&run.generation) else { return };
-        let policy = life.pod.restart_policy;
-        let stopping = life.stop.is_some();
-        let Some((_, state)) = life.get_mut(&run.container) else { return };
-        end_run(state, run.attempt, ending, at, rule, policy, stopping);
+        let pod = life.pod.clone();
+        // What ends because everything is to be started anew has not failed.
+        let stopping = life.stop.is_some() || life.restarting;
+        let Some(place) = pod.all_containers().position(|c| c.name == run.container) else { return };
+        let (Some(container), Some(state)) =
+            (pod.all_containers().nth(place), life.containers.get_mut(place))
+        else {
+            return;
+        };
+        let after = After::of(&pod, Role::of(&pod, place), container, &ending);
+        end_run(state, run.attempt, End { ending, at, message }, rule, after, stopping);
+        if after == After::All && !stopping {
+            life.restarting = true;
+        }
         self.dirty.insert(key);
     }
 
     fn found(&mut self, found: Found, now: Stamp) {
-        let Found { pod, saved, runs } = found;
+        let Found { opened, addresses, pod, saved, runs } = found;
         let rule = self.settings.backoff;
         let mut life = Life::new(pod.clone(), saved.since.unwrap_or(now));
         life.stop = saved.stop;
-        life.opened = Opened::Yes;
+        life.opened = if opened { Opened::Yes } else { Opened::No };
+        life.addresses = addresses;
+        life.initialized = saved.initialized;
+        life.restarting = saved.restarting;
         let stopping = life.stop.is_some();
-        for (container, state) in pod.containers.iter().zip(&mut life.containers) {
+        for (place, (container, state)) in pod.all_containers().zip(&mut life.containers).enumerate() {
             let mut mine: Vec<&FoundRun> =
                 runs.iter().filter(|r| r.run.container == container.name).collect();
             mine.sort_by_key(|r| r.run.attempt);
-            adopt(container, state, &saved, &mine, rule, pod.restart_policy, stopping, now.boot);
+            let role = Role::of(&pod, place);
+            life.restarting |= adopt(&pod, role, container, state, &saved, &mine, rule, stopping, now.boot);
         }
         let key = pod.key.clone();
         let slot = Slot { want: Some(pod), life: Some(life), ..Slot::default() };
@@ -166,14 +211,62 @@ impl World {
     }
 }
 
+/// A container without a postStart hook has nothing to wait for.
+fn no_hook_is_done(container: &Container) -> HookState {
+    if container.lifecycle.post_start.is_some() { HookState::Pending } else { HookState::Done }
+}
+
+/// What follows the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// It is started again.
+    Again,
+    /// It is not.
+    Nothing,
+    /// Every container of the Pod is.
+    All,
+}
+
+impl After {
+    /// By the container's part, its rules (the first that fits decides), its own policy, and the Pod's.
+    fn of(pod: &Pod, role: Role, container: &Container, ending: &Ending) -> Self {
+        if matches!(ending, Ending::NotCreated { .. }) {
+            return Self::Again;
+        }
+        let code = ending.exit_code();
+        let fits = |r: &&RestartRule| r.exit_codes.contains(&code) != r.not_in;
+        match container.restart_rules.iter().find(fits).map(|r| r.action) {
+            Some(RestartAction::Restart) => return Self::Again,
+            Some(RestartAction::RestartAllContainers) => return Self::All,
+            None => {}
+        }
+        let policy = match role {
+            Role::Sidecar => RestartPolicy::Always,
+            Role::Init | Role::Main => container.restart.unwrap_or(pod.restart_policy),
+        };
+        let again = match (policy, role) {
+            (RestartPolicy::Always, Role::Main | Role::Sidecar) => true,
+            (RestartPolicy::Always, Role::Init) | (RestartPolicy::OnFailure, _) => !ending.success(),
+            (RestartPolicy::Never, _) => false,
+        };
+        if again { Self::Again } else { Self::Nothing }
+    }
+}
+
+/// How and when a run ended.
+struct End {
+    ending: Ending,
+    at: Stamp,
+    message: Option<String>,
+}
+
 /// The end of a run: what it means for its container.
 fn end_run(
     state: &mut ContainerState,
     attempt: u32,
-    ending: Ending,
-    at: Stamp,
+    end: End,
     rule: BackoffRule,
-    policy: RestartPolicy,
+    after: After,
     stopping: bool,
 ) {
     let (started, image_id, stop) = match &mut state.phase {
@@ -188,41 +281,40 @@ fn end_run(
         | Phase::Running(_)
         | Phase::Done => return,
     };
-    let counted = !matches!(ending, Ending::NotCreated { .. });
-    if counted {
+    let End { ending, at, message } = end;
+    if !matches!(ending, Ending::NotCreated { .. }) {
         state.next_attempt = attempt.saturating_add(1);
     }
-    let again = match (&ending, policy) {
-        (Ending::NotCreated { .. }, _) | (_, RestartPolicy::Always) => true,
-        (ending, RestartPolicy::OnFailure) => !ending.success(),
-        (_, RestartPolicy::Never) => false,
-    };
+    state.had_turn = true;
     let uptime = started.map_or(0, |s| at.boot.since(s.boot));
-    state.phase = if stopping || !again {
+    state.phase = if stopping || after == After::Nothing {
         Phase::Done
     } else {
         Phase::Backoff { until: state.backoff.next(rule, uptime, at.boot) }
     };
-    state.last = Some(Past { attempt, ending, started, finished: at, image_id, stopped: stop });
+    state.last = Some(Past { attempt, ending, started, finished: at, image_id, stopped: stop, message });
 }
 
-/// Rebuilds a container's state from what was saved and from the runs that were found.
+/// Rebuilds a container's state from what was saved and from the runs that were found. Returns whether the end that no
+/// daemon saw wants every container started anew.
 #[allow(clippy::too_many_arguments)]
 fn adopt(
+    pod: &Pod,
+    role: Role,
     container: &Container,
     state: &mut ContainerState,
     saved: &super::Saved,
     runs: &[&FoundRun],
     rule: BackoffRule,
-    policy: RestartPolicy,
     stopping: bool,
     now: Time,
-) {
+) -> bool {
     let name: &ContainerName = &container.name;
     let saved = saved.containers.get(name).cloned().unwrap_or_default();
     state.next_attempt = saved.next_attempt;
     state.backoff = saved.backoff;
     state.last = saved.last.clone();
+    state.had_turn = state.last.is_some();
     state.phase = match (saved.done, saved.backoff_until) {
         (true, _) => Phase::Done,
         (false, Some(until)) => Phase::Backoff { until },
@@ -233,23 +325,35 @@ fn adopt(
         let who = if run.monitored { Uncleared::Monitor } else { Uncleared::SweepDue(now) };
         state.uncleared.insert(run.run.attempt, who);
     }
-    let Some(newest) = runs.last() else { return };
+    let Some(newest) = runs.last() else { return false };
     let attempt = newest.run.attempt;
     let known = saved.last.as_ref().is_some_and(|p| p.attempt == attempt)
         && !matches!(saved.last.as_ref().map(|p| &p.ending), Some(Ending::NotCreated { .. }));
     if known || attempt < state.next_attempt {
-        return;
+        return false;
     }
     state.phase = match newest.started {
         Some(at) => {
             let mut probes = Probes::new(container, at.boot, now);
             probes.assume(saved.started, saved.ready);
             let image_id = newest.image_id.clone();
-            Phase::Running(Box::new(Run { attempt, at, image_id, probes, stop: saved.stop }))
+            let post_start = if saved.post_start_done { HookState::Done } else { no_hook_is_done(container) };
+            // A hook that an earlier daemon was waiting for is run again: at least once is what Kubernetes promises.
+            let stop = saved.stop.map(|mut stop| {
+                if stop.pre_stop == HookState::Running {
+                    stop.pre_stop = HookState::Pending;
+                }
+                stop
+            });
+            Phase::Running(Box::new(Run { attempt, at, image_id, probes, post_start, stop }))
         }
         None => Phase::Starting { attempt },
     };
     if let Some((ending, at)) = &newest.ended {
-        end_run(state, attempt, ending.clone(), *at, rule, policy, stopping);
+        let after = After::of(pod, role, container, ending);
+        let end = End { ending: ending.clone(), at: *at, message: newest.message.clone() };
+        end_run(state, attempt, end, rule, after, stopping);
+        return after == After::All && !stopping;
     }
+    false
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::state::StopReason;
 use super::*;
 use crate::pod::*;
 
@@ -75,7 +76,10 @@ impl Script {
                 break;
             }
             for generation in opened {
-                self.world.step(Event::Opened { generation, first_attempts: BTreeMap::new() }, at(self.now));
+                self.world.step(
+                    Event::Opened { generation, first_attempts: BTreeMap::new(), addresses: vec![] },
+                    at(self.now),
+                );
             }
         }
         assert_eq!(self.world.plan(at(self.now)), [], "planning twice asks for nothing more");
@@ -94,7 +98,8 @@ impl Script {
 
     fn ended(&mut self, run: &RunKey, code: i32) -> Vec<Action> {
         let at = at(self.now);
-        let mut actions = self.event(Event::Ended { run: run.clone(), ending: Ending::Exited { code }, at });
+        let mut actions =
+            self.event(Event::Ended { run: run.clone(), ending: Ending::Exited { code }, at, message: None });
         actions.extend(self.event(Event::Cleared { run: run.clone() }));
         actions
     }
@@ -196,7 +201,7 @@ fn a_first_container_that_fails_does_not_hold_up_the_second() {
     let run0 = run("g1", "one", 0);
     let at0 = at(0);
     let ending = Ending::NotCreated { reason: "CreateContainerError".into(), message: "x".into() };
-    let actions = s.event(Event::Ended { run: run0.clone(), ending, at: at0 });
+    let actions = s.event(Event::Ended { run: run0.clone(), ending, at: at0, message: None });
     assert_eq!(
         starts(&actions),
         [run("g1", "two", 0)],
@@ -387,7 +392,7 @@ fn a_lost_monitor_is_swept_and_its_container_started_again() {
     assert_eq!(s.event(Event::SweepFailed { run: r.clone() }), []);
     assert_eq!(s.pass(2000), [Action::Sweep { run: r.clone() }]);
     let now = at(s.now);
-    let actions = s.event(Event::Ended { run: r.clone(), ending: Ending::Lost, at: now });
+    let actions = s.event(Event::Ended { run: r.clone(), ending: Ending::Lost, at: now, message: None });
     assert_eq!(starts(&actions), [run("g1", "c", 1)]);
 }
 
@@ -430,6 +435,8 @@ fn nothing_is_removed_before_every_source_was_read() {
     let p = pod("a", "g1", &["c"]);
     let r = run("g1", "c", 2);
     let found = Found {
+        opened: true,
+        addresses: vec![],
         pod: Rc::new(p),
         saved: Saved::default(),
         runs: vec![FoundRun {
@@ -437,6 +444,7 @@ fn nothing_is_removed_before_every_source_was_read() {
             monitored: true,
             started: Some(at(0)),
             ended: None,
+            message: None,
             image_id: None,
         }],
     };
@@ -465,7 +473,7 @@ fn a_new_daemon_goes_on_where_the_old_one_was() {
     let due = s.deadline().unwrap();
     let mut next = Script::new();
     next.now = s.now;
-    let found = Found { pod: Rc::new(p.clone()), saved, runs: vec![] };
+    let found = Found { opened: true, addresses: vec![], pod: Rc::new(p.clone()), saved, runs: vec![] };
     assert_eq!(starts(&next.event(Event::Found(Box::new(found)))), []);
     assert_eq!(next.want(&[&p]), []);
     assert_eq!(next.deadline(), Some(due));
@@ -477,6 +485,8 @@ fn a_new_daemon_goes_on_where_the_old_one_was() {
 fn an_exit_that_no_daemon_saw_is_taken_in_once() {
     let p = pod("a", "g1", &["c"]);
     let found = |monitored| Found {
+        opened: true,
+        addresses: vec![],
         pod: Rc::new(p.clone()),
         saved: Saved::default(),
         runs: vec![FoundRun {
@@ -484,6 +494,7 @@ fn an_exit_that_no_daemon_saw_is_taken_in_once() {
             monitored,
             started: Some(at(0)),
             ended: Some((Ending::Exited { code: 1 }, at(50))),
+            message: None,
             image_id: None,
         }],
     };
@@ -495,6 +506,256 @@ fn an_exit_that_no_daemon_saw_is_taken_in_once() {
         let swept = actions.contains(&Action::Sweep { run: run("g1", "c", 0) });
         assert_eq!(swept, !monitored);
     }
+}
+
+fn with_init(init: &[(&str, bool)], main: &[&str]) -> Pod {
+    let init_containers =
+        init.iter().map(|(name, sidecar)| Container { sidecar: *sidecar, ..container(name) });
+    Pod { init_containers: init_containers.collect(), ..pod("a", "g1", main) }
+}
+
+fn hooks(actions: &[Action]) -> Vec<(RunKey, HookKind)> {
+    let hook = |a: &Action| match a {
+        Action::Hook { run, kind, .. } => Some((run.clone(), *kind)),
+        _ => None,
+    };
+    actions.iter().filter_map(hook).collect()
+}
+
+fn hooked(s: &mut Script, run: RunKey, kind: HookKind, error: Option<&str>) -> Vec<Action> {
+    s.event(Event::Hooked { run, kind, error: error.map(str::to_owned) })
+}
+
+fn stop_of(s: &Script) -> Option<StopReason> {
+    s.world.slots().next().and_then(|(_, slot)| slot.life.as_ref()).and_then(|l| l.stop).map(|s| s.why)
+}
+
+#[test]
+fn init_containers_run_one_after_the_other_and_only_once() {
+    let mut s = Script::new();
+    let p = with_init(&[("i1", false), ("i2", false)], &["c"]);
+    assert_eq!(starts(&s.want(&[&p])), [run("g1", "i1", 0)]);
+    assert_eq!(starts(&s.started(&run("g1", "i1", 0))), []);
+    assert_eq!(starts(&s.ended(&run("g1", "i1", 0), 0)), [run("g1", "i2", 0)]);
+    s.started(&run("g1", "i2", 0));
+    // A failure is tried again, with the usual back-off.
+    assert_eq!(starts(&s.ended(&run("g1", "i2", 0), 1)), [run("g1", "i2", 1)]);
+    s.started(&run("g1", "i2", 1));
+    assert_eq!(starts(&s.ended(&run("g1", "i2", 1), 0)), [run("g1", "c", 0)]);
+    s.started(&run("g1", "c", 0));
+    assert_eq!(starts(&s.ended(&run("g1", "c", 0), 1)), [run("g1", "c", 1)], "and no init container again");
+}
+
+#[test]
+fn an_init_container_that_fails_for_good_fails_the_pod() {
+    let mut s = Script::new();
+    let p =
+        Pod { restart_policy: RestartPolicy::Never, ..with_init(&[("side", true), ("i", false)], &["c"]) };
+    s.want(&[&p]);
+    assert_eq!(starts(&s.started(&run("g1", "side", 0))), [run("g1", "i", 0)]);
+    s.started(&run("g1", "i", 0));
+    let actions = s.ended(&run("g1", "i", 0), 1);
+    assert_eq!(stop_of(&s), Some(StopReason::InitFailed));
+    assert_eq!(terms(&actions), [run("g1", "side", 0)]);
+    let actions = s.ended(&run("g1", "side", 0), 0);
+    assert_eq!((starts(&actions), removes(&actions)), (vec![], 0), "it stays, to be looked at");
+    let actions = s.want(&[]);
+    assert_eq!(removes(&actions), 1);
+}
+
+#[test]
+fn a_sidecar_opens_the_way_when_its_startup_probe_succeeds() {
+    let mut s = Script::new();
+    let mut p = with_init(&[("side", true), ("i", false)], &["c"]);
+    p.init_containers[0].startup = Some(exec_probe(1, 30));
+    s.want(&[&p]);
+    assert_eq!(starts(&s.started(&run("g1", "side", 0))), []);
+    let probed = Event::Probed {
+        run: run("g1", "side", 0),
+        kind: ProbeKind::Startup,
+        verdict: Verdict::Success,
+        message: String::new(),
+    };
+    assert_eq!(starts(&s.event(probed)), [run("g1", "i", 0)]);
+    s.started(&run("g1", "i", 0));
+    assert_eq!(starts(&s.ended(&run("g1", "i", 0), 0)), [run("g1", "c", 0)]);
+    s.started(&run("g1", "c", 0));
+    // It is started again whenever it ends, and the others do not wait for it then.
+    assert_eq!(starts(&s.ended(&run("g1", "side", 0), 0)), [run("g1", "side", 1)]);
+    assert_eq!(starts(&s.ended(&run("g1", "c", 0), 1)), [run("g1", "c", 1)]);
+}
+
+#[test]
+fn sidecars_stop_last_and_in_reverse_and_keep_no_pod_alive() {
+    for by_manifest in [true, false] {
+        let mut s = Script::new();
+        let mut p = with_init(&[("s1", true), ("s2", true)], &["c"]);
+        p.restart_policy = RestartPolicy::Never;
+        s.want(&[&p]);
+        s.started(&run("g1", "s1", 0));
+        s.started(&run("g1", "s2", 0));
+        s.started(&run("g1", "c", 0));
+        if by_manifest {
+            assert_eq!(terms(&s.want(&[])), [run("g1", "c", 0)]);
+        }
+        assert_eq!(terms(&s.ended(&run("g1", "c", 0), 0)), [run("g1", "s2", 0)]);
+        assert_eq!(terms(&s.ended(&run("g1", "s2", 0), 143)), [run("g1", "s1", 0)]);
+        let actions = s.ended(&run("g1", "s1", 0), 0);
+        assert_eq!(removes(&actions), usize::from(by_manifest));
+        assert_eq!(stop_of(&s), Some(if by_manifest { StopReason::Removed } else { StopReason::Finished }));
+    }
+}
+
+#[test]
+fn a_sidecar_whose_turn_does_not_come_is_stopped_when_the_grace_is_over() {
+    let mut s = Script::new();
+    let p = Pod { grace_seconds: 5, ..with_init(&[("side", true)], &["c"]) };
+    s.want(&[&p]);
+    s.started(&run("g1", "side", 0));
+    s.started(&run("g1", "c", 0));
+    s.want(&[]);
+    let actions = s.pass(5000);
+    assert_eq!((kills(&actions), terms(&actions)), (vec![run("g1", "c", 0)], vec![run("g1", "side", 0)]));
+    assert_eq!(kills(&s.pass(2000)), [run("g1", "side", 0)]);
+}
+
+#[test]
+fn post_start_holds_up_the_next_container_and_its_failure_stops_its_own() {
+    let mut s = Script::new();
+    let mut p = pod("a", "g1", &["one", "two"]);
+    let call = Hook::Call(ProbeAction::Exec { command: vec!["true".into()] });
+    p.containers[0].lifecycle.post_start = Some(call);
+    s.want(&[&p]);
+    let one = run("g1", "one", 0);
+    let actions = s.started(&one);
+    assert_eq!(hooks(&actions), [(one.clone(), HookKind::PostStart)]);
+    assert_eq!(starts(&actions), []);
+    let actions = hooked(&mut s, one.clone(), HookKind::PostStart, Some("exit code 1"));
+    assert_eq!(terms(&actions), [one.clone()]);
+    let actions = s.ended(&one, 0);
+    let again = run("g1", "one", 1);
+    assert_eq!(starts(&actions), [again.clone(), run("g1", "two", 0)]);
+    s.started(&again);
+    assert_eq!(terms(&hooked(&mut s, again, HookKind::PostStart, None)), []);
+}
+
+#[test]
+fn pre_stop_comes_before_term_and_within_the_grace() {
+    let mut s = Script::new();
+    let mut p = Pod { grace_seconds: 10, ..pod("a", "g1", &["c"]) };
+    p.containers[0].lifecycle.pre_stop = Some(Hook::Call(ProbeAction::Exec { command: vec!["x".into()] }));
+    s.want(&[&p]);
+    let r = run("g1", "c", 0);
+    s.started(&r);
+    let actions = s.want(&[]);
+    assert_eq!((hooks(&actions), terms(&actions)), (vec![(r.clone(), HookKind::PreStop)], vec![]));
+    s.now += 4000;
+    assert_eq!(terms(&hooked(&mut s, r.clone(), HookKind::PreStop, None)), [r.clone()]);
+    assert_eq!(s.deadline(), Some(10_000));
+    assert_eq!(kills(&s.pass(6000)), [r]);
+}
+
+#[test]
+fn pre_stop_that_takes_all_of_the_grace_leaves_two_seconds() {
+    let mut s = Script::new();
+    let mut p = Pod { grace_seconds: 10, ..pod("a", "g1", &["c"]) };
+    p.containers[0].lifecycle.pre_stop = Some(Hook::Sleep(60));
+    s.want(&[&p]);
+    let r = run("g1", "c", 0);
+    s.started(&r);
+    assert_eq!(terms(&s.want(&[])), []);
+    let actions = s.pass(10_000);
+    assert_eq!((terms(&actions), kills(&actions)), (vec![r.clone()], vec![]));
+    assert_eq!(kills(&s.pass(1_999)), []);
+    assert_eq!(kills(&s.pass(1)), [r]);
+}
+
+#[test]
+fn restart_rules_come_before_policies() {
+    let rule = |not_in, codes: &[i32], action| RestartRule { action, not_in, exit_codes: codes.to_vec() };
+    for (own, rules, code, again) in [
+        (Some(RestartPolicy::Never), vec![rule(false, &[42], RestartAction::Restart)], 42, true),
+        (Some(RestartPolicy::Never), vec![rule(false, &[42], RestartAction::Restart)], 1, false),
+        (Some(RestartPolicy::Never), vec![rule(true, &[0, 3], RestartAction::Restart)], 1, true),
+        (Some(RestartPolicy::Never), vec![rule(true, &[0, 3], RestartAction::Restart)], 3, false),
+        (Some(RestartPolicy::OnFailure), vec![], 0, false),
+        (Some(RestartPolicy::Always), vec![], 0, true),
+    ] {
+        let mut s = Script::new();
+        let mut p = Pod { restart_policy: RestartPolicy::Never, ..pod("a", "g1", &["c", "other"]) };
+        p.containers[0].restart = own;
+        p.containers[0].restart_rules = rules;
+        s.want(&[&p]);
+        s.started(&run("g1", "c", 0));
+        s.started(&run("g1", "other", 0));
+        assert_eq!(starts(&s.ended(&run("g1", "c", 0), code)).len(), usize::from(again), "{own:?} {code}");
+    }
+}
+
+#[test]
+fn a_rule_can_start_every_container_anew() {
+    let mut s = Script::new();
+    let mut p = with_init(&[("i", false)], &["c", "other"]);
+    p.containers[0].restart = Some(RestartPolicy::Never);
+    p.containers[0].restart_rules = vec![RestartRule {
+        action: RestartAction::RestartAllContainers,
+        not_in: false,
+        exit_codes: vec![42],
+    }];
+    s.want(&[&p]);
+    s.started(&run("g1", "i", 0));
+    s.ended(&run("g1", "i", 0), 0);
+    s.started(&run("g1", "c", 0));
+    s.started(&run("g1", "other", 0));
+    let actions = s.ended(&run("g1", "c", 0), 42);
+    assert_eq!((terms(&actions), starts(&actions)), (vec![run("g1", "other", 0)], vec![]));
+    assert_eq!(starts(&s.ended(&run("g1", "other", 0), 143)), [run("g1", "i", 1)]);
+    s.started(&run("g1", "i", 1));
+    assert_eq!(starts(&s.ended(&run("g1", "i", 1), 0)), [run("g1", "c", 1)]);
+    assert_eq!(starts(&s.started(&run("g1", "c", 1))), [run("g1", "other", 1)]);
+}
+
+#[test]
+fn a_pod_that_is_active_too_long_fails() {
+    let mut s = Script::new();
+    let p = Pod { active_deadline_seconds: Some(7), ..pod("a", "g1", &["c"]) };
+    s.want(&[&p]);
+    s.started(&run("g1", "c", 0));
+    assert_eq!(s.deadline(), Some(7000));
+    assert_eq!(terms(&s.pass(7000)), [run("g1", "c", 0)]);
+    assert_eq!(stop_of(&s), Some(StopReason::DeadlineExceeded));
+    let actions = s.ended(&run("g1", "c", 0), 0);
+    assert_eq!((starts(&actions), removes(&actions)), (vec![], 0));
+}
+
+#[test]
+fn a_missing_object_is_waited_for() {
+    let mut s = Script::new();
+    let mut p = pod("a", "g1", &["c"]);
+    let object = ObjectRef { kind: ObjectKind::ConfigMap, name: "settings".into() };
+    p.containers[0].env_from =
+        vec![EnvFrom { prefix: String::new(), object: object.clone(), optional: false }];
+    assert_eq!(s.want(&[&p]), []);
+    let present = BTreeSet::from([(Namespace::new("default"), object)]);
+    assert_eq!(starts(&s.event(Event::Objects { present })), [run("g1", "c", 0)]);
+}
+
+#[test]
+fn a_sandbox_that_cannot_be_made_is_tried_again() {
+    let mut world = World::new(Settings { backoff: RULE, parallel_starts: 4 });
+    let p = Rc::new(pod("a", "g1", &["c"]));
+    let pods = BTreeMap::from([(p.key.clone(), p.clone())]);
+    world.step(images(&["docker.io/library/img:latest"]), at(0));
+    world.step(Event::Desired { pods, complete: true }, at(0));
+    let open = Action::Open { pod: p.clone() };
+    assert_eq!(world.plan(at(0)), [open.clone()]);
+    let failed = Event::OpenFailed { generation: p.generation.clone(), message: "no CNI".into() };
+    world.step(failed.clone(), at(10));
+    assert_eq!(world.plan(at(10)), []);
+    assert_eq!(world.deadline(Time(10)), Some(Time(510)));
+    assert_eq!(world.plan(at(510)), [open]);
+    world.step(failed, at(520));
+    assert_eq!(world.deadline(Time(520)), Some(Time(1520)));
 }
 
 /// A small generator (SplitMix64): the histories are the same on every machine.
@@ -563,7 +824,7 @@ fn history(seed: u64) {
                     out.uncleared.insert(run.clone());
                     let ending =
                         Ending::NotCreated { reason: "CreateContainerError".into(), message: "x".into() };
-                    Event::Ended { run, ending, at: at(s.now) }
+                    Event::Ended { run, ending, at: at(s.now), message: None }
                 } else {
                     out.living.insert(run.clone(), s.now);
                     Event::Started { run, at: at(s.now), image_id: None }
@@ -575,7 +836,12 @@ fn history(seed: u64) {
                     out.living.remove(&run);
                     out.termed.remove(&run);
                     out.uncleared.insert(run.clone());
-                    Event::Ended { run, ending: Ending::Exited { code: dice.roll(2) as i32 }, at: at(s.now) }
+                    Event::Ended {
+                        run,
+                        ending: Ending::Exited { code: dice.roll(2) as i32 },
+                        at: at(s.now),
+                        message: None,
+                    }
                 })
             }
             6 => pick(&mut dice, &out.uncleared).map(|run| {
@@ -615,7 +881,12 @@ fn history(seed: u64) {
         for run in out.termed.keys().cloned().collect::<Vec<_>>() {
             if out.living.remove(&run).is_some() {
                 out.uncleared.insert(run.clone());
-                events.push(Event::Ended { run, ending: Ending::Exited { code: 0 }, at: at(s.now) });
+                events.push(Event::Ended {
+                    run,
+                    ending: Ending::Exited { code: 0 },
+                    at: at(s.now),
+                    message: None,
+                });
             }
         }
         events.extend(std::mem::take(&mut out.probes).into_iter().map(|(run, kind)| Event::Probed {
@@ -700,7 +971,7 @@ fn check(seed: u64, now: u64, out: &mut Outside, actions: &[Action]) {
                 );
             }
             Action::Probe { run, kind, .. } => out.probes.push((run.clone(), *kind)),
-            Action::Open { .. } | Action::Sweep { .. } | Action::Pull { .. } => {}
+            Action::Open { .. } | Action::Sweep { .. } | Action::Pull { .. } | Action::Hook { .. } => {}
         }
     }
 }

@@ -65,6 +65,7 @@ impl Daemon {
             }
             Action::Sweep { run } => self.sweep(run),
             Action::Probe { pod, run, kind } => self.probe(&pod, run, kind),
+            Action::Hook { .. } => {}
             Action::Pull { reference } => self.pull(&reference),
             Action::Remove { pod } => self.remove(&pod),
         }
@@ -85,7 +86,7 @@ impl Daemon {
                 (c.name.clone(), first_free_attempt(&dir))
             })
             .collect();
-        self.events.push_back(Event::Opened { generation, first_attempts });
+        self.events.push_back(Event::Opened { generation, first_attempts, addresses: Vec::new() });
     }
 
     fn store_pod(&self, pod: &Pod) -> io::Result<()> {
@@ -115,7 +116,7 @@ impl Daemon {
                 let message = format!("its monitor cannot be started: {e}");
                 error!("{}/{}: {message}", pod.key, run.container);
                 let ending = Ending::NotCreated { reason: "CreateContainerError".to_owned(), message };
-                self.events.push_back(Event::Ended { run: run.clone(), ending, at: now });
+                self.events.push_back(Event::Ended { run: run.clone(), ending, at: now, message: None });
                 self.events.push_back(Event::Cleared { run });
             }
         }

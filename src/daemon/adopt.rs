@@ -66,12 +66,13 @@ impl Daemon {
                 monitored: monitor.is_some(),
                 started: record.as_ref().and_then(runs::started),
                 ended: record.as_ref().and_then(runs::ended),
+                message: None,
                 image_id: record.as_ref().and_then(|r| r.image_id.clone()),
             });
             let id = container_id(&run.generation, &run.container, run.attempt);
             self.runs.insert(run, RunInfo::found(dir, id, pod.key.clone(), monitor, record.as_ref()));
         }
-        Ok(Some(Found { pod, saved, runs: found }))
+        Ok(Some(Found { opened: true, addresses: Vec::new(), pod, saved, runs: found }))
     }
 
     fn run_dirs(&self, generation: &Generation) -> Vec<(RunKey, AttemptDir)> {

@@ -162,7 +162,7 @@ impl Daemon {
         {
             info.told_ended = true;
             announce(&name, &ending);
-            self.events.push_back(Event::Ended { run: run.clone(), ending, at });
+            self.events.push_back(Event::Ended { run: run.clone(), ending, at, message: None });
         }
     }
 
@@ -222,7 +222,12 @@ impl Daemon {
         {
             let name = info.name(&run);
             announce(&name, &Ending::Lost);
-            self.events.push_back(Event::Ended { run: run.clone(), ending: Ending::Lost, at: now() });
+            self.events.push_back(Event::Ended {
+                run: run.clone(),
+                ending: Ending::Lost,
+                at: now(),
+                message: None,
+            });
         }
         self.cleared(run);
     }
