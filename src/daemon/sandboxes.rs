@@ -1,0 +1,85 @@
+//! A Pod's own namespaces and network: made and unmade by a helper, known here by what that leaves on disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+
+use super::Daemon;
+use super::jobs::Purpose;
+use crate::command::{CommandLine, SELF};
+use crate::core::Event;
+use crate::helper::sandbox::{CniPaths, Sandbox, SandboxSpec};
+use crate::pod::{ContainerName, Generation, Pod};
+use crate::sys::spawn::ExitStatus;
+use crate::{error, info};
+
+/// Making a sandbox may take this long, in milliseconds: a chain of network plugins has its own bounds.
+const UP_MS: u64 = 300_000;
+
+impl Daemon {
+    /// Makes what the Pod's life needs beyond directories; tells the core when it is there.
+    pub(super) fn open_sandbox(&mut self, pod: &Pod, first_attempts: BTreeMap<ContainerName, u32>) {
+        let generation = pod.generation.clone();
+        if !pod.needs_sandbox() {
+            self.events.push_back(Event::Opened { generation, first_attempts, addresses: Vec::new() });
+            return;
+        }
+        let spec = SandboxSpec {
+            roots: self.config.roots.clone(),
+            boot_id: self.boot_id.clone(),
+            pod: pod.clone(),
+            cni: self.cni_paths(),
+        };
+        let purpose = Purpose::Sandbox(pod.key.clone(), generation.clone(), first_attempts);
+        let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
+            let line = CommandLine::new(SELF).arg("sandbox").arg("up").stdin(spec).deadline(UP_MS);
+            self.jobs.start(purpose, &line, true)
+        });
+        if let Err(e) = started {
+            let message = format!("the helper that makes its network cannot be started: {e}");
+            error!("{}: {message}", pod.key);
+            self.events.push_back(Event::OpenFailed { generation, message });
+        }
+    }
+
+    pub(super) fn sandbox_ended(
+        &mut self,
+        key: &crate::pod::PodKey,
+        generation: Generation,
+        first_attempts: BTreeMap<ContainerName, u32>,
+        status: ExitStatus,
+        output: &str,
+    ) {
+        match self.sandbox_of(&generation).filter(|_| status.success()) {
+            Some(sandbox) => {
+                let addresses: Vec<String> = sandbox.addresses.iter().map(ToString::to_string).collect();
+                if !addresses.is_empty() {
+                    info!("{key}: has the address {}", addresses.join(", "));
+                }
+                self.events.push_back(Event::Opened { generation, first_attempts, addresses });
+            }
+            None => {
+                let message = match output.lines().last() {
+                    Some(line) => line.strip_prefix("podstrap: ").unwrap_or(line).to_owned(),
+                    None => format!("its network or namespaces cannot be made ({status})"),
+                };
+                error!("{key}: {message}");
+                self.events.push_back(Event::OpenFailed { generation, message });
+            }
+        }
+    }
+
+    /// What is known of a generation's sandbox, if it was made in this boot.
+    pub(super) fn sandbox_of(&self, generation: &Generation) -> Option<Sandbox> {
+        let bytes = fs::read(self.config.roots.sandbox(generation)).ok()?;
+        let sandbox: Sandbox = serde_json::from_slice(&bytes).ok()?;
+        (sandbox.boot_id == self.boot_id).then_some(sandbox)
+    }
+
+    pub(super) fn cni_paths(&self) -> CniPaths {
+        CniPaths {
+            conf_dir: self.config.cni_conf_dir.clone(),
+            bin_dirs: self.config.cni_bin_dirs.clone(),
+        }
+    }
+}
