@@ -106,6 +106,7 @@ fn plan_slot(
         actions.push(Action::Open { pod: life.pod.clone() });
     }
     changed |= plan_containers(life, images, room, starting, now, actions);
+    changed |= life.note_ready(now);
     if life.stop.is_some()
         && life.containers.iter().all(|c| matches!(c.phase, Phase::Done) && c.uncleared.is_empty())
         && matches!(life.removal, Removal::Due(at) if at <= now.boot)
