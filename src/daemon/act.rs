@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::libc;
@@ -60,7 +60,9 @@ impl Daemon {
                 self.signal(run, signal);
             }
             Action::Kill { pod, run } => {
-                warning!("{}/{}: did not end within its grace period: KILL", pod.key, run.container);
+                if self.is_new(format!("kill {run}"), "") {
+                    warning!("{}/{}: did not end within its grace period: KILL", pod.key, run.container);
+                }
                 self.signal(run, libc::SIGKILL);
             }
             Action::Sweep { run } => self.sweep(run),
@@ -107,6 +109,13 @@ impl Daemon {
     }
 
     fn start(&mut self, pod: &Rc<Pod>, run: RunKey, now: Stamp) {
+        // What could not be made is tried again under its number, maybe in the very turn in which the former try was
+        // cleared away: its directory goes first, or the new monitor would find the old record, and its own spec removed.
+        let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
+        if self.finished.contains(&dir) {
+            self.publish();
+            self.remove_now(&dir);
+        }
         match self.spawn_monitor(pod, &run) {
             Ok(info) => {
                 self.runs.insert(run, info);
@@ -260,7 +269,12 @@ impl Daemon {
                     (false, ExitStatus::Code(1)) => Verdict::Failure,
                     (false, ExitStatus::Code(_) | ExitStatus::Signal(_)) => Verdict::Unknown,
                 };
-                if verdict != Verdict::Success
+                // A probe that goes on to fail says the same each time; a new failure after a success is news.
+                let subject = format!("{} {run}", kind.as_str());
+                if verdict == Verdict::Success {
+                    self.said.remove(&subject);
+                } else if self.runs.contains_key(&run)
+                    && self.is_new(subject, &output)
                     && let Some(info) = self.runs.get(&run)
                 {
                     warning!("{}: {} probe: {output}", info.name(&run), kind.as_str());
@@ -288,18 +302,21 @@ impl Daemon {
     ) {
         let dir = self.config.roots.pod(&generation);
         let done = status.success()
-            && match fs::remove_dir_all(&dir) {
+            && match remove_life(&dir) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    error!("{key}: cannot remove {}: {e}", dir.display());
+                    if self.is_new(format!("directory {generation}"), &e.to_string()) {
+                        error!("{key}: cannot remove {}: {e}", dir.display());
+                    }
                     false
                 }
                 Ok(()) | Err(_) => true,
             };
         if done {
             self.runs.retain(|run, _| run.generation != generation);
+            self.said.retain(|subject, _| !subject.contains(generation.as_str()));
             self.publisher.forget_life(&generation, &dir.join("state.json"));
             info!("{key}: gone");
-        } else if !status.success() {
+        } else if !status.success() && self.is_new(format!("removal {generation}"), output) {
             error!("{key}: cannot be removed yet: {output} ({status})");
         }
         self.events.push_back(Event::Removed { generation, done });
@@ -307,7 +324,7 @@ impl Daemon {
 
     /// When nothing runs any more, the parent of all Pod cgroups need not stay. Best effort: it is empty, and harmless.
     pub(super) fn remove_cgroup_root(&self) {
-        let root = std::path::Path::new(&self.config.cgroup_root);
+        let root = Path::new(&self.config.cgroup_root);
         if let Err(e) = Cgroups::detect().and_then(|c| c.remove(root)) {
             warning!("cgroup {}: cannot be removed: {e}", root.display());
         }
@@ -352,6 +369,16 @@ impl Daemon {
             warning!("the last good manifests cannot be kept on disk: {e}");
         }
     }
+}
+
+/// Removes what is known of a life. The document first: without it a later daemon sees that the removal was under way, and
+/// not a Pod that has not begun.
+fn remove_life(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join("pod.json")) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    fs::remove_dir_all(dir)
 }
 
 /// A probe's command has its `$(VAR)` expanded from what the manifest itself says of the environment, as under the kubelet.

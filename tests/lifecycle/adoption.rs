@@ -182,3 +182,37 @@ fn a_killed_monitor_is_noticed_and_its_container_replaced() {
     assert!(!host::alive(old), "the container without a monitor was stopped");
     assert_eq!(i.restarts("web", "main"), 1);
 }
+
+/// None of these is a wish that the Pod should end: its file is there, and cannot be judged just now.
+#[test]
+fn a_file_that_cannot_be_read_when_the_daemon_starts_does_not_stop_its_pod() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(mut i) = instance() else { return };
+    for name in ["busy", "open", "gone"] {
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &canary(name), &[]));
+    }
+    i.start();
+    let pids: Vec<i32> = ["busy", "open"].iter().map(|n| i.until_ready(n)).collect();
+    i.until_ready("gone");
+    i.kill9();
+    let writer = std::fs::OpenOptions::new().append(true).open(i.manifests.join("busy.yaml")).unwrap();
+    let open = i.manifests.join("open.yaml");
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o666)).unwrap();
+    i.start();
+    i.until("the file's fault is told", |i| {
+        i.pod("open").is_some_and(|p| matches!(p.manifest, ManifestState::Kept { .. }))
+    });
+    i.remove("gone.yaml");
+    i.until("a file that was seen to go takes its Pod with it", |i| i.pod("gone").is_none());
+    i.holds_for(Duration::from_secs(3), "the others go on", |i| {
+        i.lines("busy").len() == 1 && i.lines("open").len() == 1
+    });
+    drop(writer);
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    i.until("all is well again", |i| {
+        ["busy", "open"]
+            .iter()
+            .all(|n| i.pod(n).is_some_and(|p| matches!(p.manifest, ManifestState::Current { .. })))
+    });
+    assert_eq!(["busy", "open"].map(|n| i.until_ready(n)).to_vec(), pids);
+}
