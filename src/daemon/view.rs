@@ -341,3 +341,7 @@ fn seen(unix_ms: i64) -> String {
         Err(_) => String::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
