@@ -213,6 +213,8 @@ pub enum Phase {
     Starting {
         /// Which run.
         attempt: u32,
+        /// Since when.
+        since: Time,
     },
     /// Its program runs.
     Running(Box<Run>),
@@ -280,7 +282,7 @@ impl ContainerState {
     /// `restartCount`: the attempt of the run there is, or else of the last one.
     pub fn restart_count(&self) -> u32 {
         match &self.phase {
-            Phase::Starting { attempt } => *attempt,
+            Phase::Starting { attempt, .. } => *attempt,
             Phase::Running(run) => run.attempt,
             Phase::Waiting { .. } | Phase::Backoff { .. } | Phase::Done => {
                 self.last.as_ref().map_or(self.next_attempt, |p| p.attempt)

@@ -37,7 +37,7 @@ impl World {
                 self.dirty.insert(key);
             }
             Event::Started { run, at, image_id } => self.with_run(&run, |container, state, _| {
-                if matches!(state.phase, Phase::Starting { attempt } if attempt == run.attempt) {
+                if matches!(state.phase, Phase::Starting { attempt, .. } if attempt == run.attempt) {
                     let probes = Probes::new(container, at.boot, now.boot);
                     state.phase = Phase::Running(Box::new(Run {
                         attempt: run.attempt,
@@ -189,7 +189,7 @@ fn end_run(
     stopping: bool,
 ) {
     let (started, image_id, stop) = match &mut state.phase {
-        Phase::Starting { attempt: current } if *current == attempt => (None, None, None),
+        Phase::Starting { attempt: current, .. } if *current == attempt => (None, None, None),
         Phase::Running(run) if run.attempt == attempt => {
             (Some(run.at), run.image_id.take(), run.stop.take().map(|s: Stopping| s.why))
         }
@@ -264,7 +264,7 @@ fn adopt(
                 let image_id = run.image_id.clone();
                 Phase::Running(Box::new(Run { attempt, at, image_id, probes, stop }))
             }
-            None => Phase::Starting { attempt },
+            None => Phase::Starting { attempt, since: now },
         };
         if let Some((ending, at)) = &run.ended {
             end_run(state, attempt, ending.clone(), *at, rule, policy, stopping);

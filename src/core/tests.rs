@@ -875,3 +875,13 @@ fn the_time_of_readiness_is_that_of_its_last_change_and_survives_the_daemon() {
     next.event(Event::Found(Box::new(Found { pod: Rc::new(p), saved, runs })));
     assert_eq!(ready(&next), (true, at(500)));
 }
+
+#[test]
+fn starts_that_hang_do_not_hold_up_the_others_for_ever() {
+    let mut s = Script::new();
+    let pods: Vec<Pod> = (0..6).map(|n| pod(&format!("p{n}"), &format!("g{n}"), &["c"])).collect();
+    assert_eq!(starts(&s.want(&pods.iter().collect::<Vec<_>>())).len(), 4, "as many as are let at one time");
+    assert_eq!(starts(&s.pass(9_999)), []);
+    assert_eq!(s.deadline(), Some(10_000));
+    assert_eq!(starts(&s.pass(1)).len(), 2);
+}

@@ -255,7 +255,8 @@ fn files_that_cannot_be_used_keep_what_they_said_also_after_a_restart() {
         symlink("a.yaml", p.path("a.yaml")).unwrap();
     };
     let refused = |p: &Place| p.write("a.yaml", "{");
-    let spoil: [(&dyn Fn(&Place), &str); 5] = [
+    type Spoil<'a> = (&'a dyn Fn(&Place), &'a str);
+    let spoil: [Spoil<'_>; 5] = [
         (&world_writable, "everybody may write"),
         (&too_big, "the bound is 4096"),
         (&dangling, "leads nowhere"),
@@ -406,7 +407,7 @@ fn a_directory_that_is_made_anew_is_watched_anew() {
     }
 }
 
-/// In a mount namespace of its own, which ends with the thread.
+/// In a process and mount namespace of its own: what it mounts ends with it.
 #[test]
 fn an_unmounted_file_system_takes_no_pod_with_it() {
     use nix::sched::{CloneFlags, unshare};
@@ -414,34 +415,40 @@ fn an_unmounted_file_system_takes_no_pod_with_it() {
         eprintln!("skipped: mounting needs root");
         return;
     }
-    for (directory, below) in [("mounted", "mounted"), ("mounted", "mounted/manifests")] {
-        let body = move || {
-            unshare(CloneFlags::CLONE_NEWNS).unwrap();
-            let none = None::<&str>;
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-            let mut p = Place::new("mount", MissingDir::Remove);
-            let point = p.root.join(directory);
-            fs::create_dir(&point).unwrap();
-            mount(Some("none"), &point, Some("tmpfs"), MsFlags::empty(), none).unwrap();
-            fs::create_dir_all(p.root.join(below)).unwrap();
-            p.source = Place::source(&p.root, below, MissingDir::Remove);
-            fs::write(p.path("a.yaml"), document("a", "one")).unwrap();
-            p.pass(0);
-            assert_eq!(p.names(), ["a-n"]);
-            umount2(&point, MntFlags::MNT_DETACH).unwrap();
-            for _ in 0..5 {
-                p.pass(ABSENT_AGAIN_MS);
-                assert_eq!(p.names(), ["a-n"], "{below}");
-                assert!(p.source.error().is_some());
-            }
-            mount(Some("none"), &point, Some("tmpfs"), MsFlags::empty(), none).unwrap();
-            fs::create_dir_all(p.root.join(below)).unwrap();
-            fs::write(p.path("a.yaml"), document("a", "two")).unwrap();
+    if std::env::var_os("MOUNT_TEST").is_none() {
+        let name = "source::dir::tests::an_unmounted_file_system_takes_no_pod_with_it";
+        let own = std::env::current_exe().unwrap();
+        let output = std::process::Command::new(own).args(["--exact", name]).env("MOUNT_TEST", "1").output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+        return;
+    }
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    for below in ["mounted", "mounted/manifests"] {
+        let mut p = Place::new("mount", MissingDir::Remove);
+        let point = p.root.join("mounted");
+        fs::create_dir(&point).unwrap();
+        mount(Some("none"), &point, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        fs::create_dir_all(p.root.join(below)).unwrap();
+        p.source = Place::source(&p.root, below, MissingDir::Remove);
+        fs::write(p.path("a.yaml"), document("a", "one")).unwrap();
+        p.pass(0);
+        assert_eq!(p.names(), ["a-n"]);
+        umount2(&point, MntFlags::MNT_DETACH).unwrap();
+        for _ in 0..5 {
             p.pass(ABSENT_AGAIN_MS);
-            p.pass(CHANGE_SETTLES_MS);
-            assert_eq!(p.good(), [fine("a-n", "two")]);
-            umount2(&point, MntFlags::MNT_DETACH).unwrap();
-        };
-        std::thread::spawn(body).join().unwrap();
+            assert_eq!(p.names(), ["a-n"], "{below}");
+            assert!(p.source.error().is_some());
+        }
+        mount(Some("none"), &point, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        fs::create_dir_all(p.root.join(below)).unwrap();
+        fs::write(p.path("a.yaml"), document("a", "two")).unwrap();
+        p.pass(ABSENT_AGAIN_MS);
+        p.pass(CHANGE_SETTLES_MS);
+        assert_eq!(p.good(), [fine("a-n", "two")]);
+        umount2(&point, MntFlags::MNT_DETACH).unwrap();
     }
 }
