@@ -1,6 +1,6 @@
 //! Carrying out what the core decided: each action is a file or two and a child.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ use super::runs::RunInfo;
 use crate::command::{CommandLine, SELF};
 use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Verdict};
 use crate::helper::probe::{ExecTarget, ProbeSpec};
-use crate::helper::remove::Removal;
+use crate::helper::remove::{Removal, Stale};
 use crate::monitor::record::{self, MonitorSpec};
 use crate::paths::container_id;
 use crate::pod::{Container, Generation, Origin, Pod, ProbeAction};
@@ -284,6 +284,11 @@ impl Daemon {
             Purpose::Load => self.load_ended(status, &output),
             Purpose::Pull(reference) => self.pull_ended(reference, status, output),
             Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),
+            Purpose::Stale => {
+                if !status.success() {
+                    warning!("what earlier boots left cannot be removed: {output} ({status})");
+                }
+            }
             Purpose::Version => self.version_told(status, &output),
             Purpose::Keep => {
                 if !status.success() {
@@ -320,6 +325,46 @@ impl Daemon {
             error!("{key}: cannot be removed yet: {output} ({status})");
         }
         self.events.push_back(Event::Removed { generation, done });
+    }
+
+    /// Removes the volumes of generations that nothing wants: their manifests went or changed while the host was down. A
+    /// refused document may be one of them, so while there is one nothing is removed. They are renamed first: whoever
+    /// wants the generation again meanwhile makes its volumes anew.
+    pub(super) fn remove_stale(&mut self) {
+        if !self.merged.refused.is_empty() {
+            return;
+        }
+        let parent = self.config.roots.state.join("pods");
+        let known: BTreeSet<&Generation> = self
+            .world
+            .slots()
+            .flat_map(|(_, s)| s.want.iter().chain(s.life.iter().map(|l| &l.pod)))
+            .map(|p| &p.generation)
+            .collect();
+        let Ok(entries) = fs::read_dir(&parent) else { return };
+        let mut directories = Vec::new();
+        for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+            let generation = Generation::new(name.clone());
+            let stale = parent.join(format!(".stale-{name}"));
+            if name.starts_with('.') {
+                directories.push(parent.join(name));
+            } else if !known.contains(&generation)
+                && !self.config.roots.pod(&generation).exists()
+                && fs::rename(parent.join(&name), &stale).is_ok()
+            {
+                directories.push(stale);
+            }
+        }
+        if directories.is_empty() {
+            return;
+        }
+        let started = serde_json::to_vec(&Stale { directories }).map_err(io::Error::from).and_then(|list| {
+            let line = CommandLine::new(SELF).arg("remove").stdin(list).deadline(CLEAR_MS);
+            self.jobs.start(Purpose::Stale, &line, true)
+        });
+        if let Err(e) = started {
+            warning!("what earlier boots left cannot be removed: {e}");
+        }
     }
 
     /// When nothing runs any more, the parent of all Pod cgroups need not stay. Best effort: it is empty, and harmless.

@@ -99,7 +99,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     let lock = take_lock(roots)?;
     let boot_id =
         process::boot_id().map_err(io_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
-    forget_other_boot(roots, &boot_id)?;
+    let is_first_of_boot = forget_other_boot(roots, &boot_id)?;
     for dir in [roots.requests(), roots.runc(), roots.status(), roots.pods()] {
         make_dir(&dir, 0o700)?;
     }
@@ -143,6 +143,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         jobs: Jobs::default(),
         runs: Default::default(),
         said: Default::default(),
+        is_first_of_boot,
         finished: Vec::new(),
         host_warnings: Default::default(),
         publisher,
@@ -200,11 +201,12 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), BootError> {
 }
 
 /// What another boot left in the run directory describes processes that are no more (or, worse, pids that are others by
-/// now): it is cleared before anything of it is read.
-fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<(), BootError> {
+/// now): it is cleared before anything of it is read. Returns whether this is the
+/// first daemon on the state directory in this boot.
+fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<bool, BootError> {
     let stamp = roots.run.join("boot_id");
     if fs::read_to_string(&stamp).is_ok_and(|id| id.trim() == boot_id) {
-        return Ok(());
+        return Ok(false);
     }
     let had = roots.pods().exists();
     mount::unmount_all(&roots.run).map_err(io_error("unmount what is below", &roots.run))?;
@@ -225,5 +227,7 @@ fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<(), BootError> {
     }
     atomic::write(&state_stamp, boot_id.as_bytes(), 0o600, Durability::Process)
         .map_err(io_error("write", &state_stamp))?;
-    atomic::write(&stamp, boot_id.as_bytes(), 0o600, Durability::Process).map_err(io_error("write", &stamp))
+    atomic::write(&stamp, boot_id.as_bytes(), 0o600, Durability::Process)
+        .map_err(io_error("write", &stamp))?;
+    Ok(!same_state)
 }

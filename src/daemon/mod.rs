@@ -68,6 +68,8 @@ struct Daemon {
     host_warnings: BTreeSet<String>,
     /// What was said last about a thing that is tried again and again: the same is not said twice.
     said: BTreeMap<String, String>,
+    /// No daemon has worked on the state directory in this boot before: volumes in it may be of Pods that are no more.
+    is_first_of_boot: bool,
     /// Directories of runs that are over.
     finished: Vec<AttemptDir>,
     publisher: Publisher,
@@ -230,6 +232,10 @@ impl Daemon {
         self.publish();
         self.remove_finished();
         self.keep_manifests();
+        if self.is_first_of_boot && self.merged.complete {
+            self.is_first_of_boot = false;
+            self.remove_stale();
+        }
     }
 
     /// The only place that waits.

@@ -216,3 +216,37 @@ fn a_file_that_cannot_be_read_when_the_daemon_starts_does_not_stop_its_pod() {
     });
     assert_eq!(["busy", "open"].map(|n| i.until_ready(n)).to_vec(), pids);
 }
+
+/// Another boot is played by other boot ids on disk.
+#[test]
+fn volumes_of_pods_that_went_while_the_host_was_down_are_removed() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.start();
+    i.until_ready("web");
+    let generation = i.pod("web").unwrap().generation.unwrap();
+    i.cli_ok("down", &[]);
+    i.daemon_exit(SOON);
+    let volumes = |name: &str| i.state.join("pods").join(name).join("volumes/data");
+    let (wanted, stale) = (volumes(generation.as_str()), volumes("0123456789abcdef0123456789abcdef"));
+    for dir in [&wanted, &stale] {
+        std::fs::create_dir_all(dir).unwrap();
+        std::fs::write(dir.join("file"), "x").unwrap();
+    }
+    // A new run directory alone does not make another boot: what lies in the state directory may be in use.
+    std::fs::remove_dir_all(&i.run).unwrap();
+    i.start();
+    i.until_ready("web");
+    assert!(wanted.exists() && stale.exists());
+    i.cli_ok("down", &[]);
+    i.daemon_exit(SOON);
+    std::fs::create_dir_all(&wanted).unwrap();
+    for dir in [&i.run, &i.state] {
+        std::fs::write(dir.join("boot_id"), "another").unwrap();
+    }
+    let pods = i.state.join("pods");
+    i.start();
+    i.until_ready("web");
+    i.until("what nothing wants is gone", |_| std::fs::read_dir(&pods).unwrap().count() == 1);
+    assert!(pods.join(generation.as_str()).join("volumes/data").exists());
+}
