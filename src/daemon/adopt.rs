@@ -40,7 +40,15 @@ impl Daemon {
 
     fn find_pod(&mut self, generation: &Generation, only: Option<&[PodKey]>) -> io::Result<Option<Found>> {
         let dir = self.config.roots.pod(generation);
-        let runs = self.run_dirs(generation);
+        let mut runs = Vec::new();
+        for (run, dir) in self.run_dirs(generation) {
+            // A daemon that was killed before it had written what the monitor is to do: there never was one.
+            if !dir.spec().exists() && lock::holder(&dir.lock())?.is_none() {
+                runs::remove_attempt(&dir)?;
+            } else {
+                runs.push((run, dir));
+            }
+        }
         let Some(pod) = self.stored_pod(&dir, &runs)? else {
             if !runs.is_empty() {
                 return Err(io::Error::other("neither pod.json nor any spec.json can be read"));

@@ -283,7 +283,12 @@ fn remove_or_tell(dir: &AttemptDir) {
 }
 
 /// Removes the few files that a finished run leaves, by name: nothing here follows a mount that should not be there.
-fn remove_attempt(dir: &AttemptDir) -> io::Result<()> {
+pub(super) fn remove_attempt(dir: &AttemptDir) -> io::Result<()> {
+    // The spec first: a run without one is known never to have begun, or to be on its way out.
+    match fs::remove_file(dir.spec()) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
     for entry in fs::read_dir(&dir.0)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -250,3 +250,21 @@ fn volumes_of_pods_that_went_while_the_host_was_down_are_removed() {
     i.until("what nothing wants is gone", |_| std::fs::read_dir(&pods).unwrap().count() == 1);
     assert!(pods.join(generation.as_str()).join("volumes/data").exists());
 }
+
+#[test]
+fn killed_before_a_run_was_described_it_forgets_that_run() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    let (record, _) = i.records("web", "main").pop().unwrap();
+    i.kill9();
+    let next = record.parent().unwrap().join("1");
+    std::fs::create_dir(&next).unwrap();
+    std::fs::write(next.join(".spec.json.1"), "{").unwrap();
+    i.start();
+    assert_eq!(i.until_ready("web"), pid);
+    assert_eq!(i.restarts("web", "main"), 0);
+    host::signal(pid, Signal::SIGKILL);
+    i.until("it is supervised", |i| i.restarts("web", "main") == 1 && i.ready("web"));
+}
