@@ -13,6 +13,10 @@ use crate::pod::{Container, PodKey};
 /// KILL is sent again after this many milliseconds, should it not help (a process in uninterruptible sleep).
 const KILL_AGAIN_MS: u64 = 5_000;
 
+/// A container that has been starting for this many milliseconds hangs (in a mount, for want of a disk) and no longer counts
+/// among those that are started at one time: others need not wait for it.
+const SLOW_START_MS: u64 = 10_000;
+
 /// A container whose old runs cannot be cleared away is not started any more beyond this many of them.
 const MOST_UNCLEARED: usize = 3;
 
@@ -28,7 +32,9 @@ impl World {
             .values()
             .filter_map(|s| s.life.as_ref())
             .flat_map(|l| &l.containers)
-            .filter(|c| matches!(c.phase, Phase::Starting { .. }))
+            .filter(
+                |c| matches!(c.phase, Phase::Starting { since, .. } if now.boot < since.plus(SLOW_START_MS)),
+            )
             .count();
         let room = self.settings.parallel_starts;
         for (key, slot) in &mut self.slots {
@@ -106,6 +112,7 @@ fn plan_slot(
         actions.push(Action::Open { pod: life.pod.clone() });
     }
     changed |= plan_containers(life, images, room, starting, now, actions);
+    changed |= life.note_ready(now);
     if life.stop.is_some()
         && life.containers.iter().all(|c| matches!(c.phase, Phase::Done) && c.uncleared.is_empty())
         && matches!(life.removal, Removal::Due(at) if at <= now.boot)
@@ -177,7 +184,7 @@ fn plan_containers(
         }
         if turn {
             changed |= start_if_due(container, state, images, *starting < room, now.boot);
-            if let Phase::Starting { attempt } = state.phase
+            if let Phase::Starting { attempt, .. } = state.phase
                 && state.uncleared.insert(attempt, Uncleared::Monitor).is_none()
             {
                 *starting += 1;
@@ -247,7 +254,7 @@ fn start_if_due(
         }
         Ok(_) if room => {
             state.ticket.used();
-            state.phase = Phase::Starting { attempt: state.next_attempt };
+            state.phase = Phase::Starting { attempt: state.next_attempt, since: now };
             true
         }
         Ok(_) => false,
@@ -279,10 +286,8 @@ fn slot_deadline(slot: &Slot, images: &Images, now: Time) -> Option<Time> {
                 at(run.stop.as_ref().map(|s| s.kill_at));
                 at(run.probes.deadline(run.stop.is_some()));
             }
-            Phase::Waiting { missing: None }
-            | Phase::Backoff { .. }
-            | Phase::Starting { .. }
-            | Phase::Done => {}
+            Phase::Starting { since, .. } => at(Some(since.plus(SLOW_START_MS))),
+            Phase::Waiting { missing: None } | Phase::Backoff { .. } | Phase::Done => {}
         }
     }
     match life.removal {

@@ -19,6 +19,8 @@ pub struct Saved {
     pub since: Option<Stamp>,
     /// It is being stopped.
     pub stop: Option<PodStop>,
+    /// Whether all its containers were ready, and since when that was so.
+    pub ready: Option<(bool, Stamp)>,
     /// Its containers.
     pub containers: BTreeMap<ContainerName, SavedContainer>,
 }
@@ -70,6 +72,6 @@ impl Life {
                 (container.name.clone(), saved)
             })
             .collect();
-        Saved { since: Some(self.since), stop: self.stop, containers }
+        Saved { since: Some(self.since), stop: self.stop, ready: Some(self.ready), containers }
     }
 }

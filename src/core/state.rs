@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff::Backoff;
 use super::images::{Images, Missing, Ticket};
 use super::probes::Probes;
-use super::{Ending, RunKey, Settings, Stamp, Time};
+use super::{Ending, Refusal, RunKey, Settings, Stamp, Time};
 use crate::pod::{Container, ContainerName, Generation, Pod, PodKey};
 
 /// Everything the core knows.
@@ -27,6 +27,7 @@ pub struct World {
     pub(super) slots: BTreeMap<PodKey, Slot>,
     pub(super) images: Images,
     pub(super) complete: bool,
+    pub(super) refused: Vec<Refusal>,
     pub(super) draining: bool,
     pub(super) dirty: BTreeSet<PodKey>,
 }
@@ -39,6 +40,7 @@ impl World {
             slots: BTreeMap::new(),
             images: Images::default(),
             complete: false,
+            refused: Vec::new(),
             draining: false,
             dirty: BTreeSet::new(),
         }
@@ -88,6 +90,8 @@ pub struct Slot {
     pub held: Option<Generation>,
     /// What a replacement waits for.
     pub replacement_waits: Option<Missing>,
+    /// A source has asked for it since this daemon began.
+    pub(super) seen: bool,
     /// For the wanted generation's containers, in order: which pull each must have seen.
     pub(super) tickets: Vec<Ticket>,
 }
@@ -105,6 +109,8 @@ pub struct Life {
     pub stop: Option<PodStop>,
     /// How far its removal is.
     pub removal: Removal,
+    /// Whether all containers are ready, and since when that is so: `lastTransitionTime` of the condition `Ready`.
+    pub ready: (bool, Stamp),
     /// In the order of the Pod's containers.
     pub containers: Vec<ContainerState>,
 }
@@ -207,6 +213,8 @@ pub enum Phase {
     Starting {
         /// Which run.
         attempt: u32,
+        /// Since when.
+        since: Time,
     },
     /// Its program runs.
     Running(Box<Run>),
@@ -274,7 +282,7 @@ impl ContainerState {
     /// `restartCount`: the attempt of the run there is, or else of the last one.
     pub fn restart_count(&self) -> u32 {
         match &self.phase {
-            Phase::Starting { attempt } => *attempt,
+            Phase::Starting { attempt, .. } => *attempt,
             Phase::Running(run) => run.attempt,
             Phase::Waiting { .. } | Phase::Backoff { .. } | Phase::Done => {
                 self.last.as_ref().map_or(self.next_attempt, |p| p.attempt)
@@ -305,7 +313,25 @@ impl ContainerState {
 impl Life {
     pub(super) fn new(pod: Rc<Pod>, since: Stamp) -> Self {
         let containers = pod.containers.iter().map(|_| ContainerState::new()).collect();
-        Self { pod, since, opened: Opened::No, stop: None, removal: Removal::Due(Time(0)), containers }
+        Self {
+            pod,
+            since,
+            opened: Opened::No,
+            stop: None,
+            removal: Removal::Due(Time(0)),
+            ready: (false, since),
+            containers,
+        }
+    }
+
+    /// Notes whether all containers are ready now. Returns whether that is new.
+    pub(super) fn note_ready(&mut self, now: Stamp) -> bool {
+        let ready = self.containers.iter().all(ContainerState::is_ready);
+        if self.ready.0 == ready {
+            return false;
+        }
+        self.ready = (ready, now);
+        true
     }
 
     /// The containers with their states.

@@ -1,11 +1,11 @@
 //! Carrying out what the core decided: each action is a file or two and a child.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::libc;
@@ -17,7 +17,7 @@ use super::runs::RunInfo;
 use crate::command::{CommandLine, SELF};
 use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Verdict};
 use crate::helper::probe::{ExecTarget, ProbeSpec};
-use crate::helper::remove::Removal;
+use crate::helper::remove::{Removal, Stale};
 use crate::monitor::record::{self, MonitorSpec};
 use crate::paths::container_id;
 use crate::pod::{Container, Generation, Origin, Pod, ProbeAction};
@@ -60,7 +60,9 @@ impl Daemon {
                 self.signal(run, signal);
             }
             Action::Kill { pod, run } => {
-                warning!("{}/{}: did not end within its grace period: KILL", pod.key, run.container);
+                if self.is_new(format!("kill {run}"), "") {
+                    warning!("{}/{}: did not end within its grace period: KILL", pod.key, run.container);
+                }
                 self.signal(run, libc::SIGKILL);
             }
             Action::Sweep { run } => self.sweep(run),
@@ -107,6 +109,13 @@ impl Daemon {
     }
 
     fn start(&mut self, pod: &Rc<Pod>, run: RunKey, now: Stamp) {
+        // What could not be made is tried again under its number, maybe in the very turn in which the former try was
+        // cleared away: its directory goes first, or the new monitor would find the old record, and its own spec removed.
+        let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
+        if self.finished.contains(&dir) {
+            self.publish();
+            self.remove_now(&dir);
+        }
         match self.spawn_monitor(pod, &run) {
             Ok(info) => {
                 self.runs.insert(run, info);
@@ -260,7 +269,12 @@ impl Daemon {
                     (false, ExitStatus::Code(1)) => Verdict::Failure,
                     (false, ExitStatus::Code(_) | ExitStatus::Signal(_)) => Verdict::Unknown,
                 };
-                if verdict != Verdict::Success
+                // A probe that goes on to fail says the same each time; a new failure after a success is news.
+                let subject = format!("{} {run}", kind.as_str());
+                if verdict == Verdict::Success {
+                    self.said.remove(&subject);
+                } else if self.runs.contains_key(&run)
+                    && self.is_new(subject, &output)
                     && let Some(info) = self.runs.get(&run)
                 {
                     warning!("{}: {} probe: {output}", info.name(&run), kind.as_str());
@@ -270,6 +284,11 @@ impl Daemon {
             Purpose::Load => self.load_ended(status, &output),
             Purpose::Pull(reference) => self.pull_ended(reference, status, output),
             Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),
+            Purpose::Stale => {
+                if !status.success() {
+                    warning!("what earlier boots left cannot be removed: {output} ({status})");
+                }
+            }
             Purpose::Version => self.version_told(status, &output),
             Purpose::Keep => {
                 if !status.success() {
@@ -288,26 +307,69 @@ impl Daemon {
     ) {
         let dir = self.config.roots.pod(&generation);
         let done = status.success()
-            && match fs::remove_dir_all(&dir) {
+            && match remove_life(&dir) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    error!("{key}: cannot remove {}: {e}", dir.display());
+                    if self.is_new(format!("directory {generation}"), &e.to_string()) {
+                        error!("{key}: cannot remove {}: {e}", dir.display());
+                    }
                     false
                 }
                 Ok(()) | Err(_) => true,
             };
         if done {
             self.runs.retain(|run, _| run.generation != generation);
+            self.said.retain(|subject, _| !subject.contains(generation.as_str()));
             self.publisher.forget_life(&generation, &dir.join("state.json"));
             info!("{key}: gone");
-        } else if !status.success() {
+        } else if !status.success() && self.is_new(format!("removal {generation}"), output) {
             error!("{key}: cannot be removed yet: {output} ({status})");
         }
         self.events.push_back(Event::Removed { generation, done });
     }
 
+    /// Removes the volumes of generations that nothing wants: their manifests went or changed while the host was down. A
+    /// refused document may be one of them, so while there is one nothing is removed. They are renamed first: whoever
+    /// wants the generation again meanwhile makes its volumes anew.
+    pub(super) fn remove_stale(&mut self) {
+        if !self.merged.refused.is_empty() {
+            return;
+        }
+        let parent = self.config.roots.state.join("pods");
+        let known: BTreeSet<&Generation> = self
+            .world
+            .slots()
+            .flat_map(|(_, s)| s.want.iter().chain(s.life.iter().map(|l| &l.pod)))
+            .map(|p| &p.generation)
+            .collect();
+        let Ok(entries) = fs::read_dir(&parent) else { return };
+        let mut directories = Vec::new();
+        for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+            let generation = Generation::new(name.clone());
+            let stale = parent.join(format!(".stale-{name}"));
+            if name.starts_with('.') {
+                directories.push(parent.join(name));
+            } else if !known.contains(&generation)
+                && !self.config.roots.pod(&generation).exists()
+                && fs::rename(parent.join(&name), &stale).is_ok()
+            {
+                directories.push(stale);
+            }
+        }
+        if directories.is_empty() {
+            return;
+        }
+        let started = serde_json::to_vec(&Stale { directories }).map_err(io::Error::from).and_then(|list| {
+            let line = CommandLine::new(SELF).arg("remove").stdin(list).deadline(CLEAR_MS);
+            self.jobs.start(Purpose::Stale, &line, true)
+        });
+        if let Err(e) = started {
+            warning!("what earlier boots left cannot be removed: {e}");
+        }
+    }
+
     /// When nothing runs any more, the parent of all Pod cgroups need not stay. Best effort: it is empty, and harmless.
     pub(super) fn remove_cgroup_root(&self) {
-        let root = std::path::Path::new(&self.config.cgroup_root);
+        let root = Path::new(&self.config.cgroup_root);
         if let Err(e) = Cgroups::detect().and_then(|c| c.remove(root)) {
             warning!("cgroup {}: cannot be removed: {e}", root.display());
         }
@@ -352,6 +414,16 @@ impl Daemon {
             warning!("the last good manifests cannot be kept on disk: {e}");
         }
     }
+}
+
+/// Removes what is known of a life. The document first: without it a later daemon sees that the removal was under way, and
+/// not a Pod that has not begun.
+fn remove_life(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join("pod.json")) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    fs::remove_dir_all(dir)
 }
 
 /// A probe's command has its `$(VAR)` expanded from what the manifest itself says of the environment, as under the kubelet.

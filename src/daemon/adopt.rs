@@ -12,16 +12,16 @@ use crate::core::{Event, Found, FoundRun, RunKey, Saved};
 use crate::manifest::{Context, Limits, from_canonical};
 use crate::monitor::record::{self, Attempt, MonitorSpec, Record};
 use crate::paths::{AttemptDir, container_id};
-use crate::pod::{Generation, NodeName, Pod};
+use crate::pod::{Generation, NodeName, Pod, PodKey};
 use crate::sys::{lock, process};
 use crate::{error, info, warning};
 
 impl Daemon {
-    /// Reads RUN/pods and tells the core of every life in it.
-    pub(super) fn find_left_behind(&mut self) {
+    /// Reads RUN/pods and tells the core of every life in it, or of those of these Pods.
+    pub(super) fn find_left_behind(&mut self, only: Option<&[PodKey]>) {
         let mut found = 0;
         for generation in record::generations(&self.config.roots) {
-            match self.find_pod(&generation) {
+            match self.find_pod(&generation, only) {
                 Ok(Some(pod)) => {
                     found += 1;
                     self.events.push_back(Event::Found(Box::new(pod)));
@@ -38,16 +38,28 @@ impl Daemon {
         }
     }
 
-    fn find_pod(&mut self, generation: &Generation) -> io::Result<Option<Found>> {
+    fn find_pod(&mut self, generation: &Generation, only: Option<&[PodKey]>) -> io::Result<Option<Found>> {
         let dir = self.config.roots.pod(generation);
-        let runs = self.run_dirs(generation);
-        let Some(pod) = self.stored_pod(&dir, &runs)? else {
-            if runs.is_empty() {
-                // A life whose very first file was not written: nothing was ever started.
-                fs::remove_dir_all(&dir)?;
+        let mut runs = Vec::new();
+        for (run, dir) in self.run_dirs(generation) {
+            // A daemon that was killed before it had written what the monitor is to do: there never was one.
+            if !dir.spec().exists() && lock::holder(&dir.lock())?.is_none() {
+                runs::remove_attempt(&dir)?;
+            } else {
+                runs.push((run, dir));
             }
+        }
+        let Some(pod) = self.stored_pod(&dir, &runs)? else {
+            if !runs.is_empty() {
+                return Err(io::Error::other("neither pod.json nor any spec.json can be read"));
+            }
+            // A life whose very first file was not written: nothing was ever started.
+            fs::remove_dir_all(&dir)?;
             return Ok(None);
         };
+        if only.is_some_and(|keys| !keys.contains(&pod.key)) {
+            return Ok(None);
+        }
         let saved: Saved = match fs::read(dir.join("state.json")).map(|b| serde_json::from_slice(&b)) {
             Ok(Ok(saved)) => saved,
             Ok(Err(e)) => {

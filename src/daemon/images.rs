@@ -154,7 +154,11 @@ impl Daemon {
     }
 
     fn tell_images(&mut self) {
-        let index = self.images.store.index().unwrap_or_default();
+        // An index that cannot be read just now says nothing; an error is told where archives are looked for.
+        let index = match self.images.store.index() {
+            Ok(index) => index,
+            Err(_) => self.images.told.as_ref().map(|(index, ..)| index.clone()).unwrap_or_default(),
+        };
         let loading = self.jobs.any(|p| *p == Purpose::Load);
         let can_pull = find_program("skopeo").is_some();
         let news = (index, loading, can_pull);

@@ -24,12 +24,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::config::{OnExit, RunConfig};
-use crate::core::{BackoffRule, Event, RunKey, Settings, Stamp, Time, World};
+use crate::core::{BackoffRule, Event, Refusal, RunKey, Settings, Stamp, Time, World};
 use crate::manifest::Limits;
 use crate::paths::AttemptDir;
 use crate::pod::PodKey;
 use crate::source::dir::{DirSource, Rules};
-use crate::source::{self, Merged};
+use crate::source::{self, Merged, Refused};
 use crate::sys::fifo::Fifo;
 use crate::sys::lock::Lock;
 use crate::sys::signals::Signals;
@@ -66,6 +66,10 @@ struct Daemon {
     runs: BTreeMap<RunKey, RunInfo>,
     /// What monitors said of this host.
     host_warnings: BTreeSet<String>,
+    /// What was said last about a thing that is tried again and again: the same is not said twice.
+    said: BTreeMap<String, String>,
+    /// No daemon has worked on the state directory in this boot before: volumes in it may be of Pods that are no more.
+    is_first_of_boot: bool,
     /// Directories of runs that are over.
     finished: Vec<AttemptDir>,
     publisher: Publisher,
@@ -78,7 +82,11 @@ struct Daemon {
 /// Runs the daemon until it is told to end. Everything that can go wrong before the loop ends the process with a precise
 /// line and exit code 1; nothing does once the loop runs.
 pub fn run(config: RunConfig, task: Task) -> ExitCode {
-    match boot::boot(config) {
+    let only = match &task {
+        Task::Down(pods) if !pods.is_empty() => Some(pods.clone()),
+        Task::Down(_) | Task::Supervise => None,
+    };
+    match boot::boot(config, only.as_deref()) {
         Ok((daemon, signals, fifo)) => daemon.serve(signals, fifo, task),
         Err(e) => {
             eprintln!("podstrap: {e}");
@@ -116,8 +124,7 @@ fn sources(config: &RunConfig) -> Vec<DirSource> {
 impl Daemon {
     fn serve(mut self, mut signals: Signals, mut fifo: Fifo, task: Task) -> ExitCode {
         let mut ending = None;
-        self.fold();
-        self.forget_old_status();
+        // Before anything is done about what was found: what is to be stopped must not be started first.
         let only = match task {
             Task::Supervise => None,
             Task::Down(pods) if pods.is_empty() => {
@@ -130,6 +137,10 @@ impl Daemon {
                 Some(pods)
             }
         };
+        self.fold();
+        if only.is_none() {
+            self.forget_old_status();
+        }
         loop {
             self.fold();
             if ending.is_some() && self.world.is_empty() {
@@ -221,6 +232,10 @@ impl Daemon {
         self.publish();
         self.remove_finished();
         self.keep_manifests();
+        if self.is_first_of_boot && self.merged.complete {
+            self.is_first_of_boot = false;
+            self.remove_stale();
+        }
     }
 
     /// The only place that waits.
@@ -264,6 +279,11 @@ impl Daemon {
         }
     }
 
+    /// Whether this is another text about `subject` than the last one.
+    fn is_new(&mut self, subject: String, text: &str) -> bool {
+        self.said.insert(subject, text.to_owned()).is_none_or(|former| former != text)
+    }
+
     fn reap(&mut self) {
         for (pid, status) in spawn::reap() {
             if let Some(job) = self.jobs.ended(pid) {
@@ -297,6 +317,8 @@ impl Daemon {
             self.publisher.sources_changed();
             self.announce_problems(&merged);
             let pods = merged.good.iter().map(|(k, g)| (k.clone(), g.pod.clone())).collect();
+            let refusal = |r: &Refused| Refusal { key: r.key.clone(), path: r.origin.path.clone() };
+            self.events.push_back(Event::Refused(merged.refused.iter().map(refusal).collect()));
             self.events.push_back(Event::Desired { pods, complete: merged.complete });
             self.merged = merged;
         }

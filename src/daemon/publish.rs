@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use super::Daemon;
 use super::view;
 use crate::config::RunConfig;
-use crate::core::Saved;
+use crate::core::{Refusal, Saved};
 use crate::error;
 use crate::log::rfc3339;
 use crate::paths::fnv1a;
 use crate::pod::{Generation, PodKey};
 use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
+use crate::source::Refused;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::clock;
 
@@ -27,6 +28,8 @@ pub struct Publisher {
     sources_changed: bool,
     daemon_changed: bool,
     refused_files: BTreeSet<PathBuf>,
+    /// Pods of which something could not be written.
+    unwritten: BTreeSet<PodKey>,
     failing: bool,
     host_ip: Option<IpAddr>,
 }
@@ -54,6 +57,7 @@ impl Publisher {
             sources_changed: true,
             daemon_changed: true,
             refused_files: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
             failing: false,
             host_ip: None,
         }
@@ -70,25 +74,32 @@ impl Publisher {
         self.sources_changed = true;
     }
 
-    /// Writes a file if its content is new. An error is told once until a write works again: a full disk must not fill
+    /// Writes a file if its content is new. Returns whether it says now what it should. An error is told once until a write works again: a full disk must not fill
     /// the log as well.
-    fn write(&mut self, path: PathBuf, bytes: &[u8]) {
+    fn write(&mut self, path: PathBuf, bytes: &[u8]) -> bool {
         let hash = fnv1a(bytes);
         if self.written.get(&path) == Some(&hash) {
-            return;
+            return true;
         }
         match atomic::write(&path, bytes, 0o600, Durability::Process) {
             Ok(()) => {
                 self.failing = false;
                 self.written.insert(path, hash);
+                true
             }
             Err(e) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     error!("cannot write {}: {e}; Pods go on, their status is out of date", path.display());
                 }
                 self.written.remove(&path);
+                false
             }
         }
+    }
+
+    /// Whether something could not be written and is not yet.
+    pub fn is_behind(&self) -> bool {
+        !self.unwritten.is_empty()
     }
 
     /// A life is over, and its directory is gone.
@@ -108,6 +119,7 @@ impl Daemon {
     /// Writes whatever has changed.
     pub(super) fn publish(&mut self) {
         let mut dirty = self.world.take_dirty();
+        dirty.append(&mut self.publisher.unwritten);
         if std::mem::take(&mut self.publisher.sources_changed) {
             dirty.extend(self.world.slots().map(|(k, _)| k.clone()));
             dirty.extend(self.merged.good.keys().cloned());
@@ -136,7 +148,8 @@ impl Daemon {
             })
             .collect();
         if let Ok(bytes) = serde_json::to_vec(&self.publisher.daemon) {
-            self.publisher.write(self.config.roots.daemon_status(), &bytes);
+            // Tried again at the next turn.
+            self.publisher.daemon_changed = !self.publisher.write(self.config.roots.daemon_status(), &bytes);
         }
     }
 
@@ -155,17 +168,41 @@ impl Daemon {
             {
                 let dir = self.config.roots.pod(&generation);
                 if dir.exists() {
-                    self.publisher.write(dir.join("state.json"), &bytes);
-                    self.publisher.saved.insert(generation, saved);
+                    if self.publisher.write(dir.join("state.json"), &bytes) {
+                        self.publisher.saved.insert(generation, saved);
+                    } else {
+                        self.publisher.unwritten.insert(key.clone());
+                    }
                 }
             }
         }
         let good = self.merged.good.get(key);
         let stored = self.stored_document(slot);
-        let file = view::pod_status(key, slot, good, stored, self.publisher.host_ip);
-        if let Ok(bytes) = serde_json::to_vec(&file) {
-            self.publisher.write(path, &bytes);
+        let kept_for = if good.is_none() { self.kept_for(key, slot) } else { Vec::new() };
+        let file = view::pod_status(key, slot, good, kept_for, stored, self.publisher.host_ip);
+        if let Ok(bytes) = serde_json::to_vec(&file)
+            && !self.publisher.write(path, &bytes)
+        {
+            self.publisher.unwritten.insert(key.clone());
         }
+    }
+
+    /// Why a Pod that no source gives goes on: its document is refused, or its source has not been read yet.
+    fn kept_for(&self, key: &PodKey, slot: &crate::core::Slot) -> Vec<String> {
+        let Some(want) = &slot.want else { return Vec::new() };
+        let is_it = |r: &&Refused| {
+            Refusal { key: r.key.clone(), path: r.origin.path.clone() }.may_be(key, &want.origin)
+        };
+        let mut problems: Vec<String> =
+            self.merged.refused.iter().filter(is_it).flat_map(|r| r.problems.iter().cloned()).collect();
+        if problems.is_empty() {
+            let unread = self.sources.iter().filter(|s| !s.is_synced());
+            problems.extend(unread.map(|s| match s.error() {
+                Some(error) => format!("{}: {error}", s.shown()),
+                None => format!("{}: has not been read yet", s.shown()),
+            }));
+        }
+        problems
     }
 
     /// The document of what lives, where it is not the one that the sources give now.
