@@ -219,13 +219,17 @@ impl Daemon {
             }
         }
         self.publish();
-        self.remove_finished();
         self.keep_manifests();
     }
 
     /// The only place that waits.
     fn wait(&mut self, signals: &Signals, fifo: &Fifo) -> io::Result<()> {
         let timeout = self.timeout();
+            if !self.finished.is_empty() {
+                // Before anything is planned: what could not be made is tried again under the same number, in this directory.
+                self.publish();
+                self.remove_finished();
+            }
         let mut fds = vec![
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(fifo.as_fd(), PollFlags::POLLIN),
