@@ -19,7 +19,7 @@ use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Verdict};
 use crate::helper::probe::{ExecTarget, ProbeSpec};
 use crate::helper::remove::Removal;
 use crate::monitor::record::{self, MonitorSpec};
-use crate::paths::container_id;
+use crate::paths::{AttemptDir, container_id};
 use crate::pod::{Container, Generation, Origin, Pod, ProbeAction};
 use crate::runtime::process::expand;
 use crate::runtime::runc::{self, Runc};
@@ -80,6 +80,17 @@ impl Daemon {
         let first_attempts = pod
             .containers
             .iter()
+        // Nothing of a life stands here before it begins, unless it is one that could not be read when the daemon began.
+        let left = self.run_dirs(&generation);
+        if !left.is_empty() {
+            match self.take_over(pod.clone(), left) {
+                Ok(found) => {
+                    warning!("{}: runs already; its damaged state is made anew", pod.key);
+                    self.events.push_back(Event::Found(Box::new(found)));
+                }
+                Err(e) => error!("{}: what runs of it cannot be taken over: {e}", pod.key),
+            }
+        }
             .map(|c| {
                 let dir = self.config.roots.pod_logs(pod).join(c.name.as_str());
                 (c.name.clone(), first_free_attempt(&dir))
@@ -127,7 +138,15 @@ impl Daemon {
         let id = container_id(&run.generation, &run.container, run.attempt);
         let spec = MonitorSpec {
             version: record::VERSION,
+        self.write_spec(pod, run, &dir)?;
+        let line =
+            CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
+        self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
             boot_id: self.boot_id.clone(),
+        Ok(RunInfo::child(dir, id, pod.key.clone()))
+    }
+
+    fn write_spec(&self, pod: &Pod, run: &RunKey, dir: &AttemptDir) -> io::Result<()> {
             id: id.clone(),
             pod: Pod::clone(pod),
             container: run.container.clone(),
@@ -184,6 +203,18 @@ impl Daemon {
     }
 
     fn sweep(&mut self, run: RunKey) {
+        // A sweeper goes by the spec. It may be damaged, or (a daemon was killed, a disk was full) never have been written.
+        if !MonitorSpec::is_readable(&dir)
+            && let Some(life) =
+                self.world.key_of(&run).and_then(|k| self.world.slot(k)).and_then(|s| s.life.as_ref())
+            && let Err(e) = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir.0)
+                .and_then(|()| self.write_spec(&life.pod, &run, &dir))
+        {
+            error!("{run}: {} cannot be written: {e}", dir.spec().display());
+        }
         let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
         let line = CommandLine::new(SELF).arg("sweep").arg(&dir.0).deadline(CLEAR_MS);
         if let Err(e) = self.jobs.start(Purpose::Sweep(run.clone()), &line, true) {
