@@ -25,12 +25,15 @@ use crate::runtime::process::expand;
 use crate::runtime::runc::{self, Runc};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::Cgroups;
+use crate::sys::clock;
 use crate::sys::process;
 use crate::sys::spawn::ExitStatus;
 use crate::{error, info, warning};
 
 /// A helper that clears away or removes may take this long, in milliseconds.
 const CLEAR_MS: u64 = 120_000;
+/// Manifests that could not be kept on disk are tried again after this many milliseconds.
+const KEEP_AGAIN_MS: u64 = 10_000;
 /// What a probe's helper may take beyond the probe's own timeout, in milliseconds.
 const PROBE_SLACK_MS: u64 = 5_000;
 
@@ -77,9 +80,6 @@ impl Daemon {
             // The life goes on without it: a later daemon would then see a stray and stop it in good order.
             error!("{}: cannot write {}: {e}", pod.key, self.config.roots.pod(&generation).display());
         }
-        let first_attempts = pod
-            .containers
-            .iter()
         // Nothing of a life stands here before it begins, unless it is one that could not be read when the daemon began.
         let left = self.run_dirs(&generation);
         if !left.is_empty() {
@@ -91,6 +91,9 @@ impl Daemon {
                 Err(e) => error!("{}: what runs of it cannot be taken over: {e}", pod.key),
             }
         }
+        let first_attempts = pod
+            .containers
+            .iter()
             .map(|c| {
                 let dir = self.config.roots.pod_logs(pod).join(c.name.as_str());
                 (c.name.clone(), first_free_attempt(&dir))
@@ -135,20 +138,20 @@ impl Daemon {
     fn spawn_monitor(&mut self, pod: &Rc<Pod>, run: &RunKey) -> io::Result<RunInfo> {
         let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir.0)?;
-        let id = container_id(&run.generation, &run.container, run.attempt);
-        let spec = MonitorSpec {
-            version: record::VERSION,
         self.write_spec(pod, run, &dir)?;
         let line =
             CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
         self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
-            boot_id: self.boot_id.clone(),
+        let id = container_id(&run.generation, &run.container, run.attempt);
         Ok(RunInfo::child(dir, id, pod.key.clone()))
     }
 
     fn write_spec(&self, pod: &Pod, run: &RunKey, dir: &AttemptDir) -> io::Result<()> {
-            id: id.clone(),
-            pod: Pod::clone(pod),
+        let spec = MonitorSpec {
+            version: record::VERSION,
+            boot_id: self.boot_id.clone(),
+            id: container_id(&run.generation, &run.container, run.attempt),
+            pod: pod.clone(),
             container: run.container.clone(),
             attempt: run.attempt,
             roots: self.config.roots.clone(),
@@ -157,11 +160,7 @@ impl Daemon {
             log_max_bytes: self.config.log_max_bytes,
             log_max_files: self.config.log_max_files,
         };
-        atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)?;
-        let line =
-            CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
-        self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
-        Ok(RunInfo::child(dir, id, pod.key.clone()))
+        atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)
     }
 
     fn stop_signal(&self, run: &RunKey) -> i32 {
@@ -203,6 +202,7 @@ impl Daemon {
     }
 
     fn sweep(&mut self, run: RunKey) {
+        let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
         // A sweeper goes by the spec. It may be damaged, or (a daemon was killed, a disk was full) never have been written.
         if !MonitorSpec::is_readable(&dir)
             && let Some(life) =
@@ -215,7 +215,6 @@ impl Daemon {
         {
             error!("{run}: {} cannot be written: {e}", dir.spec().display());
         }
-        let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
         let line = CommandLine::new(SELF).arg("sweep").arg(&dir.0).deadline(CLEAR_MS);
         if let Err(e) = self.jobs.start(Purpose::Sweep(run.clone()), &line, true) {
             error!("{run}: a sweeper cannot be started: {e}");
@@ -303,8 +302,11 @@ impl Daemon {
             Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),
             Purpose::Version => self.version_told(status, &output),
             Purpose::Keep => {
-                if !status.success() {
+                if status.success() {
+                    self.unkept.clear();
+                } else {
                     warning!("the last good manifests cannot be kept on disk: {output} ({status})");
+                    self.keep_again = Some(clock::boot_ms().saturating_add(KEEP_AGAIN_MS));
                 }
             }
         }
@@ -371,16 +373,20 @@ impl Daemon {
         if self.jobs.any(|p| *p == Purpose::Keep) {
             return;
         }
-        let keeps: Vec<_> = self.sources.iter_mut().flat_map(|s| s.take_keeps()).collect();
-        if keeps.is_empty() {
+        let new: Vec<_> = self.sources.iter_mut().flat_map(|s| s.take_keeps()).collect();
+        if new.is_empty() && self.keep_again.is_none_or(|t| t > clock::boot_ms()) {
             return;
         }
-        let started = serde_json::to_vec(&keeps).map_err(io::Error::from).and_then(|list| {
+        self.keep_again = None;
+        self.unkept.retain(|old| !new.iter().any(|n| n.is_of_file_of(old)));
+        self.unkept.extend(new);
+        let started = serde_json::to_vec(&self.unkept).map_err(io::Error::from).and_then(|list| {
             let line = CommandLine::new(SELF).arg("keep").stdin(list).deadline(CLEAR_MS);
             self.jobs.start(Purpose::Keep, &line, true)
         });
         if let Err(e) = started {
             warning!("the last good manifests cannot be kept on disk: {e}");
+            self.keep_again = Some(clock::boot_ms().saturating_add(KEEP_AGAIN_MS));
         }
     }
 }

@@ -148,6 +148,10 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
         boot_id,
         config,
         has_requests: true,
+        unkept: Vec::new(),
+        keep_again: None,
+        look_again: None,
+        poll_fails: false,
         _lock: lock,
     };
     daemon.find_left_behind();

@@ -29,6 +29,7 @@ use crate::manifest::Limits;
 use crate::paths::AttemptDir;
 use crate::pod::PodKey;
 use crate::source::dir::{DirSource, Rules};
+use crate::source::keep::Keep;
 use crate::source::{self, Merged};
 use crate::sys::fifo::Fifo;
 use crate::sys::lock::Lock;
@@ -71,6 +72,14 @@ struct Daemon {
     publisher: Publisher,
     /// A verb has asked for something; it stands in a file.
     has_requests: bool,
+    /// What is to be kept of manifests on disk and is not yet known to be.
+    unkept: Vec<Keep>,
+    /// When that is tried again, because it failed (boot clock, milliseconds).
+    keep_again: Option<u64>,
+    /// When records are looked at again, because one could not be read (boot clock, milliseconds).
+    look_again: Option<u64>,
+    /// The last `poll` failed.
+    poll_fails: bool,
     /// Held until the end of the process.
     _lock: Lock,
 }
@@ -146,9 +155,15 @@ impl Daemon {
             }
             let mut changes = Vec::new();
             match self.wait(&signals, &fifo) {
-                Ok(()) => {}
-                // Nothing but a lack of kernel memory is left as a cause; the next turn tries again.
-                Err(e) => error!("poll: {e}"),
+                Ok(()) => self.poll_fails = false,
+                // The kernel lacks memory, or the limit of open files was lowered below what is polled: everything is looked
+                // at all the same, only not at once.
+                Err(e) => {
+                    if !std::mem::replace(&mut self.poll_fails, true) {
+                        error!("poll: {e}; looking ten times a second until it works again");
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
             }
             let seen = signals.drain();
             self.reap();
@@ -157,7 +172,8 @@ impl Daemon {
             for line in lines {
                 self.nudged(&line);
             }
-            if overflow {
+            if overflow || self.look_again.is_some_and(|t| t <= clock::boot_ms()) {
+                self.look_again = None;
                 self.look_at_every_record();
             }
             self.jobs.read_output();
@@ -210,6 +226,11 @@ impl Daemon {
             while let Some(event) = self.events.pop_front() {
                 self.world.step(event, now);
             }
+            if !self.finished.is_empty() {
+                // Before anything is planned: what could not be made is tried again under the same number, in this directory.
+                self.publish();
+                self.remove_finished();
+            }
             let actions = self.world.plan(now);
             for action in actions {
                 self.act(action, now);
@@ -225,11 +246,6 @@ impl Daemon {
     /// The only place that waits.
     fn wait(&mut self, signals: &Signals, fifo: &Fifo) -> io::Result<()> {
         let timeout = self.timeout();
-            if !self.finished.is_empty() {
-                // Before anything is planned: what could not be made is tried again under the same number, in this directory.
-                self.publish();
-                self.remove_finished();
-            }
         let mut fds = vec![
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(fifo.as_fd(), PollFlags::POLLIN),
@@ -260,6 +276,9 @@ impl Daemon {
             .chain(self.world.deadline(Time(now)).map(|t| t.0))
             .chain(self.jobs.deadline())
             .chain(self.images.deadline())
+            .chain(self.publisher.deadline())
+            .chain(self.look_again)
+            .chain(self.keep_again)
             .min();
         match next {
             Some(at) => i32::try_from(at.saturating_sub(now))

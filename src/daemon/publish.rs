@@ -10,13 +10,16 @@ use super::Daemon;
 use super::view;
 use crate::config::RunConfig;
 use crate::core::Saved;
-use crate::error;
 use crate::log::rfc3339;
 use crate::paths::fnv1a;
 use crate::pod::{Generation, PodKey};
 use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::clock;
+use crate::{error, info};
+
+/// What could not be written is tried again after this many milliseconds.
+const AGAIN_MS: u64 = 1_000;
 
 /// What has been written.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct Publisher {
     daemon_changed: bool,
     refused_files: BTreeSet<PathBuf>,
     failing: bool,
+    /// When what could not be written is tried again (boot clock, milliseconds).
+    again: Option<u64>,
     host_ip: Option<IpAddr>,
 }
 
@@ -55,6 +60,7 @@ impl Publisher {
             daemon_changed: true,
             refused_files: BTreeSet::new(),
             failing: false,
+            again: None,
             host_ip: None,
         }
     }
@@ -70,23 +76,30 @@ impl Publisher {
         self.sources_changed = true;
     }
 
-    /// Writes a file if its content is new. An error is told once until a write works again: a full disk must not fill
-    /// the log as well.
-    fn write(&mut self, path: PathBuf, bytes: &[u8]) {
+    /// The next moment at which [`Daemon::publish`] has something to do by itself.
+    pub fn deadline(&self) -> Option<u64> {
+        self.again
+    }
+
+    /// Writes a file if its content is new, and returns whether it stands there now; otherwise it is tried again soon. An
+    /// error is told once until everything could be written: a full disk must not fill the log as well.
+    fn write(&mut self, path: PathBuf, bytes: &[u8]) -> bool {
         let hash = fnv1a(bytes);
         if self.written.get(&path) == Some(&hash) {
-            return;
+            return true;
         }
         match atomic::write(&path, bytes, 0o600, Durability::Process) {
             Ok(()) => {
-                self.failing = false;
                 self.written.insert(path, hash);
+                true
             }
             Err(e) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     error!("cannot write {}: {e}; Pods go on, their status is out of date", path.display());
                 }
                 self.written.remove(&path);
+                self.again = Some(clock::boot_ms().saturating_add(AGAIN_MS));
+                false
             }
         }
     }
@@ -108,6 +121,11 @@ impl Daemon {
     /// Writes whatever has changed.
     pub(super) fn publish(&mut self) {
         let mut dirty = self.world.take_dirty();
+        let due = self.publisher.again.is_some_and(|t| t <= clock::boot_ms());
+        if due {
+            self.publisher.again = None;
+            self.publisher.sources_changed = true;
+        }
         if std::mem::take(&mut self.publisher.sources_changed) {
             dirty.extend(self.world.slots().map(|(k, _)| k.clone()));
             dirty.extend(self.merged.good.keys().cloned());
@@ -121,6 +139,9 @@ impl Daemon {
         // Last: who reads that a source was read completely must find its Pods.
         if std::mem::take(&mut self.publisher.daemon_changed) {
             self.publish_daemon();
+        }
+        if due && self.publisher.again.is_none() && std::mem::take(&mut self.publisher.failing) {
+            info!("{}: can be written again", self.config.roots.run.display());
         }
     }
 
@@ -154,8 +175,7 @@ impl Daemon {
                 && let Ok(bytes) = serde_json::to_vec(&saved)
             {
                 let dir = self.config.roots.pod(&generation);
-                if dir.exists() {
-                    self.publisher.write(dir.join("state.json"), &bytes);
+                if dir.exists() && self.publisher.write(dir.join("state.json"), &bytes) {
                     self.publisher.saved.insert(generation, saved);
                 }
             }
