@@ -82,6 +82,8 @@ impl Daemon {
         }
         // Nothing of a life stands here before it begins, unless it is one that could not be read when the daemon began.
         let left = self.run_dirs(&generation);
+        // The newest of each container. Not a number above it: two of them would live at a time.
+        let newest: BTreeMap<_, _> = left.iter().map(|(r, _)| (r.container.clone(), r.attempt)).collect();
         if !left.is_empty() {
             match self.take_over(pod.clone(), left) {
                 Ok(found) => {
@@ -96,7 +98,8 @@ impl Daemon {
             .iter()
             .map(|c| {
                 let dir = self.config.roots.pod_logs(pod).join(c.name.as_str());
-                (c.name.clone(), first_free_attempt(&dir))
+                let attempt = newest.get(&c.name).copied().unwrap_or_else(|| first_free_attempt(&dir));
+                (c.name.clone(), attempt)
             })
             .collect();
         self.events.push_back(Event::Opened { generation, first_attempts });
