@@ -151,6 +151,8 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
         unkept: Vec::new(),
         keep_again: None,
         look_again: None,
+        reload: None,
+        reloaded: 0,
         poll_fails: false,
         _lock: lock,
     };

@@ -43,6 +43,9 @@ use self::jobs::Jobs;
 use self::publish::Publisher;
 use self::runs::RunInfo;
 
+/// However many SIGHUPs come, the sources are read again no sooner than so many milliseconds after the last time.
+const RELOAD_PAUSE_MS: u64 = 100;
+
 /// What this process is here for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -78,6 +81,9 @@ struct Daemon {
     keep_again: Option<u64>,
     /// When records are looked at again, because one could not be read (boot clock, milliseconds).
     look_again: Option<u64>,
+    /// When every source is read again, because SIGHUP asked for it; and when that was done last (boot clock, milliseconds).
+    reload: Option<u64>,
+    reloaded: u64,
     /// The last `poll` failed.
     poll_fails: bool,
     /// Held until the end of the process.
@@ -196,12 +202,18 @@ impl Daemon {
                         self.events.push_back(Event::Drain);
                     }
                     Signal::SIGHUP => {
-                        info!("SIGHUP: reading every source again");
-                        self.look_at_directories(&[Change::Overflow]);
+                        let least = self.reloaded.saturating_add(RELOAD_PAUSE_MS);
+                        self.reload.get_or_insert(least);
                     }
                     // SIGCHLD is what `reap` above has dealt with; SIGIO belongs to the lease test.
                     _ => {}
                 }
+            }
+            if self.reload.is_some_and(|t| t <= clock::boot_ms()) {
+                info!("SIGHUP: reading every source again");
+                self.reload = None;
+                self.reloaded = clock::boot_ms();
+                self.look_at_directories(&[Change::Overflow]);
             }
             if std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none() {
                 info!("asked to stop every Pod and end");
@@ -279,6 +291,7 @@ impl Daemon {
             .chain(self.publisher.deadline())
             .chain(self.look_again)
             .chain(self.keep_again)
+            .chain(self.reload)
             .min();
         match next {
             Some(at) => i32::try_from(at.saturating_sub(now))
