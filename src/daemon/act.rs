@@ -19,18 +19,21 @@ use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Verdict};
 use crate::helper::probe::{ExecTarget, ProbeSpec};
 use crate::helper::remove::{Removal, Stale};
 use crate::monitor::record::{self, MonitorSpec};
-use crate::paths::container_id;
+use crate::paths::{AttemptDir, container_id};
 use crate::pod::{Container, Generation, Origin, Pod, ProbeAction};
 use crate::runtime::process::expand;
 use crate::runtime::runc::{self, Runc};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::Cgroups;
+use crate::sys::clock;
 use crate::sys::process;
 use crate::sys::spawn::ExitStatus;
 use crate::{error, info, warning};
 
 /// A helper that clears away or removes may take this long, in milliseconds.
 const CLEAR_MS: u64 = 120_000;
+/// Manifests that could not be kept on disk are tried again after this many milliseconds.
+const KEEP_AGAIN_MS: u64 = 10_000;
 /// What a probe's helper may take beyond the probe's own timeout, in milliseconds.
 const PROBE_SLACK_MS: u64 = 5_000;
 
@@ -79,12 +82,26 @@ impl Daemon {
             // The life goes on without it: a later daemon would then see a stray and stop it in good order.
             error!("{}: cannot write {}: {e}", pod.key, self.config.roots.pod(&generation).display());
         }
+        // Nothing of a life stands here before it begins, unless it is one that could not be read when the daemon began.
+        let left = self.run_dirs(&generation);
+        // The newest of each container. Not a number above it: two of them would live at a time.
+        let newest: BTreeMap<_, _> = left.iter().map(|(r, _)| (r.container.clone(), r.attempt)).collect();
+        if !left.is_empty() {
+            match self.take_over(pod.clone(), left) {
+                Ok(found) => {
+                    warning!("{}: runs already; its damaged state is made anew", pod.key);
+                    self.events.push_back(Event::Found(Box::new(found)));
+                }
+                Err(e) => error!("{}: what runs of it cannot be taken over: {e}", pod.key),
+            }
+        }
         let first_attempts = pod
             .containers
             .iter()
             .map(|c| {
                 let dir = self.config.roots.pod_logs(pod).join(c.name.as_str());
-                (c.name.clone(), first_free_attempt(&dir))
+                let attempt = newest.get(&c.name).copied().unwrap_or_else(|| first_free_attempt(&dir));
+                (c.name.clone(), attempt)
             })
             .collect();
         self.events.push_back(Event::Opened { generation, first_attempts });
@@ -133,12 +150,20 @@ impl Daemon {
     fn spawn_monitor(&mut self, pod: &Rc<Pod>, run: &RunKey) -> io::Result<RunInfo> {
         let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir.0)?;
+        self.write_spec(pod, run, &dir)?;
+        let line =
+            CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
+        self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
         let id = container_id(&run.generation, &run.container, run.attempt);
+        Ok(RunInfo::child(dir, id, pod.key.clone()))
+    }
+
+    fn write_spec(&self, pod: &Pod, run: &RunKey, dir: &AttemptDir) -> io::Result<()> {
         let spec = MonitorSpec {
             version: record::VERSION,
             boot_id: self.boot_id.clone(),
-            id: id.clone(),
-            pod: Pod::clone(pod),
+            id: container_id(&run.generation, &run.container, run.attempt),
+            pod: pod.clone(),
             container: run.container.clone(),
             attempt: run.attempt,
             roots: self.config.roots.clone(),
@@ -147,11 +172,7 @@ impl Daemon {
             log_max_bytes: self.config.log_max_bytes,
             log_max_files: self.config.log_max_files,
         };
-        atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)?;
-        let line =
-            CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
-        self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
-        Ok(RunInfo::child(dir, id, pod.key.clone()))
+        atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)
     }
 
     fn stop_signal(&self, run: &RunKey) -> i32 {
@@ -194,6 +215,18 @@ impl Daemon {
 
     fn sweep(&mut self, run: RunKey) {
         let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
+        // A sweeper goes by the spec. It may be damaged, or (a daemon was killed, a disk was full) never have been written.
+        if !MonitorSpec::is_readable(&dir)
+            && let Some(life) =
+                self.world.key_of(&run).and_then(|k| self.world.slot(k)).and_then(|s| s.life.as_ref())
+            && let Err(e) = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir.0)
+                .and_then(|()| self.write_spec(&life.pod, &run, &dir))
+        {
+            error!("{run}: {} cannot be written: {e}", dir.spec().display());
+        }
         let line = CommandLine::new(SELF).arg("sweep").arg(&dir.0).deadline(CLEAR_MS);
         if let Err(e) = self.jobs.start(Purpose::Sweep(run.clone()), &line, true) {
             error!("{run}: a sweeper cannot be started: {e}");
@@ -291,8 +324,11 @@ impl Daemon {
             }
             Purpose::Version => self.version_told(status, &output),
             Purpose::Keep => {
-                if !status.success() {
+                if status.success() {
+                    self.unkept.clear();
+                } else {
                     warning!("the last good manifests cannot be kept on disk: {output} ({status})");
+                    self.keep_again = Some(clock::boot_ms().saturating_add(KEEP_AGAIN_MS));
                 }
             }
         }
@@ -402,16 +438,20 @@ impl Daemon {
         if self.jobs.any(|p| *p == Purpose::Keep) {
             return;
         }
-        let keeps: Vec<_> = self.sources.iter_mut().flat_map(|s| s.take_keeps()).collect();
-        if keeps.is_empty() {
+        let new: Vec<_> = self.sources.iter_mut().flat_map(|s| s.take_keeps()).collect();
+        if new.is_empty() && self.keep_again.is_none_or(|t| t > clock::boot_ms()) {
             return;
         }
-        let started = serde_json::to_vec(&keeps).map_err(io::Error::from).and_then(|list| {
+        self.keep_again = None;
+        self.unkept.retain(|old| !new.iter().any(|n| n.is_of_file_of(old)));
+        self.unkept.extend(new);
+        let started = serde_json::to_vec(&self.unkept).map_err(io::Error::from).and_then(|list| {
             let line = CommandLine::new(SELF).arg("keep").stdin(list).deadline(CLEAR_MS);
             self.jobs.start(Purpose::Keep, &line, true)
         });
         if let Err(e) = started {
             warning!("the last good manifests cannot be kept on disk: {e}");
+            self.keep_again = Some(clock::boot_ms().saturating_add(KEEP_AGAIN_MS));
         }
     }
 }

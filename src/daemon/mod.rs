@@ -29,6 +29,7 @@ use crate::manifest::Limits;
 use crate::paths::AttemptDir;
 use crate::pod::PodKey;
 use crate::source::dir::{DirSource, Rules};
+use crate::source::keep::Keep;
 use crate::source::{self, Merged, Refused};
 use crate::sys::fifo::Fifo;
 use crate::sys::lock::Lock;
@@ -41,6 +42,9 @@ use self::images::ImageDesk;
 use self::jobs::Jobs;
 use self::publish::Publisher;
 use self::runs::RunInfo;
+
+/// However many SIGHUPs come, the sources are read again no sooner than so many milliseconds after the last time.
+const RELOAD_PAUSE_MS: u64 = 100;
 
 /// What this process is here for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,17 @@ struct Daemon {
     publisher: Publisher,
     /// A verb has asked for something; it stands in a file.
     has_requests: bool,
+    /// What is to be kept of manifests on disk and is not yet known to be.
+    unkept: Vec<Keep>,
+    /// When that is tried again, because it failed (boot clock, milliseconds).
+    keep_again: Option<u64>,
+    /// When records are looked at again, because one could not be read (boot clock, milliseconds).
+    look_again: Option<u64>,
+    /// When every source is read again, because SIGHUP asked for it; and when that was done last (boot clock, milliseconds).
+    reload: Option<u64>,
+    reloaded: u64,
+    /// The last `poll` failed.
+    poll_fails: bool,
     /// Held until the end of the process.
     _lock: Lock,
 }
@@ -157,9 +172,15 @@ impl Daemon {
             }
             let mut changes = Vec::new();
             match self.wait(&signals, &fifo) {
-                Ok(()) => {}
-                // Nothing but a lack of kernel memory is left as a cause; the next turn tries again.
-                Err(e) => error!("poll: {e}"),
+                Ok(()) => self.poll_fails = false,
+                // The kernel lacks memory, or the limit of open files was lowered below what is polled: everything is looked
+                // at all the same, only not at once.
+                Err(e) => {
+                    if !std::mem::replace(&mut self.poll_fails, true) {
+                        error!("poll: {e}; looking ten times a second until it works again");
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
             }
             let seen = signals.drain();
             self.reap();
@@ -168,7 +189,8 @@ impl Daemon {
             for line in lines {
                 self.nudged(&line);
             }
-            if overflow {
+            if overflow || self.look_again.is_some_and(|t| t <= clock::boot_ms()) {
+                self.look_again = None;
                 self.look_at_every_record();
             }
             self.jobs.read_output();
@@ -191,12 +213,18 @@ impl Daemon {
                         self.events.push_back(Event::Drain);
                     }
                     Signal::SIGHUP => {
-                        info!("SIGHUP: reading every source again");
-                        self.look_at_directories(&[Change::Overflow]);
+                        let least = self.reloaded.saturating_add(RELOAD_PAUSE_MS);
+                        self.reload.get_or_insert(least);
                     }
                     // SIGCHLD is what `reap` above has dealt with; SIGIO belongs to the lease test.
                     _ => {}
                 }
+            }
+            if self.reload.is_some_and(|t| t <= clock::boot_ms()) {
+                info!("SIGHUP: reading every source again");
+                self.reload = None;
+                self.reloaded = clock::boot_ms();
+                self.look_at_directories(&[Change::Overflow]);
             }
             if std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none() {
                 info!("asked to stop every Pod and end");
@@ -221,6 +249,11 @@ impl Daemon {
             while let Some(event) = self.events.pop_front() {
                 self.world.step(event, now);
             }
+            if !self.finished.is_empty() {
+                // Before anything is planned: what could not be made is tried again under the same number, in this directory.
+                self.publish();
+                self.remove_finished();
+            }
             let actions = self.world.plan(now);
             for action in actions {
                 self.act(action, now);
@@ -230,7 +263,6 @@ impl Daemon {
             }
         }
         self.publish();
-        self.remove_finished();
         self.keep_manifests();
         if self.is_first_of_boot && self.merged.complete {
             self.is_first_of_boot = false;
@@ -271,6 +303,10 @@ impl Daemon {
             .chain(self.world.deadline(Time(now)).map(|t| t.0))
             .chain(self.jobs.deadline())
             .chain(self.images.deadline())
+            .chain(self.publisher.deadline())
+            .chain(self.look_again)
+            .chain(self.keep_again)
+            .chain(self.reload)
             .min();
         match next {
             Some(at) => i32::try_from(at.saturating_sub(now))

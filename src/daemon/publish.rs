@@ -10,7 +10,6 @@ use super::Daemon;
 use super::view;
 use crate::config::RunConfig;
 use crate::core::{Refusal, Saved};
-use crate::error;
 use crate::log::rfc3339;
 use crate::paths::fnv1a;
 use crate::pod::{Generation, PodKey};
@@ -18,6 +17,10 @@ use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
 use crate::source::Refused;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::clock;
+use crate::{error, info};
+
+/// What could not be written is tried again after this many milliseconds.
+const AGAIN_MS: u64 = 1_000;
 
 /// What has been written.
 #[derive(Debug)]
@@ -28,9 +31,9 @@ pub struct Publisher {
     sources_changed: bool,
     daemon_changed: bool,
     refused_files: BTreeSet<PathBuf>,
-    /// Pods of which something could not be written.
-    unwritten: BTreeSet<PodKey>,
     failing: bool,
+    /// When what could not be written is tried again (boot clock, milliseconds).
+    again: Option<u64>,
     host_ip: Option<IpAddr>,
 }
 
@@ -57,8 +60,8 @@ impl Publisher {
             sources_changed: true,
             daemon_changed: true,
             refused_files: BTreeSet::new(),
-            unwritten: BTreeSet::new(),
             failing: false,
+            again: None,
             host_ip: None,
         }
     }
@@ -74,8 +77,13 @@ impl Publisher {
         self.sources_changed = true;
     }
 
-    /// Writes a file if its content is new. Returns whether it says now what it should. An error is told once until a write works again: a full disk must not fill
-    /// the log as well.
+    /// The next moment at which [`Daemon::publish`] has something to do by itself.
+    pub fn deadline(&self) -> Option<u64> {
+        self.again
+    }
+
+    /// Writes a file if its content is new, and returns whether it stands there now; otherwise it is tried again soon. An
+    /// error is told once until everything could be written: a full disk must not fill the log as well.
     fn write(&mut self, path: PathBuf, bytes: &[u8]) -> bool {
         let hash = fnv1a(bytes);
         if self.written.get(&path) == Some(&hash) {
@@ -83,7 +91,6 @@ impl Publisher {
         }
         match atomic::write(&path, bytes, 0o600, Durability::Process) {
             Ok(()) => {
-                self.failing = false;
                 self.written.insert(path, hash);
                 true
             }
@@ -92,6 +99,7 @@ impl Publisher {
                     error!("cannot write {}: {e}; Pods go on, their status is out of date", path.display());
                 }
                 self.written.remove(&path);
+                self.again = Some(clock::boot_ms().saturating_add(AGAIN_MS));
                 false
             }
         }
@@ -99,7 +107,7 @@ impl Publisher {
 
     /// Whether something could not be written and is not yet.
     pub fn is_behind(&self) -> bool {
-        !self.unwritten.is_empty()
+        self.again.is_some()
     }
 
     /// A life is over, and its directory is gone.
@@ -119,7 +127,11 @@ impl Daemon {
     /// Writes whatever has changed.
     pub(super) fn publish(&mut self) {
         let mut dirty = self.world.take_dirty();
-        dirty.append(&mut self.publisher.unwritten);
+        let due = self.publisher.again.is_some_and(|t| t <= clock::boot_ms());
+        if due {
+            self.publisher.again = None;
+            self.publisher.sources_changed = true;
+        }
         if std::mem::take(&mut self.publisher.sources_changed) {
             dirty.extend(self.world.slots().map(|(k, _)| k.clone()));
             dirty.extend(self.merged.good.keys().cloned());
@@ -133,6 +145,9 @@ impl Daemon {
         // Last: who reads that a source was read completely must find its Pods.
         if std::mem::take(&mut self.publisher.daemon_changed) {
             self.publish_daemon();
+        }
+        if due && self.publisher.again.is_none() && std::mem::take(&mut self.publisher.failing) {
+            info!("{}: can be written again", self.config.roots.run.display());
         }
     }
 
@@ -167,12 +182,8 @@ impl Daemon {
                 && let Ok(bytes) = serde_json::to_vec(&saved)
             {
                 let dir = self.config.roots.pod(&generation);
-                if dir.exists() {
-                    if self.publisher.write(dir.join("state.json"), &bytes) {
-                        self.publisher.saved.insert(generation, saved);
-                    } else {
-                        self.publisher.unwritten.insert(key.clone());
-                    }
+                if dir.exists() && self.publisher.write(dir.join("state.json"), &bytes) {
+                    self.publisher.saved.insert(generation, saved);
                 }
             }
         }
@@ -180,10 +191,8 @@ impl Daemon {
         let stored = self.stored_document(slot);
         let kept_for = if good.is_none() { self.kept_for(key, slot) } else { Vec::new() };
         let file = view::pod_status(key, slot, good, kept_for, stored, self.publisher.host_ip);
-        if let Ok(bytes) = serde_json::to_vec(&file)
-            && !self.publisher.write(path, &bytes)
-        {
-            self.publisher.unwritten.insert(key.clone());
+        if let Ok(bytes) = serde_json::to_vec(&file) {
+            self.publisher.write(path, &bytes);
         }
     }
 

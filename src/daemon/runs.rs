@@ -13,8 +13,12 @@ use crate::monitor::HELD;
 use crate::monitor::record::{End, Record};
 use crate::paths::AttemptDir;
 use crate::pod::{ContainerId, ContainerName, Generation, PodKey};
+use crate::sys::clock;
 use crate::sys::spawn::ExitStatus;
 use crate::{info, warning};
+
+/// A record that could not be read is looked at again after this many milliseconds.
+const LOOK_AGAIN_MS: u64 = 1_000;
 
 /// One run.
 #[derive(Debug)]
@@ -137,7 +141,13 @@ impl Daemon {
     /// Tells the core what a record says that it has not been told.
     fn look_at_record(&mut self, run: &RunKey) {
         let Some(info) = self.runs.get_mut(run) else { return };
-        let Some(record) = Record::read(&info.dir, &self.boot_id) else { return };
+        let Some(record) = Record::read(&info.dir, &self.boot_id) else {
+            if info.dir.record().exists() {
+                // No descriptor is to be had, or it is damaged: without another look its start would never be known.
+                self.look_again = Some(clock::boot_ms().saturating_add(LOOK_AGAIN_MS));
+            }
+            return;
+        };
         let name = info.name(run);
         if !info.told_started
             && record.init.is_some()

@@ -38,6 +38,11 @@ impl Keep {
         Self { file: file_of(directory, path), kept: Some(kept) }
     }
 
+    /// Whether both are about one file, so that the later one makes the earlier one needless.
+    pub fn is_of_file_of(&self, other: &Self) -> bool {
+        self.file == other.file
+    }
+
     /// Forget the manifest at `path`.
     pub fn forget(directory: &Path, path: &Path) -> Self {
         Self { file: file_of(directory, path), kept: None }
