@@ -19,8 +19,10 @@ pub enum Level {
     Info = 6,
 }
 
-/// Writes one line; line breaks and control characters in it are escaped, except for a break followed by more text of ours.
+/// Writes one line, or several where the text has breaks (a problem with its source line); control characters in it are
+/// escaped.
 pub fn write(level: Level, text: &str) {
+    let text = &escaped(text);
     let mut line = String::with_capacity(text.len() + 40);
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         for part in text.lines() {
@@ -41,6 +43,19 @@ pub fn write(level: Level, text: &str) {
         line.push_str(&format!(" {on}{word}{text}{off}\n"));
     }
     stderr::write(line.as_bytes());
+}
+
+/// What a container, a file name or a server says may hold anything; a terminal must not obey it.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 fn time_of_day() -> String {
@@ -79,4 +94,15 @@ macro_rules! warning {
 #[macro_export]
 macro_rules! error {
     ($($arg:tt)*) => { $crate::log::write($crate::log::Level::Error, &format!($($arg)*)) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        assert_eq!(escaped("a\n\tb é"), "a\n\tb é");
+        assert_eq!(escaped("\x1b[2J\r\u{9b}1m\0"), "\\u{1b}[2J\\r\\u{9b}1m\\u{0}");
+    }
 }

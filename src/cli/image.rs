@@ -32,6 +32,7 @@ pub fn load(files: &[PathBuf], roots: &Roots, quiet: bool) -> u8 {
         return USAGE;
     }
     let store = Store::new(&roots.images());
+    mend(&store);
     let each = files.iter().map(|file| {
         let mut meter = Meter::new(file.display().to_string(), quiet);
         let result = store.load(file, &mut |progress| meter.show(progress));
@@ -45,6 +46,7 @@ pub fn load(files: &[PathBuf], roots: &Roots, quiet: bool) -> u8 {
 /// Loads the archives of an image directory that are new there, and records what came of each in the index.
 pub fn load_directory(directory: &Path, roots: &Roots, quiet: bool) -> u8 {
     let store = Store::new(&roots.images());
+    mend(&store);
     let archives = store.index().and_then(|index| discover::archives(directory, &index));
     let archives = match archives {
         Ok(archives) => archives,
@@ -60,6 +62,16 @@ pub fn load_directory(directory: &Path, roots: &Roots, quiet: bool) -> u8 {
         told(file, result)
     });
     each.fold(DONE, u8::max)
+}
+
+/// A damaged index is set aside, and that is told; what else may be wrong with it is met again right afterwards.
+fn mend(store: &Store) {
+    if let Ok(Some(aside)) = store.mend() {
+        complain(&format!(
+            "image load: the image index was damaged: a new one is begun ({} is the old one)",
+            aside.display()
+        ));
+    }
 }
 
 fn told<E: fmt::Display>(file: &Path, result: Result<Vec<Loaded>, E>) -> u8 {

@@ -26,7 +26,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::pod::reference::Reference;
-use crate::pod::{ContainerName, Generation, Namespace, ObjectRef, Pod, PodKey};
+use crate::pod::{ContainerName, Generation, Namespace, ObjectRef, Origin, Pod, PodKey};
 
 pub use self::backoff::BackoffRule;
 pub use self::saved::Saved;
@@ -210,6 +210,8 @@ pub enum Event {
         /// Every source has been read at least once.
         complete: bool,
     },
+    /// All documents that are refused now. Comes before the desired set to which it belongs.
+    Refused(Vec<Refusal>),
     /// A generation that an earlier daemon left behind.
     Found(Box<Found>),
     /// Which references the image store knows now, and whether more is being loaded or could be pulled.
@@ -323,6 +325,26 @@ pub enum Event {
     },
     /// Stop every Pod, the last one first; nothing is started any more.
     Drain,
+}
+
+/// A document that is refused and has no earlier version that its file remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which Pod it would be, if that can be told.
+    pub key: Option<PodKey>,
+    /// Its file, as [`Origin`] has it.
+    pub path: String,
+}
+
+impl Refusal {
+    /// Whether it may be what has become of the document of that Pod: it says so, or it comes from the same file and does
+    /// not say which Pod it is.
+    pub fn may_be(&self, key: &PodKey, origin: &Origin) -> bool {
+        match &self.key {
+            Some(named) => named == key,
+            None => self.path == origin.path,
+        }
+    }
 }
 
 /// What an earlier daemon left of one generation.

@@ -9,6 +9,10 @@ use super::turns::{self, Turns};
 use super::{Action, RunKey, Stamp, Time};
 use crate::pod::PodKey;
 
+/// A container that has been starting for this many milliseconds hangs (in a mount, for want of a disk) and no longer counts
+/// among those that are started at one time: others need not wait for it.
+pub(super) const SLOW_START_MS: u64 = 10_000;
+
 impl World {
     /// What is to be done now. Marks what it asks for, so a second call at once gives nothing.
     pub fn plan(&mut self, now: Stamp) -> Vec<Action> {
@@ -21,7 +25,9 @@ impl World {
             .values()
             .filter_map(|s| s.life.as_ref())
             .flat_map(|l| &l.containers)
-            .filter(|c| matches!(c.phase, Phase::Starting { .. }))
+            .filter(
+                |c| matches!(c.phase, Phase::Starting { since, .. } if now.boot < since.plus(SLOW_START_MS)),
+            )
             .count();
         let mut turns = Turns {
             images: &mut self.images,
@@ -113,6 +119,7 @@ fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool) -> bool {
         turns.actions.push(Action::Open { pod: life.pod.clone() });
     }
     changed |= turns::plan(life, turns);
+    changed |= life.note_ready(now);
     // A Pod whose namespaces are being made is removed after that.
     if life.leaving().is_some()
         && life.opened != Opened::Asked

@@ -25,6 +25,8 @@ pub struct Saved {
     pub initialized: bool,
     /// A restart rule wants every container started anew.
     pub restarting: bool,
+    /// Whether all its containers were ready, and since when that was so.
+    pub ready: Option<(bool, Stamp)>,
     /// Its containers.
     pub containers: BTreeMap<ContainerName, SavedContainer>,
 }
@@ -86,6 +88,7 @@ impl Life {
             opened: self.opened == Opened::Yes,
             initialized: self.initialized,
             restarting: self.restarting,
+            ready: Some(self.ready),
             containers,
         }
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff::Backoff;
 use super::images::{Images, Missing, Ticket};
 use super::probes::Probes;
-use super::{Ending, RunKey, Settings, Stamp, Time};
+use super::{Ending, Refusal, RunKey, Settings, Stamp, Time};
 use crate::pod::objects::References;
 use crate::pod::{Container, ContainerName, Generation, Namespace, ObjectRef, Pod, PodKey};
 
@@ -29,6 +29,7 @@ pub struct World {
     pub(super) images: Images,
     pub(super) objects: BTreeSet<(Namespace, ObjectRef)>,
     pub(super) complete: bool,
+    pub(super) refused: Vec<Refusal>,
     pub(super) draining: bool,
     pub(super) dirty: BTreeSet<PodKey>,
 }
@@ -42,6 +43,7 @@ impl World {
             images: Images::default(),
             objects: BTreeSet::new(),
             complete: false,
+            refused: Vec::new(),
             draining: false,
             dirty: BTreeSet::new(),
         }
@@ -91,6 +93,8 @@ pub struct Slot {
     pub held: Option<Generation>,
     /// What a replacement waits for.
     pub replacement_waits: Option<Missing>,
+    /// A source has asked for it since this daemon began.
+    pub(super) seen: bool,
     /// For the wanted generation's containers, in order: which pull each must have seen.
     pub(super) tickets: Vec<Ticket>,
 }
@@ -115,6 +119,8 @@ pub struct Life {
     pub stop: Option<PodStop>,
     /// How far its removal is.
     pub removal: Removal,
+    /// Whether all containers are ready, and since when that is so: `lastTransitionTime` of the condition `Ready`.
+    pub ready: (bool, Stamp),
     /// In the order of [`Pod::all_containers`].
     pub containers: Vec<ContainerState>,
     pub(super) references: References,
@@ -245,6 +251,8 @@ pub enum Phase {
     Starting {
         /// Which run.
         attempt: u32,
+        /// Since when.
+        since: Time,
     },
     /// Its program runs.
     Running(Box<Run>),
@@ -362,7 +370,7 @@ impl ContainerState {
     /// `restartCount`: the attempt of the run there is, or else of the last one.
     pub fn restart_count(&self) -> u32 {
         match &self.phase {
-            Phase::Starting { attempt } => *attempt,
+            Phase::Starting { attempt, .. } => *attempt,
             Phase::Running(run) => run.attempt,
             Phase::Waiting { .. } | Phase::Backoff { .. } | Phase::Done => {
                 self.last.as_ref().map_or(self.next_attempt, |p| p.attempt)
@@ -413,6 +421,7 @@ impl Life {
             restarting: false,
             stop: None,
             removal: Removal::Due(Time(0)),
+            ready: (false, since),
             containers,
             references: References::of(&pod),
             volume_tickets: vec![Ticket::default(); pod.volumes.len()],
@@ -423,6 +432,17 @@ impl Life {
     /// The stop that ends in the life's removal, if there is one.
     pub fn leaving(&self) -> Option<PodStop> {
         self.stop.filter(|s| s.why.removes())
+    }
+
+    /// Notes whether all containers are ready now. Returns whether that is new.
+    pub(super) fn note_ready(&mut self, now: Stamp) -> bool {
+        let counts = |place: usize| Role::of(&self.pod, place) != Role::Init;
+        let ready = self.containers.iter().enumerate().filter(|(n, _)| counts(*n)).all(|(_, c)| c.is_ready());
+        if self.ready.0 == ready {
+            return false;
+        }
+        self.ready = (ready, now);
+        true
     }
 
     /// The containers with their states.

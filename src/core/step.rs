@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::backoff::doubled;
 use super::images::Ticket;
 use super::probes::Probes;
+use super::saved::SavedContainer;
 use super::state::{
     ContainerState, HookState, Life, Opened, Past, Phase, Removal, Role, Run, Slot, Stopping, Uncleared,
     World,
@@ -24,6 +25,7 @@ impl World {
     /// Takes in what has happened. Events about runs or generations that are not known (any more) change nothing.
     pub fn step(&mut self, event: Event, now: Stamp) {
         match event {
+            Event::Refused(documents) => self.refused = documents,
             Event::Desired { pods, complete } => self.desired(pods, complete),
             Event::Found(found) => self.found(*found, now),
             Event::Images { index, loading, can_pull } => {
@@ -53,7 +55,7 @@ impl World {
                 self.dirty.insert(key);
             }
             Event::Started { run, at, image_id } => self.with_run(&run, |container, state, _| {
-                if matches!(state.phase, Phase::Starting { attempt } if attempt == run.attempt) {
+                if matches!(state.phase, Phase::Starting { attempt, .. } if attempt == run.attempt) {
                     let probes = Probes::new(container, at.boot, now.boot);
                     state.phase = Phase::Running(Box::new(Run {
                         attempt: run.attempt,
@@ -126,13 +128,20 @@ impl World {
         self.complete |= complete;
         for (key, slot) in &mut self.slots {
             if !pods.contains_key(key) {
-                // A source that has not been read yet may still want what an earlier daemon left.
-                slot.want = if self.complete { None } else { slot.life.as_ref().map(|l| l.pod.clone()) };
+                // A source that has not been read yet may still want what an earlier daemon left; but a document that this
+                // daemon has read and that is there no more was taken away. A refused one is no wish that its Pod should end.
+                let unread = !self.complete && !slot.seen;
+                let kept = slot.life.as_ref().filter(|life| {
+                    life.leaving().is_none()
+                        && (unread || self.refused.iter().any(|r| r.may_be(key, &life.pod.origin)))
+                });
+                slot.want = kept.map(|life| life.pod.clone());
                 self.dirty.insert(key.clone());
             }
         }
         for (key, pod) in pods {
             let slot = self.slots.entry(key.clone()).or_default();
+            slot.seen = true;
             if slot.want.as_ref() != Some(&pod) {
                 if slot.held.as_ref().is_some_and(|g| *g != pod.generation) {
                     slot.held = None;
@@ -196,6 +205,7 @@ impl World {
         life.addresses = addresses;
         life.initialized = saved.initialized;
         life.restarting = saved.restarting;
+        life.ready = saved.ready.unwrap_or(life.ready);
         let stopping = life.stop.is_some();
         for (place, (container, state)) in pod.all_containers().zip(&mut life.containers).enumerate() {
             let mut mine: Vec<&FoundRun> =
@@ -205,7 +215,9 @@ impl World {
             life.restarting |= adopt(&pod, role, container, state, &saved, &mine, rule, stopping, now.boot);
         }
         let key = pod.key.clone();
-        let slot = Slot { want: Some(pod), life: Some(life), ..Slot::default() };
+        // What was being stopped is not wanted until a source says so.
+        let want = (!stopping).then_some(pod);
+        let slot = Slot { want, life: Some(life), ..Slot::default() };
         self.slots.insert(key.clone(), slot);
         self.dirty.insert(key);
     }
@@ -270,7 +282,7 @@ fn end_run(
     stopping: bool,
 ) {
     let (started, image_id, stop) = match &mut state.phase {
-        Phase::Starting { attempt: current } if *current == attempt => (None, None, None),
+        Phase::Starting { attempt: current, .. } if *current == attempt => (None, None, None),
         Phase::Running(run) if run.attempt == attempt => {
             (Some(run.at), run.image_id.take(), run.stop.take().map(|s: Stopping| s.why))
         }
@@ -325,35 +337,51 @@ fn adopt(
         let who = if run.monitored { Uncleared::Monitor } else { Uncleared::SweepDue(now) };
         state.uncleared.insert(run.run.attempt, who);
     }
-    let Some(newest) = runs.last() else { return false };
-    let attempt = newest.run.attempt;
-    let known = saved.last.as_ref().is_some_and(|p| p.attempt == attempt)
-        && !matches!(saved.last.as_ref().map(|p| &p.ending), Some(Ending::NotCreated { .. }));
-    if known || attempt < state.next_attempt {
-        return false;
-    }
-    state.phase = match newest.started {
-        Some(at) => {
-            let mut probes = Probes::new(container, at.boot, now);
-            probes.assume(saved.started, saved.ready);
-            let image_id = newest.image_id.clone();
-            let post_start = if saved.post_start_done { HookState::Done } else { no_hook_is_done(container) };
-            // A hook that an earlier daemon was waiting for is run again: at least once is what Kubernetes promises.
-            let stop = saved.stop.map(|mut stop| {
-                if stop.pre_stop == HookState::Running {
+    // What was saved may be older than the newest run: each end that it does not know of is taken in, in order.
+    let mut all_anew = false;
+    for (n, run) in runs.iter().enumerate() {
+        let attempt = run.run.attempt;
+        let is_newest = n + 1 == runs.len();
+        if attempt < state.next_attempt || is_known(&saved, run) || (run.ended.is_none() && !is_newest) {
+            continue;
+        }
+        state.phase = match run.started {
+            Some(at) => {
+                let mut probes = Probes::new(container, at.boot, now);
+                // Verdicts, hooks and a stop belong to the run that was the present one when they were saved.
+                let mut stop = None;
+                let mut post_start = no_hook_is_done(container);
+                if attempt == saved.next_attempt {
+                    probes.assume(saved.started, saved.ready);
+                    stop.clone_from(&saved.stop);
+                    if saved.post_start_done {
+                        post_start = HookState::Done;
+                    }
+                }
+                // A hook that an earlier daemon was waiting for is run again: at least once is what Kubernetes promises.
+                if let Some(stop) = stop.as_mut().filter(|s| s.pre_stop == HookState::Running) {
                     stop.pre_stop = HookState::Pending;
                 }
-                stop
-            });
-            Phase::Running(Box::new(Run { attempt, at, image_id, probes, post_start, stop }))
+                let image_id = run.image_id.clone();
+                Phase::Running(Box::new(Run { attempt, at, image_id, probes, post_start, stop }))
+            }
+            None => Phase::Starting { attempt, since: now },
+        };
+        if let Some((ending, at)) = &run.ended {
+            let after = After::of(pod, role, container, ending);
+            let end = End { ending: ending.clone(), at: *at, message: run.message.clone() };
+            end_run(state, attempt, end, rule, after, stopping);
+            all_anew |= after == After::All && !stopping;
         }
-        None => Phase::Starting { attempt },
-    };
-    if let Some((ending, at)) = &newest.ended {
-        let after = After::of(pod, role, container, ending);
-        let end = End { ending: ending.clone(), at: *at, message: newest.message.clone() };
-        end_run(state, attempt, end, rule, after, stopping);
-        return after == After::All && !stopping;
     }
-    false
+    all_anew
+}
+
+/// Whether the end of this run is the one that was saved. A run that could not be made leaves its number to the next try.
+fn is_known(saved: &SavedContainer, run: &FoundRun) -> bool {
+    saved.last.as_ref().is_some_and(|past| {
+        past.attempt == run.run.attempt
+            && (!matches!(past.ending, Ending::NotCreated { .. })
+                || run.ended.as_ref().is_some_and(|(_, at)| *at == past.finished))
+    })
 }

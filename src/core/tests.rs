@@ -975,3 +975,174 @@ fn check(seed: u64, now: u64, out: &mut Outside, actions: &[Action]) {
         }
     }
 }
+
+fn found_run(attempt: u32, started: Option<u64>, ended: Option<(Ending, u64)>) -> FoundRun {
+    FoundRun {
+        run: run("g1", "c", attempt),
+        monitored: true,
+        started: started.map(at),
+        ended: ended.map(|(ending, ms)| (ending, at(ms))),
+        image_id: None,
+        message: None,
+    }
+}
+
+fn state_of(s: &Script) -> &state::ContainerState {
+    &s.world.slots().next().unwrap().1.life.as_ref().unwrap().containers[0]
+}
+
+/// A daemon that was killed after it had started the next run and before it had saved the end of the former one.
+#[test]
+fn an_end_that_was_not_saved_is_taken_in_though_the_next_run_goes_on() {
+    let mut p = pod("a", "g1", &["c"]);
+    p.containers[0].readiness = Some(exec_probe(10, 1));
+    let stop = state::Stopping {
+        since: at(40),
+        pre_stop: state::HookState::Pending,
+        termed: true,
+        kill_at: Time(30_040),
+        killed: false,
+        why: "x".into(),
+    };
+    let container = saved::SavedContainer {
+        next_attempt: 3,
+        started: true,
+        ready: true,
+        stop: Some(stop),
+        ..Default::default()
+    };
+    let saved = Saved { containers: [(ContainerName::new("c"), container)].into(), ..Saved::default() };
+    let ended = found_run(3, Some(10), Some((Ending::Exited { code: 7 }, 50)));
+    let mut s = Script::new();
+    s.now = 100;
+    let runs = vec![ended, found_run(4, Some(60), None)];
+    s.event(Event::Found(Box::new(Found { opened: true, addresses: vec![], pod: Rc::new(p), saved, runs })));
+    let state = state_of(&s);
+    assert_eq!(state.restart_count(), 4);
+    assert_eq!(state.last.as_ref().map(|l| (l.attempt, &l.ending)), Some((3, &Ending::Exited { code: 7 })));
+    assert!(!state.is_ready(), "the verdict was the former run's");
+    assert!(kills(&s.pass(40_000)).is_empty(), "and so was the stop");
+    // The former end counts in the back-off.
+    assert_eq!(starts(&s.ended(&run("g1", "c", 4), 1)), []);
+    assert_eq!(s.deadline(), Some(s.now + 1000));
+}
+
+#[test]
+fn a_try_that_could_not_be_made_is_counted_once_across_daemons() {
+    let p = pod("a", "g1", &["c"]);
+    let mut s = Script::new();
+    s.want(&[&p]);
+    let ending = || Ending::NotCreated { reason: "CreateContainerError".into(), message: "x".into() };
+    for _ in 0..3 {
+        let now = at(s.now);
+        s.event(Event::Ended { run: run("g1", "c", 0), ending: ending(), at: now, message: None });
+        s.event(Event::Cleared { run: run("g1", "c", 0) });
+        if let Some(due) = s.deadline() {
+            s.now = due;
+            s.plan();
+        }
+    }
+    let ended_at = s.now;
+    s.event(Event::Ended { run: run("g1", "c", 0), ending: ending(), at: at(ended_at), message: None });
+    let due = s.deadline();
+    let saved = s.world.slots().next().unwrap().1.life.as_ref().unwrap().saved();
+    let mut next = Script::new();
+    next.now = s.now;
+    let runs = vec![found_run(0, None, Some((ending(), ended_at)))];
+    next.event(Event::Found(Box::new(Found {
+        opened: true,
+        addresses: vec![],
+        pod: Rc::new(p),
+        saved,
+        runs,
+    })));
+    assert_eq!(next.deadline(), due);
+}
+
+#[test]
+fn what_was_read_and_is_gone_is_stopped_though_another_source_is_still_unread() {
+    let mut s = Script::new();
+    let p = pod("a", "g1", &["c"]);
+    let incomplete = |pods: &[&Pod]| Event::Desired {
+        pods: pods.iter().map(|p| (p.key.clone(), Rc::new((*p).clone()))).collect(),
+        complete: false,
+    };
+    s.event(incomplete(&[&p]));
+    s.started(&run("g1", "c", 0));
+    assert_eq!(terms(&s.event(incomplete(&[]))), [run("g1", "c", 0)]);
+}
+
+#[test]
+fn what_was_being_stopped_does_not_come_back_while_its_source_is_unread() {
+    let mut s = Script::new();
+    let saved =
+        Saved { stop: Some(state::PodStop { why: StopReason::Removed, since: at(0) }), ..Saved::default() };
+    let found =
+        Found { opened: true, addresses: vec![], pod: Rc::new(pod("a", "g1", &["c"])), saved, runs: vec![] };
+    s.world.step(Event::Found(Box::new(found)), at(0));
+    let actions = s.event(Event::Desired { pods: BTreeMap::new(), complete: false });
+    assert_eq!(removes(&actions), 1);
+    let actions = s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    assert_eq!(actions, []);
+    assert!(s.world.is_empty());
+}
+
+#[test]
+fn a_refused_document_does_not_stop_the_pod_that_it_was() {
+    let p = pod("a", "g1", &["c"]);
+    for (key, path, goes_on) in [
+        (Some(p.key.clone()), "/m/other.yaml", true),
+        (None, "/m/a.yaml", true),
+        (None, "/m/other.yaml", false),
+        (Some(pod("b", "g", &["c"]).key), "/m/a.yaml", false),
+    ] {
+        let mut s = Script::new();
+        let runs = vec![found_run(0, Some(0), None)];
+        s.event(Event::Found(Box::new(Found {
+            opened: true,
+            addresses: vec![],
+            pod: Rc::new(p.clone()),
+            saved: Saved::default(),
+            runs,
+        })));
+        s.world.step(Event::Refused(vec![Refusal { key: key.clone(), path: path.into() }]), at(0));
+        assert_eq!(terms(&s.want(&[])).is_empty(), goes_on, "{key:?} {path}");
+        s.world.step(Event::Refused(vec![]), at(0));
+        assert_eq!(terms(&s.want(&[])).is_empty(), !goes_on, "once it is gone the Pod is stopped");
+    }
+}
+
+#[test]
+fn the_time_of_readiness_is_that_of_its_last_change_and_survives_the_daemon() {
+    let mut s = Script::new();
+    let p = pod("a", "g1", &["c"]);
+    s.want(&[&p]);
+    let ready = |s: &Script| s.world.slots().next().unwrap().1.life.as_ref().unwrap().ready;
+    s.now = 500;
+    s.started(&run("g1", "c", 0));
+    assert_eq!(ready(&s), (true, at(500)));
+    s.pass(1000);
+    let saved = s.world.slots().next().unwrap().1.life.as_ref().unwrap().saved();
+    assert_eq!(ready(&s), (true, at(500)));
+    let mut next = Script::new();
+    next.now = 9000;
+    let runs = vec![found_run(0, Some(500), None)];
+    next.event(Event::Found(Box::new(Found {
+        opened: true,
+        addresses: vec![],
+        pod: Rc::new(p),
+        saved,
+        runs,
+    })));
+    assert_eq!(ready(&next), (true, at(500)));
+}
+
+#[test]
+fn starts_that_hang_do_not_hold_up_the_others_for_ever() {
+    let mut s = Script::new();
+    let pods: Vec<Pod> = (0..6).map(|n| pod(&format!("p{n}"), &format!("g{n}"), &["c"])).collect();
+    assert_eq!(starts(&s.want(&pods.iter().collect::<Vec<_>>())).len(), 4, "as many as are let at one time");
+    assert_eq!(starts(&s.pass(9_999)), []);
+    assert_eq!(s.deadline(), Some(10_000));
+    assert_eq!(starts(&s.pass(1)).len(), 2);
+}

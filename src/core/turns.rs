@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::images::{Images, Missing};
+use super::plan::SLOW_START_MS;
 use super::state::{ContainerState, HookState, Life, Opened, Phase, Role, Run, Stopping, Uncleared};
 use super::{Action, HookKind, ProbeKind, RunKey, Stamp, Time};
 use crate::pod::{Container, Hook, Namespace, ObjectKind, ObjectRef, Pod, Volume};
@@ -63,7 +64,7 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
         }
         if turn && !(role == Role::Main && !life.initialized) {
             changed |= start_if_due(&pod, container, state, missing.as_ref(), &mut volume_tickets, turns);
-            if let Phase::Starting { attempt } = state.phase
+            if let Phase::Starting { attempt, .. } = state.phase
                 && state.uncleared.insert(attempt, Uncleared::Monitor).is_none()
             {
                 turns.room = turns.room.saturating_sub(1);
@@ -177,7 +178,7 @@ fn start_if_due(
         }
         Ok(()) if turns.room > 0 => {
             state.ticket.used();
-            state.phase = Phase::Starting { attempt: state.next_attempt };
+            state.phase = Phase::Starting { attempt: state.next_attempt, since: turns.now.boot };
             true
         }
         Ok(()) => false,
@@ -373,8 +374,7 @@ pub(super) fn deadline(
             .flatten()
             .min()
         }
-        Phase::Waiting { missing: None } | Phase::Backoff { .. } | Phase::Starting { .. } | Phase::Done => {
-            None
-        }
+        Phase::Starting { since, .. } => Some(since.plus(SLOW_START_MS)),
+        Phase::Waiting { missing: None } | Phase::Backoff { .. } | Phase::Done => None,
     }
 }

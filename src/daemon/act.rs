@@ -1,11 +1,11 @@
 //! Carrying out what the core decided: each action is a file or two and a child.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::libc;
@@ -17,20 +17,23 @@ use super::runs::RunInfo;
 use crate::command::{CommandLine, SELF};
 use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Verdict};
 use crate::helper::probe::{ExecTarget, ProbeSpec};
-use crate::helper::remove::Removal;
+use crate::helper::remove::{Removal, Stale};
 use crate::monitor::record::{self, MonitorSpec};
-use crate::paths::container_id;
+use crate::paths::{AttemptDir, container_id};
 use crate::pod::{Container, EnvValue, Generation, Origin, Pod, ProbeAction};
 use crate::runtime::process::expand;
 use crate::runtime::runc::{self, Runc};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::Cgroups;
+use crate::sys::clock;
 use crate::sys::process;
 use crate::sys::spawn::ExitStatus;
 use crate::{error, info, warning};
 
 /// A helper that clears away or removes may take this long, in milliseconds.
 const CLEAR_MS: u64 = 120_000;
+/// Manifests that could not be kept on disk are tried again after this many milliseconds.
+const KEEP_AGAIN_MS: u64 = 10_000;
 /// What a probe's helper may take beyond the probe's own timeout, in milliseconds.
 const PROBE_SLACK_MS: u64 = 5_000;
 
@@ -60,7 +63,9 @@ impl Daemon {
                 self.signal(run, signal);
             }
             Action::Kill { pod, run } => {
-                warning!("{}/{}: did not end within its grace period: KILL", pod.key, run.container);
+                if self.is_new(format!("kill {run}"), "") {
+                    warning!("{}/{}: did not end within its grace period: KILL", pod.key, run.container);
+                }
                 self.signal(run, libc::SIGKILL);
             }
             Action::Sweep { run } => self.sweep(run),
@@ -78,12 +83,26 @@ impl Daemon {
             // The life goes on without it: a later daemon would then see a stray and stop it in good order.
             error!("{}: cannot write {}: {e}", pod.key, self.config.roots.pod(&generation).display());
         }
+        // Nothing of a life stands here before it begins, unless it is one that could not be read when the daemon began.
+        let left = self.run_dirs(&generation);
+        // The newest of each container. Not a number above it: two of them would live at a time.
+        let newest: BTreeMap<_, _> = left.iter().map(|(r, _)| (r.container.clone(), r.attempt)).collect();
+        if !left.is_empty() {
+            match self.take_over(pod.clone(), left) {
+                Ok(found) => {
+                    warning!("{}: runs already; its damaged state is made anew", pod.key);
+                    self.events.push_back(Event::Found(Box::new(found)));
+                }
+                Err(e) => error!("{}: what runs of it cannot be taken over: {e}", pod.key),
+            }
+        }
         let first_attempts = pod
             .containers
             .iter()
             .map(|c| {
                 let dir = self.config.roots.pod_logs(pod).join(c.name.as_str());
-                (c.name.clone(), first_free_attempt(&dir))
+                let attempt = newest.get(&c.name).copied().unwrap_or_else(|| first_free_attempt(&dir));
+                (c.name.clone(), attempt)
             })
             .collect();
         self.events.push_back(Event::Opened { generation, first_attempts, addresses: Vec::new() });
@@ -108,6 +127,13 @@ impl Daemon {
     }
 
     fn start(&mut self, pod: &Rc<Pod>, run: RunKey, now: Stamp) {
+        // What could not be made is tried again under its number, maybe in the very turn in which the former try was
+        // cleared away: its directory goes first, or the new monitor would find the old record, and its own spec removed.
+        let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
+        if self.finished.contains(&dir) {
+            self.publish();
+            self.remove_now(&dir);
+        }
         match self.spawn_monitor(pod, &run) {
             Ok(info) => {
                 self.runs.insert(run, info);
@@ -125,12 +151,20 @@ impl Daemon {
     fn spawn_monitor(&mut self, pod: &Rc<Pod>, run: &RunKey) -> io::Result<RunInfo> {
         let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir.0)?;
+        self.write_spec(pod, run, &dir)?;
+        let line =
+            CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
+        self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
         let id = container_id(&run.generation, &run.container, run.attempt);
+        Ok(RunInfo::child(dir, id, pod.key.clone()))
+    }
+
+    fn write_spec(&self, pod: &Pod, run: &RunKey, dir: &AttemptDir) -> io::Result<()> {
         let spec = MonitorSpec {
             version: record::VERSION,
             boot_id: self.boot_id.clone(),
-            id: id.clone(),
-            pod: Pod::clone(pod),
+            id: container_id(&run.generation, &run.container, run.attempt),
+            pod: pod.clone(),
             container: run.container.clone(),
             attempt: run.attempt,
             roots: self.config.roots.clone(),
@@ -139,11 +173,7 @@ impl Daemon {
             log_max_bytes: self.config.log_max_bytes,
             log_max_files: self.config.log_max_files,
         };
-        atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)?;
-        let line =
-            CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
-        self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
-        Ok(RunInfo::child(dir, id, pod.key.clone()))
+        atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)
     }
 
     fn stop_signal(&self, run: &RunKey) -> i32 {
@@ -186,6 +216,18 @@ impl Daemon {
 
     fn sweep(&mut self, run: RunKey) {
         let dir = self.config.roots.attempt(&run.generation, &run.container, run.attempt);
+        // A sweeper goes by the spec. It may be damaged, or (a daemon was killed, a disk was full) never have been written.
+        if !MonitorSpec::is_readable(&dir)
+            && let Some(life) =
+                self.world.key_of(&run).and_then(|k| self.world.slot(k)).and_then(|s| s.life.as_ref())
+            && let Err(e) = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir.0)
+                .and_then(|()| self.write_spec(&life.pod, &run, &dir))
+        {
+            error!("{run}: {} cannot be written: {e}", dir.spec().display());
+        }
         let line = CommandLine::new(SELF).arg("sweep").arg(&dir.0).deadline(CLEAR_MS);
         if let Err(e) = self.jobs.start(Purpose::Sweep(run.clone()), &line, true) {
             error!("{run}: a sweeper cannot be started: {e}");
@@ -261,7 +303,12 @@ impl Daemon {
                     (false, ExitStatus::Code(1)) => Verdict::Failure,
                     (false, ExitStatus::Code(_) | ExitStatus::Signal(_)) => Verdict::Unknown,
                 };
-                if verdict != Verdict::Success
+                // A probe that goes on to fail says the same each time; a new failure after a success is news.
+                let subject = format!("{} {run}", kind.as_str());
+                if verdict == Verdict::Success {
+                    self.said.remove(&subject);
+                } else if self.runs.contains_key(&run)
+                    && self.is_new(subject, &output)
                     && let Some(info) = self.runs.get(&run)
                 {
                     warning!("{}: {} probe: {output}", info.name(&run), kind.as_str());
@@ -271,10 +318,18 @@ impl Daemon {
             Purpose::Load => self.load_ended(status, &output),
             Purpose::Pull(reference) => self.pull_ended(reference, status, output),
             Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),
+            Purpose::Stale => {
+                if !status.success() {
+                    warning!("what earlier boots left cannot be removed: {output} ({status})");
+                }
+            }
             Purpose::Version => self.version_told(status, &output),
             Purpose::Keep => {
-                if !status.success() {
+                if status.success() {
+                    self.unkept.clear();
+                } else {
                     warning!("the last good manifests cannot be kept on disk: {output} ({status})");
+                    self.keep_again = Some(clock::boot_ms().saturating_add(KEEP_AGAIN_MS));
                 }
             }
         }
@@ -289,26 +344,69 @@ impl Daemon {
     ) {
         let dir = self.config.roots.pod(&generation);
         let done = status.success()
-            && match fs::remove_dir_all(&dir) {
+            && match remove_life(&dir) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    error!("{key}: cannot remove {}: {e}", dir.display());
+                    if self.is_new(format!("directory {generation}"), &e.to_string()) {
+                        error!("{key}: cannot remove {}: {e}", dir.display());
+                    }
                     false
                 }
                 Ok(()) | Err(_) => true,
             };
         if done {
             self.runs.retain(|run, _| run.generation != generation);
+            self.said.retain(|subject, _| !subject.contains(generation.as_str()));
             self.publisher.forget_life(&generation, &dir.join("state.json"));
             info!("{key}: gone");
-        } else if !status.success() {
+        } else if !status.success() && self.is_new(format!("removal {generation}"), output) {
             error!("{key}: cannot be removed yet: {output} ({status})");
         }
         self.events.push_back(Event::Removed { generation, done });
     }
 
+    /// Removes the volumes of generations that nothing wants: their manifests went or changed while the host was down. A
+    /// refused document may be one of them, so while there is one nothing is removed. They are renamed first: whoever
+    /// wants the generation again meanwhile makes its volumes anew.
+    pub(super) fn remove_stale(&mut self) {
+        if !self.merged.refused.is_empty() {
+            return;
+        }
+        let parent = self.config.roots.state.join("pods");
+        let known: BTreeSet<&Generation> = self
+            .world
+            .slots()
+            .flat_map(|(_, s)| s.want.iter().chain(s.life.iter().map(|l| &l.pod)))
+            .map(|p| &p.generation)
+            .collect();
+        let Ok(entries) = fs::read_dir(&parent) else { return };
+        let mut directories = Vec::new();
+        for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+            let generation = Generation::new(name.clone());
+            let stale = parent.join(format!(".stale-{name}"));
+            if name.starts_with('.') {
+                directories.push(parent.join(name));
+            } else if !known.contains(&generation)
+                && !self.config.roots.pod(&generation).exists()
+                && fs::rename(parent.join(&name), &stale).is_ok()
+            {
+                directories.push(stale);
+            }
+        }
+        if directories.is_empty() {
+            return;
+        }
+        let started = serde_json::to_vec(&Stale { directories }).map_err(io::Error::from).and_then(|list| {
+            let line = CommandLine::new(SELF).arg("remove").stdin(list).deadline(CLEAR_MS);
+            self.jobs.start(Purpose::Stale, &line, true)
+        });
+        if let Err(e) = started {
+            warning!("what earlier boots left cannot be removed: {e}");
+        }
+    }
+
     /// When nothing runs any more, the parent of all Pod cgroups need not stay. Best effort: it is empty, and harmless.
     pub(super) fn remove_cgroup_root(&self) {
-        let root = std::path::Path::new(&self.config.cgroup_root);
+        let root = Path::new(&self.config.cgroup_root);
         if let Err(e) = Cgroups::detect().and_then(|c| c.remove(root)) {
             warning!("cgroup {}: cannot be removed: {e}", root.display());
         }
@@ -341,18 +439,32 @@ impl Daemon {
         if self.jobs.any(|p| *p == Purpose::Keep) {
             return;
         }
-        let keeps: Vec<_> = self.sources.iter_mut().flat_map(|s| s.take_keeps()).collect();
-        if keeps.is_empty() {
+        let new: Vec<_> = self.sources.iter_mut().flat_map(|s| s.take_keeps()).collect();
+        if new.is_empty() && self.keep_again.is_none_or(|t| t > clock::boot_ms()) {
             return;
         }
-        let started = serde_json::to_vec(&keeps).map_err(io::Error::from).and_then(|list| {
+        self.keep_again = None;
+        self.unkept.retain(|old| !new.iter().any(|n| n.is_of_file_of(old)));
+        self.unkept.extend(new);
+        let started = serde_json::to_vec(&self.unkept).map_err(io::Error::from).and_then(|list| {
             let line = CommandLine::new(SELF).arg("keep").stdin(list).deadline(CLEAR_MS);
             self.jobs.start(Purpose::Keep, &line, true)
         });
         if let Err(e) = started {
             warning!("the last good manifests cannot be kept on disk: {e}");
+            self.keep_again = Some(clock::boot_ms().saturating_add(KEEP_AGAIN_MS));
         }
     }
+}
+
+/// Removes what is known of a life. The document first: without it a later daemon sees that the removal was under way, and
+/// not a Pod that has not begun.
+fn remove_life(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join("pod.json")) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    fs::remove_dir_all(dir)
 }
 
 /// A probe's command has its `$(VAR)` expanded from what the manifest itself says of the environment, as under the kubelet.

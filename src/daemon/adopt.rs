@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -10,18 +11,19 @@ use super::act::StoredPod;
 use super::runs::{self, RunInfo};
 use crate::core::{Event, Found, FoundRun, RunKey, Saved};
 use crate::manifest::{Context, Limits, from_canonical};
+use crate::monitor::REWRITE;
 use crate::monitor::record::{self, Attempt, MonitorSpec, Record};
 use crate::paths::{AttemptDir, container_id};
-use crate::pod::{Generation, NodeName, Pod};
+use crate::pod::{Generation, NodeName, Pod, PodKey};
 use crate::sys::{lock, process};
 use crate::{error, info, warning};
 
 impl Daemon {
-    /// Reads RUN/pods and tells the core of every life in it.
-    pub(super) fn find_left_behind(&mut self) {
+    /// Reads RUN/pods and tells the core of every life in it, or of those of these Pods.
+    pub(super) fn find_left_behind(&mut self, only: Option<&[PodKey]>) {
         let mut found = 0;
         for generation in record::generations(&self.config.roots) {
-            match self.find_pod(&generation) {
+            match self.find_pod(&generation, only) {
                 Ok(Some(pod)) => {
                     found += 1;
                     self.events.push_back(Event::Found(Box::new(pod)));
@@ -38,16 +40,39 @@ impl Daemon {
         }
     }
 
-    fn find_pod(&mut self, generation: &Generation) -> io::Result<Option<Found>> {
+    fn find_pod(&mut self, generation: &Generation, only: Option<&[PodKey]>) -> io::Result<Option<Found>> {
         let dir = self.config.roots.pod(generation);
-        let runs = self.run_dirs(generation);
-        let Some(pod) = self.stored_pod(&dir, &runs)? else {
-            if runs.is_empty() {
-                // A life whose very first file was not written: nothing was ever started.
-                fs::remove_dir_all(&dir)?;
+        let mut runs = Vec::new();
+        for (run, dir) in self.run_dirs(generation) {
+            // A daemon that was killed before it had written what the monitor is to do: there never was one.
+            if !dir.spec().exists() && lock::holder(&dir.lock())?.is_none() {
+                runs::remove_attempt(&dir)?;
+            } else {
+                runs.push((run, dir));
             }
+        }
+        let Some(pod) = self.stored_pod(&dir, &runs)? else {
+            if !runs.is_empty() {
+                return Err(io::Error::other("neither pod.json nor any spec.json can be read"));
+            }
+            // A life whose very first file was not written: nothing was ever started.
+            fs::remove_dir_all(&dir)?;
             return Ok(None);
         };
+        if only.is_some_and(|keys| !keys.contains(&pod.key)) {
+            return Ok(None);
+        }
+        if pod.generation != *generation {
+            // A copy that somebody made. Its runs would be taken for those of the one it was copied from.
+            warning!("{}: is left alone: what is in it belongs to {}", dir.display(), pod.generation);
+            return Ok(None);
+        }
+        self.take_over(Rc::new(pod), runs).map(Some)
+    }
+
+    /// What is to be told of a life of which these runs have a directory.
+    pub(super) fn take_over(&mut self, pod: Rc<Pod>, runs: Vec<(RunKey, AttemptDir)>) -> io::Result<Found> {
+        let dir = self.config.roots.pod(&pod.generation);
         let saved: Saved = match fs::read(dir.join("state.json")).map(|b| serde_json::from_slice(&b)) {
             Ok(Ok(saved)) => saved,
             Ok(Err(e)) => {
@@ -56,11 +81,14 @@ impl Daemon {
             }
             Err(_) => Saved::default(),
         };
-        let pod = Rc::new(pod);
         let mut found = Vec::new();
         for (run, dir) in runs {
             let record = Record::read(&dir, &self.boot_id);
             let monitor = living_monitor(&dir)?;
+            if let Some(monitor) = monitor.as_ref().filter(|_| record.is_none()) {
+                // Its record is damaged, or not written yet: it knows what to write. It has gone if this fails.
+                let _ = process::pidfd_signal(monitor.as_fd(), REWRITE as i32);
+            }
             found.push(FoundRun {
                 run: run.clone(),
                 monitored: monitor.is_some(),
@@ -72,10 +100,11 @@ impl Daemon {
             let id = container_id(&run.generation, &run.container, run.attempt);
             self.runs.insert(run, RunInfo::found(dir, id, pod.key.clone(), monitor, record.as_ref()));
         }
-        Ok(Some(Found { opened: true, addresses: Vec::new(), pod, saved, runs: found }))
+        Ok(Found { opened: true, addresses: Vec::new(), pod, saved, runs: found })
     }
 
-    fn run_dirs(&self, generation: &Generation) -> Vec<(RunKey, AttemptDir)> {
+    /// The runs of a generation that have a directory.
+    pub(super) fn run_dirs(&self, generation: &Generation) -> Vec<(RunKey, AttemptDir)> {
         let key = |a: Attempt| {
             (RunKey { generation: generation.clone(), container: a.container, attempt: a.attempt }, a.dir)
         };

@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::act::StoredPod;
 use super::images::ImageDesk;
 use super::jobs::Jobs;
 use super::publish::Publisher;
 use super::{Daemon, settings, sources};
 use crate::config::{RunConfig, RuntimeChoice};
 use crate::core::World;
+use crate::monitor::record::{self, Record};
 use crate::paths::Roots;
+use crate::pod::PodKey;
 use crate::source::Merged;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::fifo::Fifo;
@@ -80,8 +83,9 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Boot
     move |cause| BootError::Io { action, path: path.to_owned(), cause }
 }
 
-/// Checks the host, takes the lock, makes the directories, and finds what is there.
-pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
+/// Checks the host, takes the lock, makes the directories, and finds what is there. `only`: these Pods and no others are
+/// taken over.
+pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signals, Fifo), BootError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(BootError::NotRoot);
     }
@@ -97,7 +101,7 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
     let lock = take_lock(roots)?;
     let boot_id =
         process::boot_id().map_err(io_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
-    forget_other_boot(roots, &boot_id)?;
+    let is_first_of_boot = forget_other_boot(roots, &boot_id)?;
     for dir in [roots.requests(), roots.runc(), roots.status(), roots.pods()] {
         make_dir(&dir, 0o700)?;
     }
@@ -140,15 +144,23 @@ pub fn boot(config: RunConfig) -> Result<(Daemon, Signals, Fifo), BootError> {
         images: ImageDesk::new(&config.roots.images()),
         jobs: Jobs::default(),
         runs: Default::default(),
+        said: Default::default(),
+        is_first_of_boot,
         finished: Vec::new(),
         host_warnings: Default::default(),
         publisher,
         boot_id,
         config,
         has_requests: true,
+        unkept: Vec::new(),
+        keep_again: None,
+        look_again: None,
+        reload: None,
+        reloaded: 0,
+        poll_fails: false,
         _lock: lock,
     };
-    daemon.find_left_behind();
+    daemon.find_left_behind(only);
     if !daemon.sources.is_empty() {
         daemon.images_at_boot();
         daemon.ask_version();
@@ -196,18 +208,45 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), BootError> {
     Ok(())
 }
 
+/// Whether any Pod in the run directory was begun in this boot, by its own files.
+fn is_of_boot(roots: &Roots, boot_id: &str) -> bool {
+    record::generations(roots).iter().any(|generation| {
+        let stored = fs::read(roots.pod(generation).join("pod.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<StoredPod>(&bytes).ok());
+        stored.is_some_and(|s| s.boot_id == boot_id)
+            || record::attempts(roots, generation).iter().any(|a| Record::read(&a.dir, boot_id).is_some())
+    })
+}
+
 /// What another boot left in the run directory describes processes that are no more (or, worse, pids that are others by
-/// now): it is cleared before anything of it is read.
-fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<(), BootError> {
+/// now): it is cleared before anything of it is read. Returns
+/// whether this is the first daemon on the state directory in this boot.
+fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<bool, BootError> {
     let stamp = roots.run.join("boot_id");
     if fs::read_to_string(&stamp).is_ok_and(|id| id.trim() == boot_id) {
-        return Ok(());
+        return Ok(false);
+    }
+    if is_of_boot(roots, boot_id) {
+        // The stamp was damaged or removed. What it is for is not: containers of this boot run.
+        warning!("{}: is not of this boot, but the Pods beside it are: it is written anew", stamp.display());
+        return atomic::write(&stamp, boot_id.as_bytes(), 0o600, Durability::Process)
+            .map(|()| false)
+            .map_err(io_error("write", &stamp));
     }
     let had = roots.pods().exists();
-    mount::unmount_all(&roots.run).map_err(io_error("unmount what is below", &roots.run))?;
-    let stale =
-        [roots.pods(), roots.status(), roots.runc(), roots.requests(), roots.state.join("containers")];
-    for dir in stale {
+    // Roots of containers. Not what the run directory itself may be: a file system of its own. The mount table shows paths
+    // without links.
+    if let Ok(pods) = fs::canonicalize(roots.pods()) {
+        mount::unmount_all(&pods).map_err(io_error("unmount what is below", &pods))?;
+    }
+    // The state directory has a stamp of its own: a run directory that is new, or was cleared by hand, does not mean that
+    // the containers of this boot whose writable layers lie there have ended.
+    let state_stamp = roots.state.join("boot_id");
+    let same_state = fs::read_to_string(&state_stamp).is_ok_and(|id| id.trim() == boot_id);
+    let layers = (!same_state).then(|| roots.state.join("containers"));
+    let stale = [roots.pods(), roots.status(), roots.runc(), roots.requests()];
+    for dir in stale.into_iter().chain(layers) {
         match fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &dir)(e)),
             Ok(()) | Err(_) => {}
@@ -216,5 +255,9 @@ fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<(), BootError> {
     if had {
         info!("what another boot left in {} is cleared", roots.run.display());
     }
-    atomic::write(&stamp, boot_id.as_bytes(), 0o600, Durability::Process).map_err(io_error("write", &stamp))
+    atomic::write(&state_stamp, boot_id.as_bytes(), 0o600, Durability::Process)
+        .map_err(io_error("write", &state_stamp))?;
+    atomic::write(&stamp, boot_id.as_bytes(), 0o600, Durability::Process)
+        .map_err(io_error("write", &stamp))?;
+    Ok(!same_state)
 }

@@ -23,6 +23,8 @@ use crate::{error, info, warning};
 const ARCHIVE_SETTLES_MS: u64 = 300;
 /// Loading may take this long, in milliseconds.
 const LOAD_MS: u64 = 3_600_000;
+/// An archive that could not be loaded is tried again at least this often, in milliseconds.
+const LOAD_AGAIN_MS: u64 = 300_000;
 /// A pull may take this long, in milliseconds.
 const PULL_MS: u64 = 1_800_000;
 
@@ -34,10 +36,22 @@ pub struct ImageDesk {
     /// When to look for archives and at the index (boot clock, milliseconds).
     look_at: Option<u64>,
     next_scan: u64,
-    /// Archives that were tried, as they were then: not tried again until they change, whatever came of it.
-    tried: BTreeMap<PathBuf, Stamp>,
+    /// Archives that could not be loaded. Those that are at fault themselves are known to the index; for the others the
+    /// host was, and they are tried again less and less often.
+    failed: BTreeMap<PathBuf, Failed>,
     loading: BTreeMap<PathBuf, Stamp>,
     told: Option<(Index, bool, bool)>,
+}
+
+/// An archive that could not be loaded.
+#[derive(Debug)]
+struct Failed {
+    /// As it was then; when it has changed it is tried at once.
+    stamp: Stamp,
+    /// How long it waits for the next try, in milliseconds.
+    pause: u64,
+    /// When that is (boot clock, milliseconds).
+    again: u64,
 }
 
 impl ImageDesk {
@@ -48,7 +62,7 @@ impl ImageDesk {
             watches: Vec::new(),
             look_at: Some(0),
             next_scan: 0,
-            tried: BTreeMap::new(),
+            failed: BTreeMap::new(),
             loading: BTreeMap::new(),
             told: None,
         }
@@ -107,10 +121,9 @@ impl Daemon {
         let index = match self.images.store.index() {
             Ok(index) => index,
             Err(e) => {
-                return error!(
-                    "{}: the image index cannot be read: {e}",
-                    self.config.roots.images().display()
-                );
+                error!("{}: the image index cannot be read: {e}", self.config.roots.images().display());
+                // Who loads an archive sets a damaged index aside, and begins a new one.
+                Index::default()
             }
         };
         let waiting = match image::archives(&self.config.image_dir, &index) {
@@ -122,7 +135,10 @@ impl Daemon {
             .into_iter()
             .filter_map(|path| fs::metadata(&path).ok().map(|m| (path, Stamp::of(&m))))
             .collect();
-        waiting.retain(|path, stamp| self.images.tried.get(path) != Some(stamp));
+        let now = clock::boot_ms();
+        waiting.retain(|path, stamp| {
+            self.images.failed.get(path).is_none_or(|f| f.stamp != *stamp || f.again <= now)
+        });
         if waiting.is_empty() {
             return;
         }
@@ -144,17 +160,32 @@ impl Daemon {
             if status.success() { info!("{line}") } else { error!("{line}") }
         }
         let tried = std::mem::take(&mut self.images.loading);
-        if !status.success() {
-            error!("an image archive could not be loaded ({status}); it is tried again when it changes");
+        if status.success() {
+            self.images.failed.retain(|path, _| !tried.contains_key(path));
+        } else {
+            error!(
+                "an image archive could not be loaded ({status}); it is tried again when it changes, or later if it is not \
+                 at fault itself"
+            );
+            let (now, least) = (clock::boot_ms(), self.config.rescan_ms.max(1_000));
+            for (path, stamp) in tried {
+                let former = self.images.failed.get(&path).filter(|f| f.stamp == stamp).map(|f| f.pause);
+                let pause = former.map_or(least, |p| p.saturating_mul(2).min(LOAD_AGAIN_MS.max(least)));
+                let again = now.saturating_add(pause);
+                self.images.failed.insert(path, Failed { stamp, pause, again });
+            }
         }
-        self.images.tried.extend(tried);
         // More may have appeared meanwhile.
         self.load_archives();
         self.tell_images();
     }
 
     fn tell_images(&mut self) {
-        let index = self.images.store.index().unwrap_or_default();
+        // An index that cannot be read just now says nothing; an error is told where archives are looked for.
+        let index = match self.images.store.index() {
+            Ok(index) => index,
+            Err(_) => self.images.told.as_ref().map(|(index, ..)| index.clone()).unwrap_or_default(),
+        };
         let loading = self.jobs.any(|p| *p == Purpose::Load);
         let can_pull = find_program("skopeo").is_some();
         let news = (index, loading, can_pull);

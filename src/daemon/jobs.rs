@@ -29,6 +29,8 @@ pub enum Purpose {
     Pull(String),
     /// It removes what a Pod leaves behind.
     Remove(PodKey, Generation),
+    /// It removes what earlier boots left.
+    Stale,
     /// It says which version the runtime has.
     Version,
     /// It writes the last good manifests to the disk.
@@ -125,6 +127,7 @@ impl std::fmt::Display for Purpose {
             Self::Load => write!(f, "loading image archives"),
             Self::Pull(reference) => write!(f, "pull of {reference}"),
             Self::Remove(key, _) => write!(f, "removal of {key}"),
+            Self::Stale => write!(f, "removal of what earlier boots left"),
             Self::Version => write!(f, "runc --version"),
             Self::Keep => write!(f, "keeping manifests"),
         }

@@ -24,12 +24,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::config::{OnExit, RunConfig};
-use crate::core::{BackoffRule, Event, RunKey, Settings, Stamp, Time, World};
+use crate::core::{BackoffRule, Event, Refusal, RunKey, Settings, Stamp, Time, World};
 use crate::manifest::Limits;
 use crate::paths::AttemptDir;
 use crate::pod::PodKey;
 use crate::source::dir::{DirSource, Rules};
-use crate::source::{self, Merged};
+use crate::source::keep::Keep;
+use crate::source::{self, Merged, Refused};
 use crate::sys::fifo::Fifo;
 use crate::sys::lock::Lock;
 use crate::sys::signals::Signals;
@@ -41,6 +42,9 @@ use self::images::ImageDesk;
 use self::jobs::Jobs;
 use self::publish::Publisher;
 use self::runs::RunInfo;
+
+/// However many SIGHUPs come, the sources are read again no sooner than so many milliseconds after the last time.
+const RELOAD_PAUSE_MS: u64 = 100;
 
 /// What this process is here for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +70,26 @@ struct Daemon {
     runs: BTreeMap<RunKey, RunInfo>,
     /// What monitors said of this host.
     host_warnings: BTreeSet<String>,
+    /// What was said last about a thing that is tried again and again: the same is not said twice.
+    said: BTreeMap<String, String>,
+    /// No daemon has worked on the state directory in this boot before: volumes in it may be of Pods that are no more.
+    is_first_of_boot: bool,
     /// Directories of runs that are over.
     finished: Vec<AttemptDir>,
     publisher: Publisher,
     /// A verb has asked for something; it stands in a file.
     has_requests: bool,
+    /// What is to be kept of manifests on disk and is not yet known to be.
+    unkept: Vec<Keep>,
+    /// When that is tried again, because it failed (boot clock, milliseconds).
+    keep_again: Option<u64>,
+    /// When records are looked at again, because one could not be read (boot clock, milliseconds).
+    look_again: Option<u64>,
+    /// When every source is read again, because SIGHUP asked for it; and when that was done last (boot clock, milliseconds).
+    reload: Option<u64>,
+    reloaded: u64,
+    /// The last `poll` failed.
+    poll_fails: bool,
     /// Held until the end of the process.
     _lock: Lock,
 }
@@ -78,7 +97,11 @@ struct Daemon {
 /// Runs the daemon until it is told to end. Everything that can go wrong before the loop ends the process with a precise
 /// line and exit code 1; nothing does once the loop runs.
 pub fn run(config: RunConfig, task: Task) -> ExitCode {
-    match boot::boot(config) {
+    let only = match &task {
+        Task::Down(pods) if !pods.is_empty() => Some(pods.clone()),
+        Task::Down(_) | Task::Supervise => None,
+    };
+    match boot::boot(config, only.as_deref()) {
         Ok((daemon, signals, fifo)) => daemon.serve(signals, fifo, task),
         Err(e) => {
             eprintln!("podstrap: {e}");
@@ -116,8 +139,7 @@ fn sources(config: &RunConfig) -> Vec<DirSource> {
 impl Daemon {
     fn serve(mut self, mut signals: Signals, mut fifo: Fifo, task: Task) -> ExitCode {
         let mut ending = None;
-        self.fold();
-        self.forget_old_status();
+        // Before anything is done about what was found: what is to be stopped must not be started first.
         let only = match task {
             Task::Supervise => None,
             Task::Down(pods) if pods.is_empty() => {
@@ -130,6 +152,10 @@ impl Daemon {
                 Some(pods)
             }
         };
+        self.fold();
+        if only.is_none() {
+            self.forget_old_status();
+        }
         loop {
             self.fold();
             if ending.is_some() && self.world.is_empty() {
@@ -146,9 +172,15 @@ impl Daemon {
             }
             let mut changes = Vec::new();
             match self.wait(&signals, &fifo) {
-                Ok(()) => {}
-                // Nothing but a lack of kernel memory is left as a cause; the next turn tries again.
-                Err(e) => error!("poll: {e}"),
+                Ok(()) => self.poll_fails = false,
+                // The kernel lacks memory, or the limit of open files was lowered below what is polled: everything is looked
+                // at all the same, only not at once.
+                Err(e) => {
+                    if !std::mem::replace(&mut self.poll_fails, true) {
+                        error!("poll: {e}; looking ten times a second until it works again");
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
             }
             let seen = signals.drain();
             self.reap();
@@ -157,7 +189,8 @@ impl Daemon {
             for line in lines {
                 self.nudged(&line);
             }
-            if overflow {
+            if overflow || self.look_again.is_some_and(|t| t <= clock::boot_ms()) {
+                self.look_again = None;
                 self.look_at_every_record();
             }
             self.jobs.read_output();
@@ -180,12 +213,18 @@ impl Daemon {
                         self.events.push_back(Event::Drain);
                     }
                     Signal::SIGHUP => {
-                        info!("SIGHUP: reading every source again");
-                        self.look_at_directories(&[Change::Overflow]);
+                        let least = self.reloaded.saturating_add(RELOAD_PAUSE_MS);
+                        self.reload.get_or_insert(least);
                     }
                     // SIGCHLD is what `reap` above has dealt with; SIGIO belongs to the lease test.
                     _ => {}
                 }
+            }
+            if self.reload.is_some_and(|t| t <= clock::boot_ms()) {
+                info!("SIGHUP: reading every source again");
+                self.reload = None;
+                self.reloaded = clock::boot_ms();
+                self.look_at_directories(&[Change::Overflow]);
             }
             if std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none() {
                 info!("asked to stop every Pod and end");
@@ -210,6 +249,11 @@ impl Daemon {
             while let Some(event) = self.events.pop_front() {
                 self.world.step(event, now);
             }
+            if !self.finished.is_empty() {
+                // Before anything is planned: what could not be made is tried again under the same number, in this directory.
+                self.publish();
+                self.remove_finished();
+            }
             let actions = self.world.plan(now);
             for action in actions {
                 self.act(action, now);
@@ -219,8 +263,11 @@ impl Daemon {
             }
         }
         self.publish();
-        self.remove_finished();
         self.keep_manifests();
+        if self.is_first_of_boot && self.merged.complete {
+            self.is_first_of_boot = false;
+            self.remove_stale();
+        }
     }
 
     /// The only place that waits.
@@ -256,12 +303,21 @@ impl Daemon {
             .chain(self.world.deadline(Time(now)).map(|t| t.0))
             .chain(self.jobs.deadline())
             .chain(self.images.deadline())
+            .chain(self.publisher.deadline())
+            .chain(self.look_again)
+            .chain(self.keep_again)
+            .chain(self.reload)
             .min();
         match next {
             Some(at) => i32::try_from(at.saturating_sub(now))
                 .map_or(PollTimeout::MAX, |ms| PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)),
             None => PollTimeout::NONE,
         }
+    }
+
+    /// Whether this is another text about `subject` than the last one.
+    fn is_new(&mut self, subject: String, text: &str) -> bool {
+        self.said.insert(subject, text.to_owned()).is_none_or(|former| former != text)
     }
 
     fn reap(&mut self) {
@@ -297,6 +353,8 @@ impl Daemon {
             self.publisher.sources_changed();
             self.announce_problems(&merged);
             let pods = merged.good.iter().map(|(k, g)| (k.clone(), g.pod.clone())).collect();
+            let refusal = |r: &Refused| Refusal { key: r.key.clone(), path: r.origin.path.clone() };
+            self.events.push_back(Event::Refused(merged.refused.iter().map(refusal).collect()));
             self.events.push_back(Event::Desired { pods, complete: merged.complete });
             self.merged = merged;
         }

@@ -9,14 +9,18 @@ use std::path::{Path, PathBuf};
 use super::Daemon;
 use super::view;
 use crate::config::RunConfig;
-use crate::core::Saved;
-use crate::error;
+use crate::core::{Refusal, Saved};
 use crate::log::rfc3339;
 use crate::paths::fnv1a;
 use crate::pod::{Generation, PodKey};
 use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
+use crate::source::Refused;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::clock;
+use crate::{error, info};
+
+/// What could not be written is tried again after this many milliseconds.
+const AGAIN_MS: u64 = 1_000;
 
 /// What has been written.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Publisher {
     daemon_changed: bool,
     refused_files: BTreeSet<PathBuf>,
     failing: bool,
+    /// When what could not be written is tried again (boot clock, milliseconds).
+    again: Option<u64>,
     host_ip: Option<IpAddr>,
 }
 
@@ -55,6 +61,7 @@ impl Publisher {
             daemon_changed: true,
             refused_files: BTreeSet::new(),
             failing: false,
+            again: None,
             host_ip: None,
         }
     }
@@ -70,25 +77,37 @@ impl Publisher {
         self.sources_changed = true;
     }
 
-    /// Writes a file if its content is new. An error is told once until a write works again: a full disk must not fill
-    /// the log as well.
-    fn write(&mut self, path: PathBuf, bytes: &[u8]) {
+    /// The next moment at which [`Daemon::publish`] has something to do by itself.
+    pub fn deadline(&self) -> Option<u64> {
+        self.again
+    }
+
+    /// Writes a file if its content is new, and returns whether it stands there now; otherwise it is tried again soon. An
+    /// error is told once until everything could be written: a full disk must not fill the log as well.
+    fn write(&mut self, path: PathBuf, bytes: &[u8]) -> bool {
         let hash = fnv1a(bytes);
         if self.written.get(&path) == Some(&hash) {
-            return;
+            return true;
         }
         match atomic::write(&path, bytes, 0o600, Durability::Process) {
             Ok(()) => {
-                self.failing = false;
                 self.written.insert(path, hash);
+                true
             }
             Err(e) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     error!("cannot write {}: {e}; Pods go on, their status is out of date", path.display());
                 }
                 self.written.remove(&path);
+                self.again = Some(clock::boot_ms().saturating_add(AGAIN_MS));
+                false
             }
         }
+    }
+
+    /// Whether something could not be written and is not yet.
+    pub fn is_behind(&self) -> bool {
+        self.again.is_some()
     }
 
     /// A life is over, and its directory is gone.
@@ -108,6 +127,11 @@ impl Daemon {
     /// Writes whatever has changed.
     pub(super) fn publish(&mut self) {
         let mut dirty = self.world.take_dirty();
+        let due = self.publisher.again.is_some_and(|t| t <= clock::boot_ms());
+        if due {
+            self.publisher.again = None;
+            self.publisher.sources_changed = true;
+        }
         if std::mem::take(&mut self.publisher.sources_changed) {
             dirty.extend(self.world.slots().map(|(k, _)| k.clone()));
             dirty.extend(self.merged.good.keys().cloned());
@@ -121,6 +145,9 @@ impl Daemon {
         // Last: who reads that a source was read completely must find its Pods.
         if std::mem::take(&mut self.publisher.daemon_changed) {
             self.publish_daemon();
+        }
+        if due && self.publisher.again.is_none() && std::mem::take(&mut self.publisher.failing) {
+            info!("{}: can be written again", self.config.roots.run.display());
         }
     }
 
@@ -136,7 +163,8 @@ impl Daemon {
             })
             .collect();
         if let Ok(bytes) = serde_json::to_vec(&self.publisher.daemon) {
-            self.publisher.write(self.config.roots.daemon_status(), &bytes);
+            // Tried again at the next turn.
+            self.publisher.daemon_changed = !self.publisher.write(self.config.roots.daemon_status(), &bytes);
         }
     }
 
@@ -154,18 +182,36 @@ impl Daemon {
                 && let Ok(bytes) = serde_json::to_vec(&saved)
             {
                 let dir = self.config.roots.pod(&generation);
-                if dir.exists() {
-                    self.publisher.write(dir.join("state.json"), &bytes);
+                if dir.exists() && self.publisher.write(dir.join("state.json"), &bytes) {
                     self.publisher.saved.insert(generation, saved);
                 }
             }
         }
         let good = self.merged.good.get(key);
         let stored = self.stored_document(slot);
-        let file = view::pod_status(key, slot, good, stored, self.publisher.host_ip);
+        let kept_for = if good.is_none() { self.kept_for(key, slot) } else { Vec::new() };
+        let file = view::pod_status(key, slot, good, kept_for, stored, self.publisher.host_ip);
         if let Ok(bytes) = serde_json::to_vec(&file) {
             self.publisher.write(path, &bytes);
         }
+    }
+
+    /// Why a Pod that no source gives goes on: its document is refused, or its source has not been read yet.
+    fn kept_for(&self, key: &PodKey, slot: &crate::core::Slot) -> Vec<String> {
+        let Some(want) = &slot.want else { return Vec::new() };
+        let is_it = |r: &&Refused| {
+            Refusal { key: r.key.clone(), path: r.origin.path.clone() }.may_be(key, &want.origin)
+        };
+        let mut problems: Vec<String> =
+            self.merged.refused.iter().filter(is_it).flat_map(|r| r.problems.iter().cloned()).collect();
+        if problems.is_empty() {
+            let unread = self.sources.iter().filter(|s| !s.is_synced());
+            problems.extend(unread.map(|s| match s.error() {
+                Some(error) => format!("{}: {error}", s.shown()),
+                None => format!("{}: has not been read yet", s.shown()),
+            }));
+        }
+        problems
     }
 
     /// The document of what lives, where it is not the one that the sources give now.

@@ -1,7 +1,12 @@
 //! What command-line verbs ask of the daemon: one file each under RUN/requests, and a nudge.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::libc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +15,9 @@ use crate::core::Event;
 use crate::info;
 use crate::pod::{Namespace, PodKey, PodName};
 use crate::warning;
+
+/// No request has more bytes than this: some thousand names.
+const MOST_BYTES: u64 = 1024 * 1024;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +39,7 @@ impl Daemon {
             if path.extension().is_none_or(|e| e != "json") {
                 continue;
             }
-            let request = fs::read(&path).map(|bytes| serde_json::from_slice::<Request>(&bytes));
+            let request = read(&path).map(|bytes| serde_json::from_slice::<Request>(&bytes));
             let _ = fs::remove_file(&path);
             match request {
                 Ok(Ok(Request::Down { pods })) if pods.is_empty() => all = true,
@@ -46,6 +54,20 @@ impl Daemon {
         }
         all
     }
+}
+
+/// Reads a request. What is no file, or far too large for one, is an error: reading it could take for ever.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let mut bytes = Vec::new();
+    if file.metadata()?.is_file() {
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    }
+    if bytes.is_empty() || bytes.len() as u64 > MOST_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(bytes)
 }
 
 fn key(text: &str) -> Option<PodKey> {

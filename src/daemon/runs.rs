@@ -13,8 +13,12 @@ use crate::monitor::HELD;
 use crate::monitor::record::{End, Record};
 use crate::paths::AttemptDir;
 use crate::pod::{ContainerId, ContainerName, Generation, PodKey};
+use crate::sys::clock;
 use crate::sys::spawn::ExitStatus;
 use crate::{info, warning};
+
+/// A record that could not be read is looked at again after this many milliseconds.
+const LOOK_AGAIN_MS: u64 = 1_000;
 
 /// One run.
 #[derive(Debug)]
@@ -137,7 +141,13 @@ impl Daemon {
     /// Tells the core what a record says that it has not been told.
     fn look_at_record(&mut self, run: &RunKey) {
         let Some(info) = self.runs.get_mut(run) else { return };
-        let Some(record) = Record::read(&info.dir, &self.boot_id) else { return };
+        let Some(record) = Record::read(&info.dir, &self.boot_id) else {
+            if info.dir.record().exists() {
+                // No descriptor is to be had, or it is damaged: without another look its start would never be known.
+                self.look_again = Some(clock::boot_ms().saturating_add(LOOK_AGAIN_MS));
+            }
+            return;
+        };
         let name = info.name(run);
         if !info.told_started
             && record.init.is_some()
@@ -174,32 +184,37 @@ impl Daemon {
                 warning!("{}: its monitor ended before its work was done ({status})", info.name(&run));
             }
         }
-        self.monitor_gone(run);
+        self.monitor_gone(run, status.success());
     }
 
     /// Looks which adopted monitors have ended.
     pub(super) fn adopted_ended(&mut self) {
-        let mut ended = Vec::new();
-        for (run, info) in &self.runs {
-            let Some(fd) = info.adopted_monitor() else { continue };
-            let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-            if poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0) {
-                ended.push(run.clone());
-            }
+        let adopted = self.runs.iter().filter_map(|(run, info)| Some((run, info.adopted_monitor()?)));
+        let (runs, mut fds): (Vec<&RunKey>, Vec<PollFd<'_>>) =
+            adopted.map(|(run, fd)| (run, PollFd::new(fd, PollFlags::POLLIN))).unzip();
+        if fds.is_empty() || !poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0) {
+            return;
         }
+        let ended: Vec<RunKey> = runs
+            .iter()
+            .zip(&fds)
+            .filter(|(_, fd)| fd.any() == Some(true))
+            .map(|(r, _)| (*r).clone())
+            .collect();
         for run in ended {
             if let Some(info) = self.runs.get_mut(&run) {
                 info.monitor = Monitor::Gone;
             }
-            self.monitor_gone(run);
+            self.monitor_gone(run, true);
         }
     }
 
-    fn monitor_gone(&mut self, run: RunKey) {
+    /// `said_so`: the monitor has not said that something is left of the run.
+    fn monitor_gone(&mut self, run: RunKey, said_so: bool) {
         self.look_at_record(&run);
         let Some(info) = self.runs.get(&run) else { return };
         // A monitor removes its bundle last: where none is left, its work was done.
-        if info.told_ended && !info.dir.bundle().exists() {
+        if said_so && info.told_ended && !info.dir.bundle().exists() {
             self.cleared(run);
         } else {
             self.events.push_back(Event::MonitorLost { run });
@@ -213,7 +228,9 @@ impl Daemon {
             return self.found_monitor(run);
         }
         if !status.success() {
-            warning!("{run}: cannot be cleared away yet: {output} ({status})");
+            if self.is_new(format!("sweep {run}"), output) {
+                warning!("{run}: cannot be cleared away yet: {output} ({status})");
+            }
             self.events.push_back(Event::SweepFailed { run });
             return;
         }
@@ -249,23 +266,44 @@ impl Daemon {
         if let Some(info) = self.runs.remove(&run) {
             self.finished.push(info.dir);
         }
+        let name = run.to_string();
+        self.said.retain(|subject, _| !subject.ends_with(&name));
         self.events.push_back(Event::Cleared { run });
     }
 
     /// Removes the directories of runs that are over. Only after what they told has been saved: a daemon that dies in
     /// between must find it in one place or the other.
     pub(super) fn remove_finished(&mut self) {
-        for dir in std::mem::take(&mut self.finished) {
-            if let Err(e) = remove_attempt(&dir) {
-                // It goes with the Pod at the latest.
-                warning!("cannot remove {}: {e}", dir.0.display());
-            }
+        // What could not be saved stands nowhere else.
+        if self.publisher.is_behind() {
+            return;
         }
+        for dir in std::mem::take(&mut self.finished) {
+            remove_or_tell(&dir);
+        }
+    }
+
+    /// Removes one of them.
+    pub(super) fn remove_now(&mut self, dir: &AttemptDir) {
+        self.finished.retain(|d| d != dir);
+        remove_or_tell(dir);
+    }
+}
+
+fn remove_or_tell(dir: &AttemptDir) {
+    if let Err(e) = remove_attempt(dir) {
+        // It goes with the Pod at the latest.
+        warning!("cannot remove {}: {e}", dir.0.display());
     }
 }
 
 /// Removes the few files that a finished run leaves, by name: nothing here follows a mount that should not be there.
-fn remove_attempt(dir: &AttemptDir) -> io::Result<()> {
+pub(super) fn remove_attempt(dir: &AttemptDir) -> io::Result<()> {
+    // The spec first: a run without one is known never to have begun, or to be on its way out.
+    match fs::remove_file(dir.spec()) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
     for entry in fs::read_dir(&dir.0)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -12,11 +12,12 @@ use crate::pod::{Container, Pod, PodKey, RestartPolicy};
 use crate::report::{self, ContainerStatus, ManifestState, PodStatusFile, Running, Terminated, Waiting};
 use crate::source::Good;
 
-/// Everything that is published of one Pod.
+/// Everything that is published of one Pod. `kept_for`: why it goes on though no source gives it now.
 pub fn pod_status(
     key: &PodKey,
     slot: &Slot,
     good: Option<&Good>,
+    kept_for: Vec<String>,
     document: Option<Value>,
     host_ip: Option<IpAddr>,
 ) -> PodStatusFile {
@@ -45,7 +46,7 @@ pub fn pod_status(
         generation: pod.map(|p| p.generation.clone()),
         uid: pod.map(|p| p.uid.clone()),
         origin: origin.unwrap_or(crate::pod::Origin { path: "-".to_owned(), document: 1 }),
-        manifest: manifest_state(slot, good),
+        manifest: manifest_state(slot, good, kept_for),
         summary,
         message,
         created_at: created,
@@ -54,11 +55,16 @@ pub fn pod_status(
     }
 }
 
-fn manifest_state(slot: &Slot, good: Option<&Good>) -> ManifestState {
+fn manifest_state(slot: &Slot, good: Option<&Good>, kept_for: Vec<String>) -> ManifestState {
     if slot.held.is_some() {
         return ManifestState::Held;
     }
-    let Some(good) = good else { return ManifestState::Removed };
+    let Some(good) = good else {
+        return match &slot.want {
+            Some(_) => ManifestState::Kept { problems: kept_for },
+            None => ManifestState::Removed,
+        };
+    };
     if let Some(problems) = &good.kept_for {
         return ManifestState::Kept { problems: problems.to_vec() };
     }
@@ -147,7 +153,8 @@ fn container_statuses(life: &Life) -> Vec<ContainerStatus> {
 fn container_status(life: &Life, container: &Container, state: &ContainerState) -> ContainerStatus {
     let name_of =
         |attempt| format!("runc://{}", container_id(&life.pod.generation, &container.name, attempt));
-    let last = state.last.as_ref().map(|p| terminated(p, &name_of));
+    // What could not even be made is no former life.
+    let last = state.last.as_ref().filter(|p| was_made(p)).map(|p| terminated(p, &name_of));
     let mut status = ContainerStatus {
         name: container.name.to_string(),
         ready: state.is_ready(),
@@ -169,7 +176,7 @@ fn container_status(life: &Life, container: &Container, state: &ContainerState) 
         }
         Phase::Backoff { .. } => status.state.waiting = Some(backoff_waiting(state)),
         Phase::Starting { .. } => {
-            let reason = if state.last.is_some() { "Restarting" } else { "ContainerCreating" };
+            let reason = if last.is_some() { "Restarting" } else { "ContainerCreating" };
             status.state.waiting = Some(Waiting { reason: reason.to_owned(), message: None });
         }
         Phase::Running(run) => {
@@ -210,6 +217,10 @@ fn backoff_waiting(state: &ContainerState) -> Waiting {
     }
 }
 
+fn was_made(past: &Past) -> bool {
+    !matches!(past.ending, Ending::NotCreated { .. })
+}
+
 fn describe(ending: &Ending) -> String {
     match ending {
         Ending::Exited { code } => format!("exit code {code}"),
@@ -238,7 +249,8 @@ fn terminated(past: &Past, name_of: &impl Fn(u32) -> String) -> Terminated {
 
 fn phase(life: Option<&Life>, statuses: &[ContainerStatus]) -> &'static str {
     let Some(life) = life else { return "Pending" };
-    let begun = |s: &ContainerState| s.last.is_some() || matches!(s.phase, Phase::Running(_));
+    let begun =
+        |s: &ContainerState| s.last.as_ref().is_some_and(was_made) || matches!(s.phase, Phase::Running(_));
     if !life.containers.iter().all(begun) {
         return "Pending";
     }
@@ -287,9 +299,11 @@ fn v1_pod(
     }
     let ready = !statuses.is_empty() && statuses.iter().all(|s| s.ready);
     let started_at = since.map(|s| rfc3339(s.unix_ms));
+    let changed_at = life.map(|l| rfc3339(l.ready.1.unix_ms));
     let condition = |kind: &str, status: bool| {
+        let since = if kind.ends_with("Ready") { &changed_at } else { &started_at };
         let mut c = json!({"type": kind, "status": if status { "True" } else { "False" },
-            "lastProbeTime": null, "lastTransitionTime": started_at});
+            "lastProbeTime": null, "lastTransitionTime": since});
         if !status && let Some(c) = c.as_object_mut() {
             let unready: Vec<&str> = statuses.iter().filter(|s| !s.ready).map(|s| s.name.as_str()).collect();
             c.insert("reason".to_owned(), json!("ContainersNotReady"));
@@ -327,3 +341,7 @@ fn seen(unix_ms: i64) -> String {
         Err(_) => String::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -34,15 +34,31 @@ pub struct Removal {
     pub cgroup_root: String,
 }
 
-/// Reads a [`Removal`] and carries it out. Everything is tried; the exit code is 0 when all of it is gone, and each thing
+/// Volumes of generations that an earlier boot had and that nothing wants any more; JSON on standard input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    /// Their directories.
+    pub directories: Vec<PathBuf>,
+}
+
+/// Either of the two.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Request {
+    Pod(Box<Removal>),
+    Stale(Stale),
+}
+
+/// Reads a [`Removal`] or a [`Stale`] and carries it out. Everything is tried; the exit code is 0 when all of it is gone, and each thing
 /// that is not has a line on standard error. May be repeated.
 pub fn run() -> ExitCode {
     let mut text = String::new();
     let removal = io::stdin()
         .read_to_string(&mut text)
-        .and_then(|_| serde_json::from_str::<Removal>(&text).map_err(io::Error::from));
+        .and_then(|_| serde_json::from_str::<Request>(&text).map_err(io::Error::from));
     let failures = match removal {
-        Ok(removal) => remove(&removal),
+        Ok(Request::Pod(removal)) => remove(&removal),
+        Ok(Request::Stale(stale)) => remove_stale(&stale),
         Err(e) => vec![format!("standard input: {e}")],
     };
     for failure in &failures {
@@ -67,6 +83,11 @@ fn remove(removal: &Removal) -> Vec<String> {
     step("remove old logs in", &roots.log, forget_logs(roots, pod));
     step("remove links in", &roots.log_links(), forget_links(&roots.log_links(), pod));
     failures
+}
+
+fn remove_stale(stale: &Stale) -> Vec<String> {
+    let tried = stale.directories.iter().map(|path| (path, remove_state(path)));
+    tried.filter_map(|(path, result)| Some(format!("remove {}: {}", path.display(), result.err()?))).collect()
 }
 
 fn remove_state(path: &Path) -> io::Result<()> {

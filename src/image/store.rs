@@ -272,6 +272,28 @@ impl Store {
         lock::wait(&path).map_err(ImageError::io("lock", &path))
     }
 
+    /// Sets the index aside when it is damaged (a disk that failed, an editor), so that a new one is begun: without it no
+    /// image can be used or loaded. Layers that are loaded again are taken anew. Returns where the old one lies now. The
+    /// index of a newer version is not damaged.
+    pub fn mend(&self) -> Result<Option<PathBuf>, ImageError> {
+        let _lock = self.lock()?;
+        let path = self.index_path();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(ImageError::io("read", &path)(e)),
+        };
+        let version =
+            serde_json::from_slice::<serde_json::Value>(&bytes).ok().and_then(|v| v["version"].as_u64());
+        if serde_json::from_slice::<Index>(&bytes).is_ok() || version.is_some_and(|v| v > u64::from(VERSION))
+        {
+            return Ok(None);
+        }
+        let aside = self.root.join("index.json.damaged");
+        fs::rename(&path, &aside).map_err(ImageError::io("set aside", &path))?;
+        Ok(Some(aside))
+    }
+
     pub(super) fn read_index(&self) -> Result<Index, ImageError> {
         self.index().map_err(ImageError::io("read", &self.index_path()))
     }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use super::REWRITE;
 use super::clear::Remains;
 use super::log::{Log, Stream};
 use super::record::{End, MonitorSpec, ProcessId};
@@ -181,12 +182,12 @@ impl Life {
             let timeout = if again { PollTimeout::from(1000_u16) } else { PollTimeout::NONE };
             let _ = poll(&mut fds, timeout);
             let ready: Vec<bool> = fds.iter().skip(1).map(|fd| fd.any().unwrap_or(true)).collect();
-            signals.drain();
+            let rewrite = signals.drain().contains(&REWRITE);
             let open = self.streams.iter_mut().filter(|s| s.descriptor().is_some());
             for (stream, _) in open.zip(ready).filter(|(_, ready)| *ready) {
                 stream.pump(&mut self.log, TURN);
             }
-            if !recorder.is_saved() {
+            if rewrite || !recorder.is_saved() {
                 recorder.save();
             }
             if self.log.has_losses() {

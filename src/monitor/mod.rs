@@ -47,10 +47,13 @@ const DEAF_TO: [Signal; 9] = [
     Signal::SIGHUP,
     Signal::SIGPIPE,
     Signal::SIGQUIT,
-    Signal::SIGUSR1,
+    REWRITE,
     Signal::SIGUSR2,
     Signal::SIGALRM,
 ];
+
+/// By this a monitor whose container runs is told to write its record anew: what stands there is damaged.
+pub const REWRITE: Signal = Signal::SIGUSR1;
 
 /// Runs the container that `dir`/spec.json describes, from its start to its end. The exit code is 0 when the run is over
 /// and cleared away, whatever became of the container; that stands in `dir`/record.json.

@@ -41,6 +41,16 @@ pub struct MonitorSpec {
     pub log_max_files: u32,
 }
 
+impl MonitorSpec {
+    /// Whether the spec of a run is there, whole, and of this version.
+    pub fn is_readable(dir: &AttemptDir) -> bool {
+        fs::read(dir.spec())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok())
+            .is_some_and(|spec| spec.version == VERSION)
+    }
+}
+
 /// A process that cannot be mistaken for a later one of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {

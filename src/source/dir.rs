@@ -33,6 +33,8 @@ const REMOVAL_SETTLES_MS: u64 = 250;
 const BUSY_AGAIN_MS: u64 = 1_000;
 /// When an absent or unreadable directory is looked at again, in milliseconds.
 const ABSENT_AGAIN_MS: u64 = 1_000;
+/// A file that was found open for writing so many times in a row is named.
+const BUSY_TOLD: u32 = 5;
 /// At most so many passed-over entries are named.
 const MOST_IGNORED: usize = 20;
 
@@ -85,8 +87,10 @@ struct Entry {
     state: FileState,
     /// How the file looked when it was read last; `None`: read it again.
     print: Option<Print>,
-    /// Its content has been taken in at least once.
+    /// It has been judged at least once: read, or found unreadable.
     seen: bool,
+    /// How often in a row it was found open for writing.
+    busy: u32,
     /// An unequal read of a file on a file system that cannot tell of writers: read again no sooner than this.
     unsettled: Option<(u64, Vec<u8>)>,
 }
@@ -103,7 +107,15 @@ pub struct DirSource {
     due: BTreeMap<OsString, u64>,
     gone: BTreeMap<OsString, u64>,
     watch: Option<WatchId>,
+    /// The kernel has said something about the directory itself: its watch may be of another directory by now.
+    watch_is_stale: bool,
+    /// That it cannot be watched has been told.
+    unwatched: bool,
     identity: Option<(u64, u64)>,
+    /// The file system that holds the directory's own name.
+    parent_device: Option<u64>,
+    /// All its names have been read at least once.
+    listed: bool,
     next_scan: u64,
     absent: u32,
     synced: bool,
@@ -135,7 +147,11 @@ impl DirSource {
             due: BTreeMap::new(),
             gone: BTreeMap::new(),
             watch: None,
+            watch_is_stale: false,
+            unwatched: false,
             identity: None,
+            parent_device: None,
+            listed: false,
             next_scan: 0,
             absent: 0,
             synced: false,
@@ -169,9 +185,9 @@ impl DirSource {
         list
     }
 
-    /// The files in byte order of their names.
-    pub(super) fn files(&self) -> impl Iterator<Item = &FileState> {
-        self.entries.values().map(|e| &e.state)
+    /// The files in byte order of their names, each with whether it has gone and its removal settles.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&FileState, bool)> {
+        self.entries.iter().map(|(name, e)| (&e.state, self.gone.contains_key(name)))
     }
 
     /// What the disk is to remember of this source; taken once.
@@ -199,10 +215,17 @@ impl DirSource {
                     self.next_scan = now;
                 } else if !is_hidden(name) {
                     let in_use = self.entries.get(name).is_some_and(|e| !e.state.good().is_empty());
+                    if in_use && is_gone(&self.path.join(name)) {
+                        // Noted at once, so that the same document under its new name is not taken for a second one.
+                        self.leaves(name.clone(), now);
+                    }
                     self.due.insert(name.clone(), if in_use { now + CHANGE_SETTLES_MS } else { now });
                 }
             }
-            Change::Gone(id) if self.watch.as_ref() == Some(id) => self.next_scan = now,
+            Change::Gone(id) if self.watch.as_ref() == Some(id) => {
+                self.watch_is_stale = true;
+                self.next_scan = now;
+            }
             Change::Overflow => self.next_scan = now,
             Change::Name(..) | Change::Gone(_) => {}
         }
@@ -232,6 +255,11 @@ impl DirSource {
                 Ok(_) | Err(_) => changed |= self.look(&name, now),
             }
         }
+        // A file that is open for writing when it is first seen may hold a Pod that an earlier daemon left running.
+        if !self.synced && self.listed && self.error.is_none() && self.entries.values().all(|e| e.seen) {
+            self.synced = true;
+            changed = true;
+        }
         changed
     }
 
@@ -254,7 +282,7 @@ impl DirSource {
             Err(e) => return self.unreadable(&e.to_string(), now),
         };
         let identity = (metadata.dev(), metadata.ino());
-        if self.identity != Some(identity) || self.watch.is_none() {
+        if self.identity != Some(identity) || self.watch.is_none() || self.watch_is_stale {
             self.rewatch(watcher);
         }
         let names = match fs::read_dir(&self.path).and_then(|d| d.map(|e| e.map(|e| e.file_name())).collect())
@@ -270,6 +298,7 @@ impl DirSource {
             return self.unreadable("the file system that was mounted here is gone", now);
         }
         self.identity = Some(identity);
+        self.parent_device = self.path.parent().and_then(|p| fs::metadata(p).ok()).map(|m| m.dev());
         self.absent = 0;
         let recovered = self.error.take().is_some();
         if recovered {
@@ -277,6 +306,11 @@ impl DirSource {
         }
         let mut changed = recovered || !self.synced;
         names.sort();
+        if !std::mem::replace(&mut self.listed, true) {
+            // Files that went while no daemon looked: what they said once must not come back.
+            let here = |path: &Path| path.file_name().is_some_and(|n| names.iter().any(|name| name == n));
+            self.keeps.extend(keep::forget_others(&self.rules.keep_dir, &self.path, here));
+        }
         for name in &names {
             if !self.due.contains_key(name) {
                 changed |= self.look(name, now);
@@ -292,7 +326,6 @@ impl DirSource {
         for name in left {
             self.leaves(name, now);
         }
-        self.synced = true;
         changed
     }
 
@@ -309,8 +342,13 @@ impl DirSource {
         if let Some(old) = self.watch.take() {
             watcher.remove(&old);
         }
+        self.watch_is_stale = false;
         match watcher.add(&self.path) {
-            Ok(id) => self.watch = Some(id),
+            Ok(id) => {
+                self.watch = Some(id);
+                self.unwatched = false;
+            }
+            Err(_) if std::mem::replace(&mut self.unwatched, true) => {}
             Err(e) => self.news.push(format!(
                 "{}: cannot be watched ({e}): changes are seen by the scan every {} s",
                 self.shown,
@@ -321,7 +359,10 @@ impl DirSource {
 
     fn unreadable(&mut self, why: &str, now: u64) -> bool {
         self.next_scan = now + ABSENT_AGAIN_MS.min(self.rules.rescan_ms);
-        self.watch = None;
+        self.watch_is_stale = true;
+        // Whatever was under way is judged anew by the scan that finds the directory readable.
+        self.due.clear();
+        self.gone.clear();
         let error = format!("cannot be read: {why}");
         if self.error.as_ref() == Some(&error) {
             return false;
@@ -333,8 +374,13 @@ impl DirSource {
 
     /// An absent directory is believed when it was seen twice.
     fn missing(&mut self, now: u64) -> bool {
+        if self.parent_device.is_some_and(|device| nearest_device(&self.path) != Some(device)) {
+            return self.unreadable("the file system that held it is gone", now);
+        }
+        self.due.clear();
+        self.gone.clear();
         self.next_scan = now + ABSENT_AGAIN_MS.min(self.rules.rescan_ms);
-        self.watch = None;
+        self.watch_is_stale = true;
         self.identity = None;
         self.absent = self.absent.saturating_add(1);
         let mut changed = false;
@@ -348,8 +394,6 @@ impl DirSource {
             if !self.entries.is_empty() {
                 self.news.push(format!("{}: is gone; its Pods are stopped", self.shown));
             }
-            self.due.clear();
-            self.gone.clear();
             self.ignored.clear();
             let names: Vec<OsString> = self.entries.keys().cloned().collect();
             for name in names {
@@ -396,11 +440,18 @@ impl DirSource {
                 false
             }
             Read1::NotAFile(what) => {
-                let changed = self.drop_entry(name);
+                let changed = self.entries.contains_key(name) && self.drop_entry(name);
                 self.pass_over(name, format!("{shown}: passed over: it is {what}")) || changed
             }
             Read1::Busy => {
+                self.gone.remove(name);
                 self.due.insert(name.to_owned(), now + BUSY_AGAIN_MS);
+                let entry = self.entries.entry(name.to_owned()).or_default();
+                entry.busy = entry.busy.saturating_add(1);
+                if entry.busy == BUSY_TOLD {
+                    self.news
+                        .push(format!("{shown}: is open for writing; it is read when nobody writes to it"));
+                }
                 false
             }
             Read1::Same => {
@@ -411,12 +462,20 @@ impl DirSource {
                 self.gone.remove(name);
                 let entry = self.entries.entry(name.to_owned()).or_default();
                 entry.print = None;
-                entry.state.take_error(format!("{shown}: error: {why}"), &context)
+                entry.busy = 0;
+                let mut changed = false;
+                if !std::mem::replace(&mut entry.seen, true)
+                    && let Some(kept) = keep::load(&rules.keep_dir, &path)
+                {
+                    changed |= entry.state.take(&kept, 0, &context);
+                }
+                entry.state.take_error(format!("{shown}: error: {why}"), &context) || changed
             }
             Read1::Content(content, print) => {
                 self.gone.remove(name);
                 let mut changed = self.ignored.remove(name).is_some();
                 let entry = self.entries.entry(name.to_owned()).or_default();
+                entry.busy = 0;
                 let kept = if !std::mem::replace(&mut entry.seen, true) {
                     keep::load(&rules.keep_dir, &path)
                 } else {
@@ -454,6 +513,16 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().first() == Some(&b'.')
 }
 
+/// Whether there is nothing of that name, not even a link that leads nowhere.
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+}
+
+/// The file system of the nearest ancestor that is there.
+fn nearest_device(path: &Path) -> Option<u64> {
+    path.ancestors().skip(1).find_map(|p| fs::metadata(p).ok()).map(|m| m.dev())
+}
+
 fn has_manifest_suffix(name: &OsStr) -> bool {
     [".yaml", ".yml", ".json"].iter().any(|s| name.as_bytes().ends_with(s.as_bytes()))
 }
@@ -481,6 +550,8 @@ fn read_one(path: &Path, entry: &mut Entry, limits: &Limits, now: u64) -> Read1 
     let file = match opened {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Read1::Gone,
+        // Somebody holds a write lease on it (open(2)).
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Read1::Busy,
         Err(e) => return Read1::Failed(format!("cannot be read: {e}")),
     };
     match read_settled(&file, entry, limits, now) {
@@ -549,3 +620,7 @@ fn read_settled(file: &File, entry: &mut Entry, limits: &Limits, now: u64) -> io
     }
     Ok(Read1::Content(content, Print::of(&after)))
 }
+
+#[cfg(test)]
+#[path = "dir_tests.rs"]
+mod tests;

@@ -38,9 +38,25 @@ impl Keep {
         Self { file: file_of(directory, path), kept: Some(kept) }
     }
 
+    /// Whether both are about one file, so that the later one makes the earlier one needless.
+    pub fn is_of_file_of(&self, other: &Self) -> bool {
+        self.file == other.file
+    }
+
     /// Forget the manifest at `path`.
     pub fn forget(directory: &Path, path: &Path) -> Self {
         Self { file: file_of(directory, path), kept: None }
+    }
+
+    /// The child's part.
+    pub(super) fn carry_out(self) -> io::Result<()> {
+        match self.kept {
+            Some(kept) => atomic::write(&self.file, &serde_json::to_vec(&kept)?, 0o600, Durability::Power),
+            None => match fs::remove_file(&self.file) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                Ok(()) | Err(_) => Ok(()),
+            },
+        }
     }
 }
 
@@ -51,22 +67,21 @@ pub fn load(directory: &Path, path: &Path) -> Option<Vec<u8>> {
     (kept.path == bytes(path)).then(|| kept.content.into_bytes())
 }
 
+/// To forget what was kept of files of the directory `of` that are not there any more, as `here` tells.
+pub fn forget_others(directory: &Path, of: &Path, here: impl Fn(&Path) -> bool) -> Vec<Keep> {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let kept =
+        entries.flatten().filter_map(|e| serde_json::from_slice::<Kept>(&fs::read(e.path()).ok()?).ok());
+    let paths = kept.map(|k| PathBuf::from(std::ffi::OsStr::from_bytes(&k.path)));
+    paths.filter(|p| p.parent() == Some(of) && !here(p)).map(|p| Keep::forget(directory, &p)).collect()
+}
+
 /// The child: reads a JSON list of [`Keep`] from standard input and carries it out.
 pub fn run() -> ExitCode {
     let result = (|| -> io::Result<()> {
         let list: Vec<Keep> = serde_json::from_reader(io::stdin().lock())?;
-        for keep in list {
-            match keep.kept {
-                Some(kept) => {
-                    atomic::write(&keep.file, &serde_json::to_vec(&kept)?, 0o600, Durability::Power)?;
-                }
-                None => match fs::remove_file(&keep.file) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    Ok(()) | Err(_) => {}
-                },
-            }
-        }
-        Ok(())
+        list.into_iter().try_for_each(Keep::carry_out)
     })();
     match result {
         Ok(()) => ExitCode::SUCCESS,

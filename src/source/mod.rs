@@ -8,7 +8,7 @@ pub mod dir;
 mod file;
 pub mod keep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::pod::{Origin, Pod, PodKey};
@@ -51,11 +51,21 @@ pub struct Merged {
 /// Merges the sources, in their order.
 pub fn merge(sources: &[dir::DirSource]) -> Merged {
     let mut merged = Merged { complete: sources.iter().all(dir::DirSource::is_synced), ..Merged::default() };
+    // What has gone from one file counts only as long as no other file has it: that is a file that was renamed.
+    let mut leaving: BTreeSet<PodKey> = BTreeSet::new();
     for source in sources {
-        for file in source.files() {
+        for (file, is_leaving) in source.files() {
             for good in file.good() {
-                match merged.good.get(&good.pod.key) {
+                let key = &good.pod.key;
+                match merged.good.get(key) {
+                    Some(_) if is_leaving => {}
+                    Some(_) if leaving.remove(key) => {
+                        merged.good.insert(key.clone(), good.clone());
+                    }
                     None => {
+                        if is_leaving {
+                            leaving.insert(key.clone());
+                        }
                         merged.good.insert(good.pod.key.clone(), good.clone());
                     }
                     Some(first) => merged.refused.push(Refused {

@@ -14,7 +14,6 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 
 use crate::command::{CommandLine, SELF};
@@ -141,25 +140,31 @@ pub fn kill_group(pid: Pid) {
 
 /// Takes every exit that is there; several may hide behind one SIGCHLD.
 pub fn reap() -> Vec<(Pid, ExitStatus)> {
-    let mut ended = Vec::new();
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => ended.push((pid, ExitStatus::Code(code))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => ended.push((pid, ExitStatus::Signal(signal as i32))),
-            Ok(WaitStatus::StillAlive) | Err(_) => return ended,
-            Ok(_) => {}
-        }
-    }
+    std::iter::from_fn(|| wait_for(-1)).collect()
+}
+
+/// Takes one exit, if there is one. By the system call itself: nix's wrapper has no name for real-time signals, and would
+/// take the exit of a child that was killed by one and then report an error in its place.
+#[allow(unsafe_code)]
+fn wait_for(pid: i32) -> Option<(Pid, ExitStatus)> {
+    let mut status: libc::c_int = 0;
+    // SAFETY: waitpid writes one int, and `status` is one.
+    let pid = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+    // Without WUNTRACED and WCONTINUED only ends are reported.
+    (pid > 0).then(|| {
+        let status = if libc::WIFSIGNALED(status) {
+            ExitStatus::Signal(libc::WTERMSIG(status))
+        } else {
+            ExitStatus::Code(libc::WEXITSTATUS(status))
+        };
+        (Pid::from_raw(pid), status)
+    })
 }
 
 /// Takes the exit of one child only, if it has ended. For a process that must leave others as zombies for a moment; who
 /// uses it calls [`reap`] afterwards.
 pub fn reap_only(pid: Pid) -> Option<ExitStatus> {
-    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-        Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::Code(code)),
-        Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::Signal(signal as i32)),
-        Ok(_) | Err(_) => None,
-    }
+    wait_for(pid.as_raw()).map(|(_, status)| status)
 }
 
 /// The captured output of a child: the first [`Capture::KEPT`] bytes are kept, the rest is read and dropped.
@@ -220,5 +225,35 @@ impl AsFd for Capture {
 impl AsRawFd for Capture {
     fn as_raw_fd(&self) -> i32 {
         self.pipe.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    /// One child only is waited for: other tests of this process have children of their own.
+    fn end_of(script: &str) -> (ExitStatus, String) {
+        let line = CommandLine::new("/bin/sh").args(["-c", script]);
+        let mut child = spawn(&line, Output::Capture).unwrap();
+        let pidfd = crate::sys::process::pidfd_open(child.pid.as_raw()).unwrap();
+        poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::from(20_000_u16)).unwrap();
+        (reap_only(child.pid).expect("it has ended"), child.output.take().unwrap().finish())
+    }
+
+    #[test]
+    fn every_end_is_told_also_by_signals_without_a_name() {
+        assert_eq!(end_of("echo hello; exit 7"), (ExitStatus::Code(7), "hello".to_owned()));
+        assert_eq!(end_of("kill -9 $$").0, ExitStatus::Signal(9));
+        assert_eq!(end_of("kill -40 $$").0, ExitStatus::Signal(40), "a real-time signal");
+        assert_eq!(ExitStatus::Signal(40).to_string(), "killed by signal 40");
+    }
+
+    /// Somebody else holds the pipe: nothing waits for its end.
+    #[test]
+    fn a_grandchild_that_keeps_the_pipe_does_not_hold_up_the_end() {
+        let (status, said) = end_of("sleep 3 & echo gone");
+        assert_eq!((status, said.as_str()), (ExitStatus::Code(0), "gone"));
     }
 }

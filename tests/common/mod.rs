@@ -51,6 +51,8 @@ pub struct Instance {
     pub cgroup_root: String,
     /// What `run` is given beside the roots.
     args: Vec<String>,
+    /// A program and its arguments that the daemon's command line is handed to, such as `env -i`.
+    pub prefix: Vec<String>,
     daemon: Option<Child>,
     /// A daemon was started at least once.
     used: bool,
@@ -80,6 +82,7 @@ pub fn bare_instance() -> Option<Instance> {
         shared: dir.join("shared"),
         cgroup_root: name,
         args: Vec::new(),
+        prefix: Vec::new(),
         daemon: None,
         used: false,
         dir,
@@ -104,8 +107,9 @@ impl Instance {
 
     /// `podstrap run` with this instance's roots, not yet started.
     pub fn run_command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.arg("run");
+        let mut words = self.prefix.iter().map(PathBuf::from).chain([program.to_owned()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).arg("run");
         for (flag, value) in [
             ("--manifest-dir", &self.manifests),
             ("--run-dir", &self.run),

@@ -182,3 +182,89 @@ fn a_killed_monitor_is_noticed_and_its_container_replaced() {
     assert!(!host::alive(old), "the container without a monitor was stopped");
     assert_eq!(i.restarts("web", "main"), 1);
 }
+
+/// None of these is a wish that the Pod should end: its file is there, and cannot be judged just now.
+#[test]
+fn a_file_that_cannot_be_read_when_the_daemon_starts_does_not_stop_its_pod() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(mut i) = instance() else { return };
+    for name in ["busy", "open", "gone"] {
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &canary(name), &[]));
+    }
+    i.start();
+    let pids: Vec<i32> = ["busy", "open"].iter().map(|n| i.until_ready(n)).collect();
+    i.until_ready("gone");
+    i.kill9();
+    let writer = std::fs::OpenOptions::new().append(true).open(i.manifests.join("busy.yaml")).unwrap();
+    let open = i.manifests.join("open.yaml");
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o666)).unwrap();
+    i.start();
+    i.until("the file's fault is told", |i| {
+        i.pod("open").is_some_and(|p| matches!(p.manifest, ManifestState::Kept { .. }))
+    });
+    i.remove("gone.yaml");
+    i.until("a file that was seen to go takes its Pod with it", |i| i.pod("gone").is_none());
+    i.holds_for(Duration::from_secs(3), "the others go on", |i| {
+        i.lines("busy").len() == 1 && i.lines("open").len() == 1
+    });
+    drop(writer);
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    i.until("all is well again", |i| {
+        ["busy", "open"]
+            .iter()
+            .all(|n| i.pod(n).is_some_and(|p| matches!(p.manifest, ManifestState::Current { .. })))
+    });
+    assert_eq!(["busy", "open"].map(|n| i.until_ready(n)).to_vec(), pids);
+}
+
+/// Another boot is played by other boot ids on disk.
+#[test]
+fn volumes_of_pods_that_went_while_the_host_was_down_are_removed() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.start();
+    i.until_ready("web");
+    let generation = i.pod("web").unwrap().generation.unwrap();
+    i.cli_ok("down", &[]);
+    i.daemon_exit(SOON);
+    let volumes = |name: &str| i.state.join("pods").join(name).join("volumes/data");
+    let (wanted, stale) = (volumes(generation.as_str()), volumes("0123456789abcdef0123456789abcdef"));
+    for dir in [&wanted, &stale] {
+        std::fs::create_dir_all(dir).unwrap();
+        std::fs::write(dir.join("file"), "x").unwrap();
+    }
+    // A new run directory alone does not make another boot: what lies in the state directory may be in use.
+    std::fs::remove_dir_all(&i.run).unwrap();
+    i.start();
+    i.until_ready("web");
+    assert!(wanted.exists() && stale.exists());
+    i.cli_ok("down", &[]);
+    i.daemon_exit(SOON);
+    std::fs::create_dir_all(&wanted).unwrap();
+    for dir in [&i.run, &i.state] {
+        std::fs::write(dir.join("boot_id"), "another").unwrap();
+    }
+    let pods = i.state.join("pods");
+    i.start();
+    i.until_ready("web");
+    i.until("what nothing wants is gone", |_| std::fs::read_dir(&pods).unwrap().count() == 1);
+    assert!(pods.join(generation.as_str()).join("volumes/data").exists());
+}
+
+#[test]
+fn killed_before_a_run_was_described_it_forgets_that_run() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    let (record, _) = i.records("web", "main").pop().unwrap();
+    i.kill9();
+    let next = record.parent().unwrap().join("1");
+    std::fs::create_dir(&next).unwrap();
+    std::fs::write(next.join(".spec.json.1"), "{").unwrap();
+    i.start();
+    assert_eq!(i.until_ready("web"), pid);
+    assert_eq!(i.restarts("web", "main"), 0);
+    host::signal(pid, Signal::SIGKILL);
+    i.until("it is supervised", |i| i.restarts("web", "main") == 1 && i.ready("web"));
+}

@@ -196,3 +196,34 @@ fn kubernetes_variables_and_image_settings_reach_the_process() {
     i.until_ready("env");
     assert_eq!(i.lines("out"), ["a b|<a b>|$(PLAIN)|/tmp|65534"]);
 }
+
+/// A host path that is missing refuses the container each time it is tried, under the same attempt; the first retry comes
+/// at once, in the very turn in which the first try is cleared away.
+#[test]
+fn a_container_that_cannot_be_made_is_tried_again_and_starts_once_it_can_be() {
+    let Some(mut i) = instance() else { return };
+    let later = i.dir.join("later");
+    let extra = format!("- {{name: later, hostPath: {{path: {}, type: Directory}}}}", later.display());
+    let manifest = one(&i, "web", &canary("web"), &[]) + "  " + &extra + "\n";
+    let manifest = manifest.replace(
+        "volumeMounts: [{name: shared, mountPath: /shared}]",
+        "volumeMounts: [{name: shared, mountPath: /shared}, {name: later, mountPath: /later}]",
+    );
+    i.write_manifest("web.yaml", &manifest);
+    i.start();
+    i.until("the refusal is shown", |i| {
+        i.container("web", "main").is_some_and(|c| {
+            c.state.waiting.is_some_and(|w| w.reason.starts_with("CreateContainer") && w.message.is_some())
+        })
+    });
+    let status = i.pod("web").unwrap();
+    assert_eq!(status.pod["status"]["phase"], "Pending", "nothing of it ever ran");
+    i.holds_for(Duration::from_secs(4), "no monitor stumbles over a former try", |i| {
+        let log = fs::read_to_string(i.daemon_log()).unwrap();
+        !log.contains("before its work was done") && !log.contains("cannot be cleared away")
+    });
+    fs::create_dir(&later).unwrap();
+    i.until_ready("web");
+    assert_eq!(i.restarts("web", "main"), 0, "what never ran is no restart");
+    assert_eq!(i.lines("web").len(), 1);
+}

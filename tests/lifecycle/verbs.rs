@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::yaml::{canary, container, one, pod};
-use crate::common::{assert_exit, bare_instance, describe, host, instance, podstrap, text};
+use crate::common::{Instance, assert_exit, bare_instance, describe, host, instance, podstrap, text};
 
 #[test]
 fn wait_begun_before_daemon_and_manifest_ends_when_the_pod_is_ready() {
@@ -110,6 +110,29 @@ fn down_without_a_daemon_stops_what_one_has_left_running() {
     assert!(!host::alive(pid));
     assert_eq!(i.lines("web").len(), 2, "it got TERM");
     assert_eq!(host::left_behind(&i.dir, &i.cgroup_root, None), [""; 0]);
+}
+
+#[test]
+fn down_of_one_pod_without_a_daemon_touches_no_other() {
+    let Some(mut i) = instance() else { return };
+    i.args(&["--restart-backoff", "2s,2s"]);
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    i.write_manifest("loop.yaml", &one(&i, "loop", "exit 3", &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    let summary = |i: &Instance| i.pod("loop").map(|p| p.summary);
+    i.until("one Pod waits to be started again", |i| summary(i).as_deref() == Some("CrashLoopBackOff"));
+    i.kill9();
+    let restarts = i.restarts("loop", "main");
+    // Its wait is over when the other is stopped.
+    std::thread::sleep(Duration::from_millis(2_100));
+    i.cli_ok("down", &["web"]);
+    assert!(!host::alive(pid));
+    assert_eq!(summary(&i).as_deref(), Some("CrashLoopBackOff"), "what was published of it stands");
+    assert_eq!(i.restarts("loop", "main"), restarts);
+    i.remove("web.yaml");
+    i.start();
+    i.until("the next daemon goes on with it", |i| i.restarts("loop", "main") > restarts);
 }
 
 #[test]

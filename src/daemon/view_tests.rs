@@ -1,0 +1,268 @@
+//! What is published of a Pod in each of its states, made by driving the core with literal times.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::*;
+use crate::core::{Action, BackoffRule, Event, ProbeKind, Refusal, RunKey, Settings, Time, Verdict, World};
+use crate::manifest::{Accepted, Context, Limits, read};
+use crate::pod::NodeName;
+
+fn accepted(command: &str, extra: &str) -> Accepted {
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, labels: {{app: web}}}}\nspec:\n  hostNetwork: true\n{extra}  \
+         containers:\n  - name: c\n    image: img\n    command: [\"{command}\"]\n    readinessProbe: {{tcpSocket: {{port: 1}}, \
+         periodSeconds: 1, failureThreshold: 1}}\n"
+    );
+    let node = NodeName::new("n");
+    let context = Context { node: &node, path: "/m/web.yaml", limits: Limits::default() };
+    read(text.as_bytes(), &context).remove(0).outcome.unwrap()
+}
+
+fn good(accepted: &Accepted) -> Good {
+    Good {
+        pod: Rc::new(accepted.pod.clone()),
+        canonical: accepted.canonical.to_string().into(),
+        warnings: Rc::new([]),
+        kept_for: None,
+    }
+}
+
+/// One Pod in a world.
+struct Case {
+    world: World,
+    good: Option<Good>,
+    now: u64,
+    refused: Vec<String>,
+}
+
+impl Case {
+    fn new(extra: &str) -> Self {
+        let backoff = BackoffRule { initial_ms: 1000, max_ms: 60_000 };
+        let mut world = World::new(Settings { backoff, parallel_starts: 4 });
+        let index = BTreeMap::from([("docker.io/library/img:latest".to_owned(), "sha256:1".to_owned())]);
+        world.step(Event::Images { index, loading: false, can_pull: false }, Stamp::default());
+        let mut case = Self { world, good: None, now: 1_700_000_000_000, refused: Vec::new() };
+        case.want(Some(good(&accepted("one", extra))));
+        case
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp { boot: Time(self.now - 1_700_000_000_000), unix_ms: self.now as i64 }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.world.step(event, self.stamp());
+        loop {
+            let actions = self.world.plan(self.stamp());
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                if let Action::Open { pod } = action {
+                    let generation = pod.generation.clone();
+                    self.world.step(
+                        Event::Opened { generation, first_attempts: BTreeMap::new(), addresses: vec![] },
+                        self.stamp(),
+                    );
+                }
+            }
+        }
+    }
+
+    fn want(&mut self, good: Option<Good>) {
+        let pods = good.iter().map(|g| (g.pod.key.clone(), g.pod.clone())).collect();
+        self.good = good;
+        self.event(Event::Desired { pods, complete: true });
+    }
+
+    fn life(&self) -> &Life {
+        self.world.slots().next().unwrap().1.life.as_ref().unwrap()
+    }
+
+    fn run(&self, attempt: u32) -> RunKey {
+        self.life().run_key(&crate::pod::ContainerName::new("c"), attempt)
+    }
+
+    fn started(&mut self, attempt: u32) {
+        let (run, at) = (self.run(attempt), self.stamp());
+        self.event(Event::Started { run, at, image_id: Some("sha256:1".to_owned()) });
+    }
+
+    fn ended(&mut self, attempt: u32, ending: Ending) {
+        let (run, at) = (self.run(attempt), self.stamp());
+        self.event(Event::Ended { run: run.clone(), ending, at, message: None });
+        self.event(Event::Cleared { run });
+    }
+
+    fn probed(&mut self, attempt: u32, verdict: Verdict, message: &str) {
+        let run = self.run(attempt);
+        let message = message.to_owned();
+        self.event(Event::Probed { run, kind: ProbeKind::Readiness, verdict, message });
+    }
+
+    fn show(&self) -> PodStatusFile {
+        let (key, slot) = self.world.slots().next().unwrap();
+        let document = Some(serde_json::from_str(&good(&accepted("one", "")).canonical).unwrap());
+        pod_status(key, slot, self.good.as_ref(), self.refused.clone(), document, None)
+    }
+
+    /// The phase, kubectl's word, and the container's state: the one member that is set, with its reason.
+    fn words(&self) -> (String, String, String) {
+        let file = self.show();
+        let status = &file.pod["status"];
+        let state = status["containerStatuses"][0]["state"].as_object().unwrap();
+        assert_eq!(state.len(), 1, "{state:?}");
+        let (kind, inside) = state.iter().next().unwrap();
+        let state = match inside["reason"].as_str() {
+            Some(reason) => format!("{kind} {reason}"),
+            None => kind.clone(),
+        };
+        (status["phase"].as_str().unwrap().to_owned(), file.summary, state)
+    }
+
+    fn condition(&self, kind: &str) -> Value {
+        let file = self.show();
+        let list = file.pod["status"]["conditions"].as_array().unwrap().clone();
+        list.into_iter().find(|c| c["type"] == kind).unwrap()
+    }
+}
+
+fn words(phase: &str, summary: &str, state: &str) -> (String, String, String) {
+    (phase.to_owned(), summary.to_owned(), state.to_owned())
+}
+
+#[test]
+fn a_life_from_its_start_to_its_back_off() {
+    let mut case = Case::new("");
+    assert_eq!(case.words(), words("Pending", "ContainerCreating", "waiting ContainerCreating"));
+    case.started(0);
+    assert_eq!(case.words(), words("Running", "Running", "running"));
+    case.ended(0, Ending::Exited { code: 3 });
+    case.started(1);
+    let container = case.show().pod["status"]["containerStatuses"][0].clone();
+    assert_eq!(container["restartCount"], 1);
+    assert_eq!(container["lastState"]["terminated"]["exitCode"], 3);
+    assert_eq!(container["lastState"]["terminated"]["reason"], "Error");
+    case.ended(1, Ending::Signaled { signal: 9, oom: true });
+    assert_eq!(case.words(), words("Running", "CrashLoopBackOff", "waiting CrashLoopBackOff"));
+    let container = case.show().pod["status"]["containerStatuses"][0].clone();
+    assert_eq!(container["restartCount"], 1, "the next run has not begun");
+    assert_eq!(container["lastState"]["terminated"]["exitCode"], 137);
+    assert_eq!(container["lastState"]["terminated"]["reason"], "OOMKilled");
+    assert_eq!(container["ready"], false);
+}
+
+#[test]
+fn what_could_not_be_made_never_ran() {
+    let mut case = Case::new("");
+    let reason = "CreateContainerConfigError".to_owned();
+    for _ in 0..2 {
+        let ending = Ending::NotCreated { reason: reason.clone(), message: "no such directory".to_owned() };
+        case.ended(0, ending);
+    }
+    assert_eq!(
+        case.words(),
+        words("Pending", "CreateContainerConfigError", "waiting CreateContainerConfigError")
+    );
+    let file = case.show();
+    assert_eq!(file.message.as_deref(), Some("c: no such directory"));
+    let container = &file.pod["status"]["containerStatuses"][0];
+    assert_eq!(container["lastState"], json!({}));
+    assert_eq!(container["restartCount"], 0);
+    assert_eq!(container.get("containerID"), None);
+}
+
+#[test]
+fn an_end_for_good() {
+    for (code, phase, summary, state) in
+        [(0, "Succeeded", "Completed", "terminated Completed"), (2, "Failed", "Error", "terminated Error")]
+    {
+        let mut case = Case::new("  restartPolicy: Never\n");
+        case.started(0);
+        case.ended(0, Ending::Exited { code });
+        assert_eq!(case.words(), words(phase, summary, state));
+    }
+}
+
+#[test]
+fn readiness_with_the_time_of_its_last_change() {
+    let mut case = Case::new("");
+    case.now += 5_000;
+    case.started(0);
+    assert_eq!(case.condition("Ready")["status"], "False");
+    assert_eq!(case.condition("Ready")["reason"], "ContainersNotReady");
+    assert_eq!(case.show().message.as_deref(), Some("c: its readiness probe has not been tried yet"));
+    case.now += 5_000;
+    case.probed(0, Verdict::Success, "");
+    for kind in ["Ready", "ContainersReady"] {
+        let ready = case.condition(kind);
+        assert_eq!((&ready["status"], ready.get("reason")), (&json!("True"), None));
+        assert_eq!(ready["lastTransitionTime"], "2023-11-14T22:13:30Z");
+    }
+    assert_eq!(case.condition("PodScheduled")["lastTransitionTime"], "2023-11-14T22:13:20Z");
+    case.now += 60_000;
+    case.event(Event::Hold { pods: BTreeSet::new() });
+    case.probed(0, Verdict::Success, "");
+    assert_eq!(case.condition("Ready")["lastTransitionTime"], "2023-11-14T22:13:30Z", "no change");
+    case.now += 1_000;
+    case.event(Event::Hold { pods: BTreeSet::new() });
+    case.probed(0, Verdict::Failure, "connection refused");
+    assert_eq!(case.condition("Ready")["lastTransitionTime"], "2023-11-14T22:14:31Z");
+    assert_eq!(case.show().message.as_deref(), Some("c: readiness probe: connection refused"));
+}
+
+#[test]
+fn the_manifest_beside_what_runs() {
+    let mut case = Case::new("");
+    case.started(0);
+    assert_eq!(case.show().manifest, ManifestState::Current { warnings: vec![] });
+    let key = case.life().pod.key.clone();
+
+    let mut next = accepted("two", "");
+    next.pod.containers[0].image.full = "other".to_owned();
+    next.pod.containers[0].pull_policy = crate::pod::PullPolicy::Never;
+    case.want(Some(good(&next)));
+    let file = case.show();
+    assert!(
+        matches!(&file.manifest, ManifestState::Replacing { waits_for: Some(w) } if w.starts_with("ErrImageNeverPull")),
+        "{:?}",
+        file.manifest
+    );
+    assert_eq!(file.pod["spec"]["containers"][0]["command"], json!(["one"]), "what lives is shown");
+
+    // Refused, by a daemon that knows it only from its predecessor.
+    case.refused = vec!["/m/web.yaml:1:1: error".to_owned()];
+    case.world.step(
+        Event::Refused(vec![Refusal { key: Some(key.clone()), path: "/m/web.yaml".to_owned() }]),
+        case.stamp(),
+    );
+    case.want(None);
+    assert_eq!(case.show().manifest, ManifestState::Kept { problems: case.refused.clone() });
+    assert_eq!(case.show().summary, "Running");
+
+    case.world.step(Event::Refused(vec![]), case.stamp());
+    case.want(None);
+    assert_eq!(case.show().manifest, ManifestState::Removed);
+    assert_eq!(case.show().summary, "Terminating");
+    let file = case.show();
+    assert!(file.deletion_timestamp.is_some());
+    assert_eq!(file.pod["metadata"]["deletionGracePeriodSeconds"], 30);
+}
+
+#[test]
+fn a_held_pod_says_so() {
+    let mut case = Case::new("");
+    case.started(0);
+    let key = case.life().pod.key.clone();
+    case.event(Event::Hold { pods: BTreeSet::from([key]) });
+    assert_eq!(case.show().manifest, ManifestState::Held);
+    assert_eq!(case.show().summary, "Terminating");
+    let generation = case.life().pod.generation.clone();
+    case.ended(0, Ending::Exited { code: 0 });
+    case.event(Event::Removed { generation, done: true });
+    let file = case.show();
+    assert_eq!((file.summary.as_str(), file.manifest), ("Stopped", ManifestState::Held));
+    assert_eq!(file.pod["metadata"]["name"], "web-n");
+    assert_eq!(file.pod["metadata"]["labels"]["app"], "web");
+}
