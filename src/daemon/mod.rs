@@ -8,9 +8,11 @@ mod adopt;
 mod boot;
 mod images;
 mod jobs;
+mod object;
 mod publish;
 mod requests;
 mod runs;
+mod statuses;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use serde_json::json;
+
 use super::*;
 use crate::core::{Action, BackoffRule, Event, ProbeKind, Refusal, RunKey, Settings, Time, Verdict, World};
+use crate::core::{Ending, Stamp};
 use crate::manifest::{Accepted, Context, Limits, read};
 use crate::pod::NodeName;
 

@@ -1,0 +1,156 @@
+//! Container statuses as `v1.ContainerStatus` has them.
+
+use crate::core::Ending;
+use crate::core::state::{ContainerState, Life, Opened, Past, Phase, Role};
+use crate::log::rfc3339;
+use crate::paths::container_id;
+use crate::pod::Container;
+use crate::report::{self, ContainerStatus, Running, Terminated, Waiting};
+
+/// The statuses of a life's containers.
+#[derive(Debug, Default)]
+pub struct Statuses {
+    /// `initContainerStatuses`, sidecars among them.
+    pub init: Vec<ContainerStatus>,
+    /// `containerStatuses`.
+    pub main: Vec<ContainerStatus>,
+}
+
+impl Statuses {
+    /// Of a life.
+    pub fn of(life: &Life) -> Self {
+        let mut init: Vec<ContainerStatus> = life
+            .each()
+            .enumerate()
+            .map(|(place, (container, state))| {
+                container_status(life, Role::of(&life.pod, place), container, state)
+            })
+            .collect();
+        let main = init.split_off(life.pod.init_containers.len().min(init.len()));
+        Self { init, main }
+    }
+
+    /// All, in the order of [`Life::each`].
+    pub fn all(&self) -> impl Iterator<Item = &ContainerStatus> {
+        self.init.iter().chain(&self.main)
+    }
+}
+
+fn container_status(
+    life: &Life,
+    role: Role,
+    container: &Container,
+    state: &ContainerState,
+) -> ContainerStatus {
+    let name_of =
+        |attempt| format!("runc://{}", container_id(&life.pod.generation, &container.name, attempt));
+    // What could not even be made is no former life.
+    let last = state.last.as_ref().filter(|p| was_made(p)).map(|p| terminated(p, &name_of));
+    let mut status = ContainerStatus {
+        name: container.name.to_string(),
+        // An init container is ready when it has done its work.
+        ready: if role == Role::Init { state.has_succeeded() } else { state.is_ready() },
+        started: Some(state.is_started()),
+        restart_count: state.restart_count(),
+        image: container.image.given.clone(),
+        image_id: state.last.as_ref().and_then(|p| p.image_id.clone()).unwrap_or_default(),
+        container_id: state.last.as_ref().filter(|p| p.started.is_some()).map(|p| name_of(p.attempt)),
+        state: report::ContainerState::default(),
+        last_state: report::ContainerState::default(),
+    };
+    let mut last_is_state = false;
+    match &state.phase {
+        Phase::Waiting { missing } => {
+            status.state.waiting = Some(match missing {
+                Some(m) => Waiting { reason: m.reason.to_owned(), message: Some(m.message.clone()) },
+                None => Waiting { reason: creating(life, role).to_owned(), message: open_error(life) },
+            });
+        }
+        Phase::Backoff { .. } => status.state.waiting = Some(backoff_waiting(state)),
+        Phase::Starting { .. } => {
+            status.state.waiting = Some(Waiting { reason: creating(life, role).to_owned(), message: None });
+        }
+        Phase::Running(run) => {
+            status.state.running = Some(Running { started_at: rfc3339(run.at.unix_ms) });
+            status.image_id = run.image_id.clone().unwrap_or_default();
+            status.container_id = Some(name_of(run.attempt));
+        }
+        Phase::Done => match &last {
+            Some(last) => {
+                status.state.terminated = Some(last.clone());
+                last_is_state = true;
+            }
+            None => {
+                status.state.waiting =
+                    Some(Waiting { reason: creating(life, role).to_owned(), message: None });
+            }
+        },
+    }
+    if !last_is_state {
+        status.last_state.terminated = last;
+    }
+    status
+}
+
+fn backoff_waiting(state: &ContainerState) -> Waiting {
+    match state.last.as_ref().map(|p| &p.ending) {
+        Some(Ending::NotCreated { reason, message }) => {
+            Waiting { reason: reason.clone(), message: Some(message.clone()) }
+        }
+        Some(ending) => Waiting {
+            reason: "CrashLoopBackOff".to_owned(),
+            message: Some(match ending.message() {
+                Some(message) => message.to_owned(),
+                None => format!("last run: {}", describe(ending)),
+            }),
+        },
+        None => Waiting { reason: "ContainerCreating".to_owned(), message: None },
+    }
+}
+
+/// Whether a run was made at all.
+pub fn was_made(past: &Past) -> bool {
+    !matches!(past.ending, Ending::NotCreated { .. })
+}
+
+fn describe(ending: &Ending) -> String {
+    match ending {
+        Ending::Exited { code } => format!("exit code {code}"),
+        Ending::Signaled { signal, oom: false } => format!("killed by signal {signal}"),
+        Ending::Signaled { oom: true, .. } => "killed for want of memory (OOMKilled)".to_owned(),
+        Ending::NotCreated { reason, .. } | Ending::NotStarted { reason, .. } => reason.clone(),
+        Ending::Lost => "lost".to_owned(),
+    }
+}
+
+fn terminated(past: &Past, name_of: &impl Fn(u32) -> String) -> Terminated {
+    let signal = match past.ending {
+        Ending::Signaled { signal, .. } => Some(signal),
+        Ending::Exited { .. } | Ending::NotCreated { .. } | Ending::NotStarted { .. } | Ending::Lost => None,
+    };
+    Terminated {
+        exit_code: past.ending.exit_code(),
+        signal,
+        reason: past.ending.reason().to_owned(),
+        message: past
+            .message
+            .clone()
+            .or_else(|| past.ending.message().map(str::to_owned))
+            .or_else(|| past.stopped.clone()),
+        started_at: past.started.map(|s| rfc3339(s.unix_ms)),
+        finished_at: Some(rfc3339(past.finished.unix_ms)),
+        container_id: past.started.map(|_| name_of(past.attempt)),
+    }
+}
+
+/// Kubernetes' word for a container whose turn has not come.
+fn creating(life: &Life, role: Role) -> &'static str {
+    if role == Role::Main && !life.initialized { "PodInitializing" } else { "ContainerCreating" }
+}
+
+fn open_error(life: &Life) -> Option<String> {
+    match &life.opened {
+        Opened::Failed { message, .. } => Some(message.clone()),
+        Opened::No | Opened::Asked | Opened::Yes => None,
+    }
+}
