@@ -139,9 +139,9 @@ pub struct Pod {
     pub share_process_namespace: bool,
     /// `spec.hostUsers`: false gives the Pod a user namespace of its own.
     pub host_users: bool,
-    /// `spec.hostname`, if given.
+    /// `spec.hostnameOverride`, or else `spec.hostname`, if given.
     pub hostname: Option<String>,
-    /// `spec.subdomain`, if given.
+    /// `spec.subdomain`, if given and not replaced by `spec.hostnameOverride`.
     pub subdomain: Option<String>,
     /// `spec.setHostnameAsFQDN`: the host name is the full one.
     pub fqdn_as_hostname: bool,
@@ -477,6 +477,16 @@ pub enum ObjectKind {
     ConfigMap,
     /// Secret
     Secret,
+}
+
+impl ObjectKind {
+    /// The name as the API has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
 }
 
 /// A value that the Pod's own fields give.

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::manifest::escape::escape;
-use crate::manifest::{self, Context, Document, Limits, Problem, Severity};
-use crate::pod::{NodeName, Origin, PodKey};
+use crate::manifest::{self, Accepted, Context, Document, Limits, Problem, Severity};
+use crate::pod::{NodeName, Origin};
 
 /// All that was read is valid.
 const VALID: u8 = 0;
@@ -66,8 +66,13 @@ struct FileReport {
 struct DocumentReport {
     number: u32,
     line: u32,
-    #[serde(flatten)]
-    key: Option<PodKey>,
+    /// `Pod`, `ConfigMap` or `Secret`, if that and the name could be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     valid: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<String>,
@@ -78,18 +83,36 @@ struct DocumentReport {
 impl DocumentReport {
     fn new(document: Document) -> Self {
         let (generation, errors) = match document.outcome {
-            Ok(accepted) => (Some(accepted.pod.generation.to_string()), Vec::new()),
+            Ok(Accepted::Pod { pod, .. }) => (Some(pod.generation.to_string()), Vec::new()),
+            Ok(Accepted::Object(_)) => (None, Vec::new()),
             Err(errors) => (None, errors),
+        };
+        let (kind, namespace, name) = match (document.key, document.object) {
+            (Some(key), _) => (Some("Pod"), Some(key.namespace.to_string()), Some(key.name.to_string())),
+            (None, Some((namespace, object))) => {
+                (Some(object.kind.as_str()), Some(namespace.to_string()), Some(object.name))
+            }
+            (None, None) => (None, None, None),
         };
         Self {
             number: document.number,
             line: document.line,
-            key: document.key,
+            kind,
+            namespace,
+            name,
             valid: errors.is_empty(),
             generation,
             errors,
             warnings: document.warnings,
         }
+    }
+}
+
+impl DocumentReport {
+    /// `Pod default/web-host1`.
+    fn title(&self) -> Option<String> {
+        let (kind, namespace, name) = (self.kind?, self.namespace.as_ref()?, self.name.as_ref()?);
+        Some(format!("{kind} {namespace}/{name}"))
     }
 }
 
@@ -158,20 +181,20 @@ impl Report {
         self.ignored.push(format!("{}: ignored: {why}", display(path)));
     }
 
-    /// The first of several documents with one namespace and name is used; the others are refused.
+    /// The first of several documents with one kind, namespace and name is used; the others are refused.
     fn find_duplicates(&mut self) {
-        let mut first: BTreeMap<PodKey, Origin> = BTreeMap::new();
+        let mut first: BTreeMap<String, Origin> = BTreeMap::new();
         for file in &mut self.files {
             for document in file.documents.iter_mut().filter(|d| d.valid) {
-                let Some(key) = &document.key else { continue };
+                let Some(title) = document.title() else { continue };
                 let origin = Origin { path: file.path.clone(), document: document.number };
-                match first.get(key) {
+                match first.get(&title) {
                     None => {
-                        first.insert(key.clone(), origin);
+                        first.insert(title, origin);
                     }
                     Some(other) => {
                         document.valid = false;
-                        document.errors.push(duplicate(key, &file.path, document.line, other));
+                        document.errors.push(duplicate(&title, &file.path, document.line, other));
                     }
                 }
             }
@@ -221,8 +244,8 @@ impl Report {
 
 impl fmt::Display for DocumentReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(key) = &self.key {
-            write!(f, "Pod {key}: ")?;
+        if let Some(title) = self.title() {
+            write!(f, "{title}: ")?;
         }
         if self.valid {
             f.write_str("valid")?;
@@ -240,14 +263,14 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-fn duplicate(key: &PodKey, path: &str, line: u32, first: &Origin) -> Problem {
+fn duplicate(title: &str, path: &str, line: u32, first: &Origin) -> Problem {
     Problem {
         severity: Severity::Error,
         path: path.to_owned(),
         line,
         column: 1,
         field: "metadata.name".to_owned(),
-        message: format!("{key} is already defined by {first}, which is used"),
+        message: format!("{title} is already defined by {first}, which is used"),
         help: Some("give one of them another name or namespace".to_owned()),
         excerpt: None,
         caret: 0,
@@ -307,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_read_as_the_daemon_reads_it() {
-        let bad = pod("b").replace("true", "false");
+        let bad = pod("b").replace("true", "maybe");
         let two = format!("{}---\n{}", pod("c"), pod("d"));
         let files = [
             ("a.yaml", pod("a")),
@@ -340,9 +363,16 @@ mod tests {
         let (both, problems, _) = report(&files);
         assert_eq!(both.exit_code(), INVALID);
         assert!(
-            problems.contains("b.yaml:1:1: error: metadata.name: default/a-n1 is already defined by "),
+            problems.contains("b.yaml:1:1: error: metadata.name: Pod default/a-n1 is already defined by "),
             "{problems}"
         );
+        let map = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+        let maps = format!("{}---\n{}---\n{}", pod("a"), map("a-n1"), map("a-n1"));
+        let scratch_of_maps = Scratch::new("maps", &[("m.yaml", &maps)]);
+        let (maps, _, summary) = report(&[scratch_of_maps.0.join("m.yaml")]);
+        assert_eq!(maps.exit_code(), INVALID);
+        assert!(summary.contains("(document 2): ConfigMap default/a-n1: valid\n"), "{summary}");
+        assert!(summary.contains("(document 3): ConfigMap default/a-n1: refused"), "{summary}");
         let (missing, problems, _) = report(&[scratch.0.join("none.yaml"), scratch.0.join("a.yaml")]);
         assert_eq!(missing.exit_code(), UNREADABLE);
         assert!(problems.contains("none.yaml: cannot be read: "), "{problems}");
@@ -350,7 +380,8 @@ mod tests {
 
     #[test]
     fn json_has_all_fields() {
-        let scratch = Scratch::new("json", &[("a.yaml", &pod("a").replace("hostN", "HostN"))]);
+        let scratch =
+            Scratch::new("json", &[("a.yaml", &pod("a").replace("hostN", "HostN").replace("etcd", "Etcd"))]);
         let (report, ..) = report(&[scratch.0.join("a.yaml")]);
         let mut out = Vec::new();
         report.print_json(&mut out).unwrap();

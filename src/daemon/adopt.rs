@@ -119,9 +119,9 @@ impl Daemon {
             let node = NodeName::new(stored.node);
             let context = Context { node: &node, path: &stored.origin.path, limits: Limits::default() };
             match from_canonical(&stored.document, &context) {
-                Ok(mut accepted) => {
-                    accepted.pod.origin = stored.origin;
-                    return Ok(Some(accepted.pod));
+                Ok(mut pod) => {
+                    pod.origin = stored.origin;
+                    return Ok(Some(pod));
                 }
                 Err(problems) => {
                     for problem in problems {

@@ -9,9 +9,10 @@ use super::*;
 use crate::core::{Action, BackoffRule, Event, ProbeKind, Refusal, RunKey, Settings, Time, Verdict, World};
 use crate::core::{Ending, Stamp};
 use crate::manifest::{Accepted, Context, Limits, read};
-use crate::pod::NodeName;
+use crate::pod::{NodeName, Pod};
 
-fn accepted(command: &str, extra: &str) -> Accepted {
+/// The Pod of a manifest, and its document.
+fn accepted(command: &str, extra: &str) -> (Pod, serde_json::Value) {
     let text = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, labels: {{app: web}}}}\nspec:\n  hostNetwork: true\n{extra}  \
          containers:\n  - name: c\n    image: img\n    command: [\"{command}\"]\n    readinessProbe: {{tcpSocket: {{port: 1}}, \
@@ -19,13 +20,16 @@ fn accepted(command: &str, extra: &str) -> Accepted {
     );
     let node = NodeName::new("n");
     let context = Context { node: &node, path: "/m/web.yaml", limits: Limits::default() };
-    read(text.as_bytes(), &context).remove(0).outcome.unwrap()
+    match read(text.as_bytes(), &context).remove(0).outcome.unwrap() {
+        Accepted::Pod { pod, canonical } => (*pod, canonical),
+        Accepted::Object(object) => panic!("{object:?}"),
+    }
 }
 
-fn good(accepted: &Accepted) -> Good {
+fn good((pod, canonical): &(Pod, serde_json::Value)) -> Good {
     Good {
-        pod: Rc::new(accepted.pod.clone()),
-        canonical: accepted.canonical.to_string().into(),
+        pod: Rc::new(pod.clone()),
+        canonical: canonical.to_string().into(),
         warnings: Rc::new([]),
         kept_for: None,
     }
@@ -223,8 +227,8 @@ fn the_manifest_beside_what_runs() {
     let key = case.life().pod.key.clone();
 
     let mut next = accepted("two", "");
-    next.pod.containers[0].image.full = "other".to_owned();
-    next.pod.containers[0].pull_policy = crate::pod::PullPolicy::Never;
+    next.0.containers[0].image.full = "other".to_owned();
+    next.0.containers[0].pull_policy = crate::pod::PullPolicy::Never;
     case.want(Some(good(&next)));
     let file = case.show();
     assert!(

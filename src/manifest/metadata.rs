@@ -6,8 +6,9 @@ use super::escape::quoted;
 use super::findings::Findings;
 use super::names::{self, Misfit};
 use super::node::Value;
+use super::security;
 use super::spot::Spot;
-use crate::pod::{Namespace, NodeName, PodKey, PodName, Uid};
+use crate::pod::{AppArmor, Namespace, NodeName, PodKey, PodName, Uid};
 
 /// All annotations of a Pod together, keys and values
 /// (<https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/validation/validation.go>).
@@ -15,6 +16,9 @@ const ANNOTATIONS_MAX: usize = 256 << 10;
 
 /// By this annotation a kubelet knows a mirror Pod; in a file it would make the Pod one.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// With a container's name after it: its AppArmor profile, where the field is not set.
+const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// What `metadata` tells.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Metadata {
     pub uid: Option<Uid>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// AppArmor profiles of containers by name, from the annotations that came before the field.
+    pub app_armor: BTreeMap<String, AppArmor>,
 }
 
 /// Reports a name that does not fit.
@@ -41,15 +47,24 @@ pub(super) fn read(document: &Spot<'_>, node: &NodeName, findings: &mut Findings
         findings
             .error(document.id(), "metadata.name", "is missing")
             .help("every Pod needs a name: metadata: {name: NAME}");
-        return Metadata { key: None, uid: None, labels: BTreeMap::new(), annotations: BTreeMap::new() };
+        return Metadata {
+            key: None,
+            uid: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            app_armor: BTreeMap::new(),
+        };
     };
     let name = name(&metadata, node, findings);
     let namespace = namespace(&metadata, findings);
+    let mut app_armor = BTreeMap::new();
+    let annotations = annotations(&metadata, &mut app_armor, findings);
     Metadata {
         key: name.zip(namespace).map(|(name, namespace)| PodKey { namespace, name }),
         uid: uid(&metadata, findings),
         labels: labels(&metadata, findings),
-        annotations: annotations(&metadata, findings),
+        annotations,
+        app_armor,
     }
 }
 
@@ -79,7 +94,7 @@ fn name(metadata: &Spot<'_>, node: &NodeName, findings: &mut Findings) -> Option
     Some(PodName::new(full))
 }
 
-fn namespace(metadata: &Spot<'_>, findings: &mut Findings) -> Option<Namespace> {
+pub(super) fn namespace(metadata: &Spot<'_>, findings: &mut Findings) -> Option<Namespace> {
     let Some(spot) = metadata.get("namespace") else { return Some(Namespace::new("default")) };
     let text = spot.text(findings)?;
     if text.is_empty() {
@@ -122,7 +137,11 @@ fn labels(metadata: &Spot<'_>, findings: &mut Findings) -> BTreeMap<String, Stri
     out
 }
 
-fn annotations(metadata: &Spot<'_>, findings: &mut Findings) -> BTreeMap<String, String> {
+fn annotations(
+    metadata: &Spot<'_>,
+    app_armor: &mut BTreeMap<String, AppArmor>,
+    findings: &mut Findings,
+) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     let Some(spot) = metadata.get("annotations") else { return out };
     let mut size = 0_usize;
@@ -137,8 +156,17 @@ fn annotations(metadata: &Spot<'_>, findings: &mut Findings) -> BTreeMap<String,
                 .help("remove it, as everything that an API server added to an exported Pod");
             continue;
         }
-        if key.starts_with("container.apparmor.security.beta.kubernetes.io/") && text != "unconfined" {
-            value.error(findings, "cannot be honoured: AppArmor profiles are not supported yet");
+        if let Some(container) = key.strip_prefix(APPARMOR) {
+            match security::app_armor_annotation(&text) {
+                Some(profile) => {
+                    app_armor.insert(container.to_owned(), profile);
+                }
+                None => {
+                    value
+                        .error(findings, format!("{} is no AppArmor profile", quoted(&text)))
+                        .help("runtime/default, unconfined or localhost/NAME");
+                }
+            }
         }
         out.insert(key.to_owned(), text);
     }

@@ -1,4 +1,4 @@
-//! Text → validated Pods, or every problem in it.
+//! Text → validated Pods, ConfigMaps and Secrets, or every problem in it.
 //!
 //! Bytes pass guards (`guard`), become trees within a budget (`documents`, `node`), are held against the table of all
 //! fields (`fields`, `schema`) and read field by field with Kubernetes' defaults and rules (`spec` and its parts).
@@ -6,18 +6,29 @@
 //! its line, column and source line. Rules come from the kubelet (`pkg/kubelet/config/common.go`) and the API
 //! (`pkg/apis/core/{v1/defaults.go,validation/validation.go}` of <https://github.com/kubernetes/kubernetes>).
 
+mod base64;
 mod containers;
 mod documents;
+mod env;
 pub mod escape;
 pub mod fields;
 mod findings;
 mod generation;
 mod guard;
+mod host;
+mod kinds;
+mod lifecycle;
 mod metadata;
+mod mounts;
 mod names;
 mod node;
+mod objects;
+mod pod_security;
+mod ports;
 mod probes;
 mod problem;
+mod projected;
+mod references;
 mod resources;
 mod scalar;
 mod schema;
@@ -30,10 +41,12 @@ pub use problem::{Problem, Severity};
 
 use documents::{Parsed, Source};
 use findings::{Findings, at_offset};
+use kinds::Kind;
 use node::{Note, Value};
 use spot::Spot;
 
-use crate::pod::{NodeName, Origin, Pod, PodKey};
+use crate::pod::objects::Object;
+use crate::pod::{Namespace, NodeName, ObjectKind, ObjectRef, Origin, Pod, PodKey};
 
 /// Bounds on what one file may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,19 +85,26 @@ pub struct Document {
     pub line: u32,
     /// The Pod's namespace and name, if they could be told, even when the Pod is refused.
     pub key: Option<PodKey>,
-    /// The Pod, or everything for which it is refused, in the order of the text.
+    /// The ConfigMap's or Secret's namespace, kind and name, if they could be told, even when it is refused.
+    pub object: Option<(Namespace, ObjectRef)>,
+    /// The Pod or object, or everything for which it is refused, in the order of the text.
     pub outcome: Result<Accepted, Vec<Problem>>,
     /// What has no effect, or another one than it seems, in the order of the text.
     pub warnings: Vec<Problem>,
 }
 
-/// A document that can be run.
+/// A document that can be used.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Accepted {
-    /// The Pod, defaults filled in.
-    pub pod: Pod,
-    /// The document as JSON, without nulls and status: [`from_canonical`] makes the same Pod of it.
-    pub canonical: serde_json::Value,
+pub enum Accepted {
+    /// A Pod to run.
+    Pod {
+        /// The Pod, defaults filled in.
+        pod: Box<Pod>,
+        /// The document as JSON, without nulls and status: [`from_canonical`] makes the same Pod of it.
+        canonical: serde_json::Value,
+    },
+    /// A ConfigMap or Secret that Pods may refer to.
+    Object(Object),
 }
 
 /// Reads all documents of one file. There is at least one: a file that cannot be read as text or holds nothing gives one
@@ -134,21 +154,28 @@ pub fn read(bytes: &[u8], context: &Context<'_>) -> Vec<Document> {
     parsed
 }
 
-/// Reads a document that [`read`] accepted earlier, from its canonical form. `origin` names document 1; the caller that
-/// knows better sets it.
+/// Reads a Pod that [`read`] accepted earlier, from its canonical form. `origin` names document 1; the caller that knows
+/// better sets it.
 ///
 /// # Errors
 /// Everything for which this build refuses the document.
-pub fn from_canonical(document: &serde_json::Value, context: &Context<'_>) -> Result<Accepted, Vec<Problem>> {
+pub fn from_canonical(document: &serde_json::Value, context: &Context<'_>) -> Result<Pod, Vec<Problem>> {
     let tree = generation::tree(document);
+    let root = Spot::root(&tree);
     let mut findings = Findings::default();
-    let origin = Origin { path: context.path.to_owned(), document: 1 };
-    let generation = generation::of(document, context.node);
-    let reading = spec::read(&Spot::root(&tree), context.node, origin, generation, &mut findings);
-    match reading.pod {
-        Some(pod) => Ok(Accepted { pod, canonical: document.clone() }),
-        None => Err(findings.place(context.path, 1, None).0),
-    }
+    let pod = match kinds::of(&root, &mut findings) {
+        Some(Kind::Pod) => {
+            let origin = Origin { path: context.path.to_owned(), document: 1 };
+            let generation = generation::of(document, context.node);
+            spec::read(&root, context.node, origin, generation, &mut findings).pod
+        }
+        Some(Kind::Object(_)) => {
+            findings.error(0, "kind", "is not Pod");
+            None
+        }
+        None => None,
+    };
+    pod.ok_or_else(|| findings.place(context.path, 1, None).0)
 }
 
 fn refused(number: u32, problem: Problem) -> Document {
@@ -156,6 +183,7 @@ fn refused(number: u32, problem: Problem) -> Document {
         number,
         line: problem.line.max(1),
         key: None,
+        object: None,
         outcome: Err(vec![problem]),
         warnings: Vec::new(),
     }
@@ -191,17 +219,32 @@ fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Docume
                 .help("write the fields out: newer kubelets do not promise to merge"),
         };
     }
-    let canonical = generation::canonical(&node);
-    let generation = generation::of(&canonical, context.node);
-    let origin = Origin { path: context.path.to_owned(), document: number };
-    let reading = spec::read(&Spot::root(&node), context.node, origin, generation, &mut findings);
     let line = source.place(number, 0).map_or(0, |offset| problem::line_and_column(source.text, offset).0);
-    let (errors, warnings) = findings.place(context.path, number, Some(source));
-    let outcome = match reading.pod {
-        Some(pod) => Ok(Accepted { pod, canonical }),
-        None => Err(errors),
-    };
-    Document { number, line, key: reading.key, outcome, warnings }
+    let root = Spot::root(&node);
+    let kind = kinds::of(&root, &mut findings);
+    let (mut key, mut object, mut accepted) = (None, None, None);
+    match kind {
+        Some(Kind::Pod) => {
+            let canonical = generation::canonical(&node);
+            let generation = generation::of(&canonical, context.node);
+            let origin = Origin { path: context.path.to_owned(), document: number };
+            let reading = spec::read(&root, context.node, origin, generation, &mut findings);
+            key = reading.key;
+            accepted = reading.pod.map(|pod| Accepted::Pod { pod: Box::new(pod), canonical });
+        }
+        Some(Kind::Object(kind)) => {
+            let reading = objects::read(&root, kind, &mut findings);
+            object = reading.key;
+            accepted = reading.object.map(Accepted::Object);
+        }
+        None => {}
+    }
+    let (mut errors, mut warnings) = findings.place(context.path, number, Some(source));
+    if kind == Some(Kind::Object(ObjectKind::Secret)) {
+        // Problems go to logs and status.
+        errors.iter_mut().chain(&mut warnings).for_each(|problem| problem.excerpt = None);
+    }
+    Document { number, line, key, object, outcome: accepted.ok_or(errors), warnings }
 }
 
 /// Where a `%YAML 1.2` directive stands, if one opens the file.

@@ -130,6 +130,24 @@ pub(super) fn env_name(text: &str) -> Result<(), Misfit> {
     Err(Misfit::new("must consist of letters, digits, '_', '-' and '.', and not begin with a digit"))
 }
 
+/// A key of a ConfigMap or Secret: it becomes a file's name.
+pub(super) fn data_key(text: &str) -> Result<(), Misfit> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() {
+        return Err(Misfit::new("must not be empty"));
+    }
+    if text.len() > SUBDOMAIN_MAX {
+        return Err(Misfit::new(format!("must be at most {SUBDOMAIN_MAX} characters long")));
+    }
+    if !text.chars().all(inner) {
+        return Err(Misfit::new("must consist of letters, digits, '-', '_' and '.'"));
+    }
+    if text == "." || text.starts_with("..") {
+        return Err(Misfit::new("must not be '.' or begin with '..'"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +181,10 @@ mod tests {
         assert!(env_name("A.b-c_1").is_ok());
         for bad in ["", "1A", "A=B", "A B"] {
             assert!(env_name(bad).is_err(), "{bad}");
+        }
+        assert!(data_key("ca.crt_1-x").is_ok() && data_key(".x").is_ok());
+        for bad in ["", ".", "..", "..a", "a/b", "a b", "é", &"a".repeat(254)] {
+            assert!(data_key(bad).is_err(), "{bad}");
         }
     }
 }

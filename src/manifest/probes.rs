@@ -36,6 +36,12 @@ pub(super) fn read(
     {
         spot.error(findings, format!("must be 1 for a {name}"));
     }
+    let grace_seconds = spot.get("terminationGracePeriodSeconds").and_then(|s| {
+        if name == "readinessProbe" {
+            s.error(findings, "must not be set for a readinessProbe, which stops nothing");
+        }
+        s.int(findings, 1, INT32_MAX).and_then(|v| u32::try_from(v).ok())
+    });
     Some(Probe {
         action: action?,
         initial_delay,
@@ -43,7 +49,7 @@ pub(super) fn read(
         period,
         success_threshold,
         failure_threshold,
-        grace_seconds: None,
+        grace_seconds,
     })
 }
 
@@ -51,7 +57,7 @@ fn action(probe: &Spot<'_>, ports: &[Port], findings: &mut Findings) -> Option<P
     const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "exec", "grpc"];
     let mut given = HANDLERS.iter().filter_map(|h| Some((*h, probe.get(h)?)));
     let Some((name, spot)) = given.next() else {
-        probe.error(findings, "asks nothing").help("add httpGet, tcpSocket or exec");
+        probe.error(findings, "asks nothing").help("add httpGet, tcpSocket, exec or grpc");
         return None;
     };
     if let Some((second, other)) = given.next() {
@@ -65,20 +71,40 @@ fn action(probe: &Spot<'_>, ports: &[Port], findings: &mut Findings) -> Option<P
             let port = port(&spot, ports, findings);
             Some(ProbeAction::TcpSocket { host: host?, port: port? })
         }
-        "exec" => {
-            let command = spot.get("command").map(|c| c.texts(findings)).unwrap_or_default();
-            if command.is_empty() {
-                findings.error(spot.id(), &spot.path_of("command"), "must have at least one item");
-                return None;
-            }
-            Some(ProbeAction::Exec { command })
-        }
-        // grpc is refused by the table of fields.
-        _ => None,
+        "exec" => Some(ProbeAction::Exec { command: command(&spot, findings)? }),
+        _ => grpc(&spot, findings),
     }
 }
 
-fn http_get(spot: &Spot<'_>, ports: &[Port], findings: &mut Findings) -> Option<ProbeAction> {
+fn grpc(spot: &Spot<'_>, findings: &mut Findings) -> Option<ProbeAction> {
+    let Value::Map(_) = spot.node.value else { return None };
+    let port = super::references::required(spot, "port", findings).and_then(|port| {
+        if let Value::Text(text) = &port.node.value {
+            port.error(findings, format!("must be a number, and is the text {}", quoted(text)))
+                .help("the port of a grpc probe has no name");
+            return None;
+        }
+        port.int(findings, 1, 65535).and_then(|v| u16::try_from(v).ok())
+    });
+    let service = match spot.get("service") {
+        None => Some(""),
+        Some(service) => service.text(findings),
+    };
+    Some(ProbeAction::Grpc { port: port?, service: service?.to_owned() })
+}
+
+/// The command of a probe or hook.
+pub(super) fn command(spot: &Spot<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    let command = spot.get("command").map(|c| c.texts(findings)).unwrap_or_default();
+    if command.is_empty() {
+        findings.error(spot.id(), &spot.path_of("command"), "must have at least one item");
+        return None;
+    }
+    Some(command)
+}
+
+/// An HTTP request of a probe or hook.
+pub(super) fn http_get(spot: &Spot<'_>, ports: &[Port], findings: &mut Findings) -> Option<ProbeAction> {
     let host = host(spot, findings);
     let port = port(spot, ports, findings);
     let path = match spot.get("path") {

@@ -11,6 +11,11 @@ pub(super) fn check(document: &Spot<'_>, findings: &mut Findings) {
     object(document, fields::POD, findings);
 }
 
+/// The same for a ConfigMap or Secret.
+pub(super) fn check_object(document: &Spot<'_>, findings: &mut Findings) {
+    object(document, fields::OBJECT, findings);
+}
+
 fn object(spot: &Spot<'_>, known: &'static [Field], findings: &mut Findings) {
     let Value::Map(entries) = &spot.node.value else {
         spot.error(findings, format!("must be an object, and is {}", spot.is()));
@@ -47,7 +52,7 @@ fn one(value: &Spot<'_>, field: &'static Field, findings: &mut Findings) {
 fn shape(value: &Spot<'_>, kind: Kind, findings: &mut Findings) {
     match kind {
         Kind::Scalar | Kind::Opaque | Kind::Source => {}
-        Kind::Object(fields) => object(value, fields, findings),
+        Kind::Object(fields) | Kind::ObjectLike(fields) => object(value, fields, findings),
         Kind::Map => {
             if !matches!(value.node.value, Value::Map(_)) {
                 value.error(findings, format!("must be an object, and is {}", value.is()));
@@ -56,7 +61,7 @@ fn shape(value: &Spot<'_>, kind: Kind, findings: &mut Findings) {
         Kind::Scalars => {
             is_list(value, findings);
         }
-        Kind::List(fields) => {
+        Kind::List(fields) | Kind::ListLike(fields) => {
             if is_list(value, findings) {
                 for item in value.items() {
                     object(&item, fields, findings);

@@ -2,11 +2,15 @@
 
 use super::escape::quoted;
 use super::findings::{Findings, nearest};
+use super::node::Value;
 use super::spot::Spot;
-use crate::pod::{Seccomp, Security};
+use crate::pod::{AppArmor, SeLinux, Seccomp, Security};
 
 /// The largest id that Kubernetes accepts.
 const ID_MAX: i64 = 2_147_483_647;
+
+/// The longest name of an AppArmor profile, as the API has it.
+const APPARMOR_MAX: usize = 4095;
 
 /// capabilities(7), without `CAP_`.
 const CAPABILITIES: &[&str] = &[
@@ -62,52 +66,127 @@ pub(super) fn id(spot: &Spot<'_>, findings: &mut Findings) -> Option<u32> {
 /// The part that Pod and container share.
 pub(super) fn shared(context: Option<&Spot<'_>>, findings: &mut Findings) -> Security {
     let Some(context) = context else { return Security::default() };
-    if let Some(profile) = context.get("appArmorProfile") {
-        app_armor(&profile, findings);
-    }
     Security {
         seccomp: context.get("seccompProfile").and_then(|profile| seccomp(&profile, findings)),
         run_as_user: context.get("runAsUser").and_then(|s| id(&s, findings)),
         run_as_group: context.get("runAsGroup").and_then(|s| id(&s, findings)),
         run_as_non_root: context.get("runAsNonRoot").and_then(|s| s.boolean(findings)),
-        app_armor: None,
-        selinux: None,
+        app_armor: context.get("appArmorProfile").and_then(|profile| app_armor(&profile, findings)),
+        selinux: context.get("seLinuxOptions").and_then(|options| selinux(&options, findings)),
     }
 }
 
-fn seccomp(profile: &Spot<'_>, findings: &mut Findings) -> Option<Seccomp> {
-    let Some(kind) = profile.get("type") else {
-        profile.error(findings, "needs a type").help("type: RuntimeDefault or Unconfined");
+/// `type` of a seccomp or AppArmor profile.
+#[derive(Clone, Copy, Debug)]
+enum Type<'n> {
+    RuntimeDefault,
+    Unconfined,
+    Localhost(&'n str),
+}
+
+/// Reads `type` and `localhostProfile`, which go together.
+fn profile<'n>(spot: &Spot<'n>, findings: &mut Findings) -> Option<Type<'n>> {
+    let Value::Map(_) = spot.node.value else { return None };
+    let local = spot.get("localhostProfile").and_then(|s| Some((s.filled(findings)?, s)));
+    let Some(kind) = spot.get("type") else {
+        spot.error(findings, "needs a type").help("type: RuntimeDefault, Localhost or Unconfined");
         return None;
     };
     #[derive(Clone, Copy)]
-    enum Type {
+    enum Name {
         RuntimeDefault,
         Unconfined,
         Localhost,
     }
     let choices = [
-        ("RuntimeDefault", Type::RuntimeDefault),
-        ("Unconfined", Type::Unconfined),
-        ("Localhost", Type::Localhost),
+        ("RuntimeDefault", Name::RuntimeDefault),
+        ("Localhost", Name::Localhost),
+        ("Unconfined", Name::Unconfined),
     ];
-    match kind.choice(findings, &choices)? {
+    let chosen = kind.choice(findings, &choices)?;
+    match (chosen, local) {
+        (Name::Localhost, Some((text, _))) => Some(Type::Localhost(text)),
+        (Name::Localhost, None) => {
+            if spot.get("localhostProfile").is_none_or(|s| s.node.value == Value::Text(String::new())) {
+                kind.error(findings, "needs a localhostProfile");
+            }
+            None
+        }
+        (Name::RuntimeDefault | Name::Unconfined, Some((_, spot))) => {
+            spot.error(findings, "is only for type: Localhost");
+            None
+        }
+        (Name::RuntimeDefault, None) => Some(Type::RuntimeDefault),
+        (Name::Unconfined, None) => Some(Type::Unconfined),
+    }
+}
+
+fn seccomp(spot: &Spot<'_>, findings: &mut Findings) -> Option<Seccomp> {
+    match profile(spot, findings)? {
         Type::RuntimeDefault => Some(Seccomp::RuntimeDefault),
         Type::Unconfined => Some(Seccomp::Unconfined),
-        Type::Localhost => {
-            kind.error(findings, "cannot be honoured: profiles of your own are not supported yet");
+        Type::Localhost(path) => {
+            let why = if path.starts_with('/') {
+                "must be relative to the directory of profiles"
+            } else if path.split('/').any(|part| part == "..") {
+                "must not contain '..'"
+            } else {
+                return Some(Seccomp::Localhost(path.to_owned()));
+            };
+            if let Some(spot) = spot.get("localhostProfile") {
+                spot.error(findings, why);
+            }
             None
         }
     }
 }
 
-fn app_armor(profile: &Spot<'_>, findings: &mut Findings) {
-    match profile.get("type").and_then(|t| Some((t.text(findings)?, t))) {
-        Some(("Unconfined", _)) | None => {}
-        Some((_, spot)) => {
-            spot.error(findings, "cannot be honoured: AppArmor profiles are not supported yet");
+fn app_armor(spot: &Spot<'_>, findings: &mut Findings) -> Option<AppArmor> {
+    match profile(spot, findings)? {
+        Type::RuntimeDefault => Some(AppArmor::RuntimeDefault),
+        Type::Unconfined => Some(AppArmor::Unconfined),
+        Type::Localhost(name) => {
+            let bad = name.trim() != name || name.len() > APPARMOR_MAX || name.contains(char::is_control);
+            if let Some(spot) = spot.get("localhostProfile").filter(|_| bad) {
+                spot.error(findings, format!("{} is no name of a profile", quoted(name)));
+            }
+            Some(AppArmor::Localhost(name.to_owned()))
         }
     }
+}
+
+/// The profile that an annotation of kubelets before 1.30 names.
+pub(super) fn app_armor_annotation(text: &str) -> Option<AppArmor> {
+    match text {
+        "unconfined" => Some(AppArmor::Unconfined),
+        "runtime/default" => Some(AppArmor::RuntimeDefault),
+        _ => text
+            .strip_prefix("localhost/")
+            .filter(|n| !n.is_empty())
+            .map(|n| AppArmor::Localhost(n.to_owned())),
+    }
+}
+
+fn selinux(spot: &Spot<'_>, findings: &mut Findings) -> Option<SeLinux> {
+    let Value::Map(_) = spot.node.value else { return None };
+    let mut part = |name: &str| {
+        let part = spot.get(name)?;
+        let text = part.text(findings)?;
+        // The parts are put together with colons; only the level has some of its own.
+        if text.contains(|c: char| c.is_control() || c.is_whitespace())
+            || (name != "level" && text.contains(':'))
+        {
+            part.error(findings, format!("{} is no {name} of a label", quoted(text)));
+        }
+        Some(text.to_owned())
+    };
+    let options = SeLinux {
+        user: part("user").unwrap_or_default(),
+        role: part("role").unwrap_or_default(),
+        kind: part("type").unwrap_or_default(),
+        level: part("level").unwrap_or_default(),
+    };
+    Some(options).filter(|o| *o != SeLinux::default())
 }
 
 /// A container's own part.
@@ -119,6 +198,7 @@ pub(super) struct ContainerSecurity {
     pub read_only_root: bool,
     pub cap_add: Vec<String>,
     pub cap_drop: Vec<String>,
+    pub proc_unmasked: bool,
 }
 
 /// A container's security context.
@@ -140,6 +220,15 @@ pub(super) fn container(context: Option<&Spot<'_>>, findings: &mut Findings) -> 
             spot.error(findings, "cannot be false with the capability SYS_ADMIN");
         }
     }
+    let proc_mount =
+        context.and_then(|c| c.get("procMount")).filter(|s| s.node.value != Value::Text(String::new()));
+    let proc_unmasked = proc_mount.is_some_and(|spot| {
+        let unmasked = spot.choice(findings, &[("Default", false), ("Unmasked", true)]).unwrap_or(false);
+        if unmasked {
+            spot.warning(findings, "shows the container all of the host's /proc; newer kubelets allow it only with hostUsers: false");
+        }
+        unmasked
+    });
     ContainerSecurity {
         shared,
         privileged,
@@ -147,6 +236,7 @@ pub(super) fn container(context: Option<&Spot<'_>>, findings: &mut Findings) -> 
         read_only_root,
         cap_add,
         cap_drop,
+        proc_unmasked,
     }
 }
 

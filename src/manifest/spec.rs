@@ -1,11 +1,10 @@
-//! The document as a Pod: kind, metadata and spec put together.
+//! The document as a Pod: metadata and spec put together.
 
 use super::escape::quoted;
-use super::findings::{Findings, nearest};
+use super::findings::Findings;
 use super::node::Value;
 use super::spot::Spot;
-use super::volumes::Volumes;
-use super::{containers, metadata, names, schema, security, volumes};
+use super::{containers, host, metadata, names, pod_security, references, resources, schema, volumes};
 use crate::pod::{Generation, NodeName, Origin, Pod, PodKey, RestartPolicy, Uid};
 
 /// Containers of the four control-plane programs run with this class and number.
@@ -27,9 +26,6 @@ pub(super) fn read(
     generation: Generation,
     findings: &mut Findings,
 ) -> Reading {
-    if !is_pod(document, findings) {
-        return Reading { key: None, pod: None };
-    }
     schema::check(document, findings);
     let metadata = metadata::read(document, node, findings);
     let key = metadata.key.clone();
@@ -43,76 +39,15 @@ pub(super) fn read(
     Reading { key, pod: pod.filter(|_| !findings.refused()) }
 }
 
-/// What a document of another kind is told.
-fn other_kind(kind: &str) -> Option<(&'static str, &'static str)> {
-    Some(match kind {
-        "List" | "PodList" => {
-            ("is not supported yet", "write the Pods as documents of their own, set apart by ---")
-        }
-        "DaemonSet" => ("is not supported yet", "write its spec.template as a Pod"),
-        "StatefulSet" => ("is not supported yet", "write its spec.template as a Pod, one for each replica"),
-        "Deployment" | "ReplicaSet" | "ReplicationController" => {
-            ("needs a controller of an API server", "write its spec.template as a Pod")
-        }
-        "Job" | "CronJob" => (
-            "needs a controller of an API server",
-            "write its template as a Pod with restartPolicy: OnFailure",
-        ),
-        "ConfigMap" | "Secret" => {
-            ("is not supported yet", "put the files on the host and mount them with a hostPath volume")
-        }
-        "Service" | "Ingress" | "Endpoints" => {
-            ("needs an API server", "a static Pod is reached by hostNetwork")
-        }
-        "PodTemplate" => ("needs an API server", "write its template as a Pod"),
-        _ => return None,
-    })
-}
+/// `restartPolicy`, of the Pod and of containers.
+pub(super) const RESTART_POLICIES: &[(&str, RestartPolicy)] = &[
+    ("Always", RestartPolicy::Always),
+    ("OnFailure", RestartPolicy::OnFailure),
+    ("Never", RestartPolicy::Never),
+];
 
-fn is_pod(document: &Spot<'_>, findings: &mut Findings) -> bool {
-    let Value::Map(entries) = &document.node.value else {
-        document
-            .error(findings, format!("the document must be an object, and is {}", document.is()))
-            .help("a manifest begins with apiVersion: v1 and kind: Pod");
-        return false;
-    };
-    let mut fits = true;
-    for (field, wanted) in [("apiVersion", "v1"), ("kind", "Pod")] {
-        let Some(spot) = document.get(field) else {
-            fits = false;
-            let finding = findings.error(document.id(), field, "is missing");
-            match nearest(field, entries.iter().map(|e| e.key.as_str())) {
-                Some(near) => finding.help(format!("there is {near}: field names are case-sensitive")),
-                None => finding.help(format!("{field}: {wanted}")),
-            };
-            continue;
-        };
-        let Some(text) = spot.text(findings) else {
-            fits = false;
-            continue;
-        };
-        if text == wanted {
-            continue;
-        }
-        fits = false;
-        if field == "kind" {
-            match other_kind(text) {
-                Some((why, help)) => spot.error(findings, format!("a {text} {why}")).help(help),
-                None => {
-                    let finding = spot.error(findings, format!("{} is not Pod", quoted(text)));
-                    match nearest(text, ["Pod"]) {
-                        Some(near) => finding.help(format!("did you mean {near}?")),
-                        None => finding.help("only Pods are read from manifests"),
-                    }
-                }
-            };
-        } else if document.get("kind").is_some_and(|k| k.node.value == Value::Text("Pod".to_owned())) {
-            // Of other kinds the kind is the news.
-            spot.error(findings, format!("{} is not v1", quoted(text))).help("a Pod has apiVersion: v1");
-        }
-    }
-    fits
-}
+/// The API's integers are 32 bits wide: 68 years of seconds.
+const INT32_MAX: i64 = 2_147_483_647;
 
 fn pod(
     spec: &Spot<'_>,
@@ -125,34 +60,34 @@ fn pod(
     let Value::Map(_) = spec.node.value else { return None };
     let restart_policy = match spec.get("restartPolicy") {
         None => Some(RestartPolicy::Always),
-        Some(spot) => spot.choice(
-            findings,
-            &[
-                ("Always", RestartPolicy::Always),
-                ("OnFailure", RestartPolicy::OnFailure),
-                ("Never", RestartPolicy::Never),
-            ],
-        ),
+        Some(spot) => spot.choice(findings, RESTART_POLICIES),
     };
-    let grace_seconds = grace(spec, findings);
-    let host_network = host_network(spec, findings);
-    let flag = |name: &str, findings: &mut Findings| {
-        spec.get(name).and_then(|s| s.boolean(findings)).unwrap_or(false)
-    };
-    let host_pid = flag("hostPID", findings);
-    let host_ipc = flag("hostIPC", findings);
-    let hostname = hostname(spec, host_network, findings);
+    let grace = grace(spec, findings);
+    let active_deadline_seconds = spec
+        .get("activeDeadlineSeconds")
+        .and_then(|s| s.int(findings, 1, INT32_MAX))
+        .and_then(|s| u32::try_from(s).ok());
+    let host = host::read(spec, findings);
+    if let Some(spot) = spec.get("hostUsers") {
+        // The table of fields refuses false.
+        spot.boolean(findings);
+    }
     let (priority, priority_class) = priority(spec, findings);
     fixed_fields(spec, node, findings);
-    let context = spec.get("securityContext");
-    let security = security::shared(context.as_ref(), findings);
-    let supplemental_groups = context
-        .iter()
-        .flat_map(|c| c.list("supplementalGroups"))
-        .filter_map(|item| security::id(&item, findings))
-        .collect();
-    let volumes: Volumes = volumes::read(spec, findings);
-    let containers = containers::read(spec, &volumes, host_network, findings);
+    let shares = pod_security::Host { network: host.network, ipc: host.ipc };
+    let security = pod_security::read(spec, shares, findings);
+    let names = references::container_names(spec);
+    let mut volumes = volumes::read(spec, &names, findings);
+    let shared = containers::Shared { volumes: &volumes, names: &names, host_network: host.network, grace };
+    let (mut init_containers, mut containers) = containers::read(spec, &shared, findings);
+    let all = init_containers.iter().chain(&containers);
+    volumes::settle_huge_pages(spec, &mut volumes.usable, all, findings);
+    let resources = resources::pod(spec, &init_containers, &containers, findings);
+    for container in init_containers.iter_mut().chain(&mut containers) {
+        if container.security.app_armor.is_none() {
+            container.security.app_armor = metadata.app_armor.get(container.name.as_str()).cloned();
+        }
+    }
 
     let key = metadata.key?;
     let mut annotations = metadata.annotations;
@@ -164,23 +99,34 @@ fn pod(
         labels: metadata.labels,
         annotations,
         restart_policy: restart_policy?,
-        grace_seconds: grace_seconds?,
-        host_network,
-        host_pid,
-        host_ipc,
-        hostname,
+        grace_seconds: grace?,
+        host_network: host.network,
+        host_pid: host.pid,
+        host_ipc: host.ipc,
+        share_process_namespace: host.share_process_namespace,
+        hostname: host.hostname,
+        subdomain: host.subdomain,
+        fqdn_as_hostname: host.fqdn_as_hostname,
+        host_aliases: host.aliases,
+        dns: host.dns,
+        active_deadline_seconds,
         priority_class,
         priority,
-        security,
-        supplemental_groups,
+        security: security.shared,
+        supplemental_groups: security.supplemental_groups,
+        strict_supplemental_groups: security.strict_supplemental_groups,
+        fs_group: security.fs_group,
+        fs_group_on_root_mismatch: security.fs_group_on_root_mismatch,
+        sysctls: security.sysctls,
+        resources,
         volumes: volumes.usable,
+        init_containers,
         ..Pod::new(key, generation, node.clone(), containers)
     })
 }
 
 fn grace(spec: &Spot<'_>, findings: &mut Findings) -> Option<u32> {
-    /// 68 years.
-    const MAX: i64 = 2_147_483_647;
+    const MAX: i64 = INT32_MAX;
     let Some(spot) = spec.get("terminationGracePeriodSeconds") else { return Some(30) };
     let seconds = spot.int(findings, i64::MIN, i64::MAX)?;
     if seconds < 0 {
@@ -189,36 +135,6 @@ fn grace(spec: &Spot<'_>, findings: &mut Findings) -> Option<u32> {
         spot.warning(findings, format!("is taken for {MAX}"));
     }
     u32::try_from(seconds.clamp(1, MAX)).ok()
-}
-
-fn host_network(spec: &Spot<'_>, findings: &mut Findings) -> bool {
-    const NOT_YET: &str = "Pod networking is not supported yet";
-    match spec.get("hostNetwork") {
-        None => {
-            findings.error(spec.id(), &spec.path_of("hostNetwork"), NOT_YET).help("set hostNetwork: true");
-            false
-        }
-        Some(spot) => match spot.boolean(findings) {
-            Some(false) => {
-                spot.error(findings, NOT_YET).help("set hostNetwork: true");
-                false
-            }
-            Some(true) => true,
-            // Reported already; ports are checked as if it were meant.
-            None => true,
-        },
-    }
-}
-
-fn hostname(spec: &Spot<'_>, host_network: bool, findings: &mut Findings) -> Option<String> {
-    let spot = spec.get("hostname")?;
-    let text = spot.filled(findings)?;
-    if let Err(reason) = names::label(text) {
-        metadata::misfit(&spot, text, reason, findings);
-    } else if host_network {
-        spot.warning(findings, "has no effect: under hostNetwork containers have the node's host name");
-    }
-    Some(text.to_owned())
 }
 
 fn priority(spec: &Spot<'_>, findings: &mut Findings) -> (Option<i32>, Option<String>) {
@@ -258,13 +174,6 @@ fn fixed_fields(spec: &Spot<'_>, node: &NodeName, findings: &mut Findings) {
         && text != node.as_str()
     {
         spot.warning(findings, format!("{} is another node; the Pod runs here, on {node}", quoted(text)));
-    }
-    if let Some(spot) = spec.get("dnsPolicy") {
-        let choices =
-            [("Default", true), ("ClusterFirst", true), ("ClusterFirstWithHostNet", true), ("None", false)];
-        if spot.choice(findings, &choices) == Some(false) {
-            spot.error(findings, "cannot be honoured: dnsConfig is not supported yet");
-        }
     }
     if let Some(spot) = spec.get("os").and_then(|os| os.get("name"))
         && let Some(text) = spot.text(findings)

@@ -1,14 +1,15 @@
-//! `spec.volumes` and `volumeMounts`: what of the host is seen where.
+//! `spec.volumes`: what containers may see beside their images.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::escape::quoted;
 use super::findings::{Findings, nearest};
 use super::metadata::misfit;
-use super::names;
 use super::node::Value;
 use super::spot::Spot;
-use crate::pod::{HostPathType, Medium, Mount, Propagation, Volume, VolumeName};
+use super::{containers, names, projected, resources};
+use crate::pod::quantity::Bytes;
+use crate::pod::{Container, HostPathType, Medium, Volume, VolumeName};
 
 /// Whoever reaches one of these on the host is root on it.
 const POWERFUL: &[&str] = &[
@@ -26,18 +27,18 @@ pub(super) struct Volumes {
     /// Those that can be used.
     pub usable: BTreeMap<VolumeName, Volume>,
     /// Every name that was declared, so that a mount of a refused volume is not reported a second time.
-    declared: BTreeSet<String>,
+    pub declared: BTreeSet<String>,
 }
 
 /// Reads `spec.volumes`.
-pub(super) fn read(spec: &Spot<'_>, findings: &mut Findings) -> Volumes {
+pub(super) fn read(spec: &Spot<'_>, containers: &BTreeSet<&str>, findings: &mut Findings) -> Volumes {
     let mut out = Volumes::default();
     for item in spec.list("volumes") {
         if !matches!(item.node.value, Value::Map(_)) {
             continue;
         }
         let name = name(&item, &mut out.declared, findings);
-        let volume = volume(&item, findings);
+        let volume = volume(&item, containers, findings);
         if let (Some(name), Some(volume)) = (name, volume) {
             out.usable.insert(name, volume);
         }
@@ -62,7 +63,7 @@ fn name(item: &Spot<'_>, declared: &mut BTreeSet<String>, findings: &mut Finding
     Some(VolumeName::new(text))
 }
 
-fn volume(item: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
+fn volume(item: &Spot<'_>, containers: &BTreeSet<&str>, findings: &mut Findings) -> Option<Volume> {
     let Value::Map(entries) = &item.node.value else { return None };
     let is_source = |key: &str| key != "name" && super::fields::VOLUME.iter().any(|f| f.name == key);
     let mut sources = entries.iter().filter(|e| is_source(&e.key) && e.value.value != Value::Null);
@@ -88,28 +89,108 @@ fn volume(item: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
     match first.map(|e| e.key.as_str()) {
         Some("hostPath") => host_path(&item.get("hostPath")?, findings),
         Some("emptyDir") => empty_dir(&item.get("emptyDir")?, findings),
+        Some("image") => image(&item.get("image")?, findings),
+        Some(name @ ("downwardAPI" | "configMap" | "secret" | "projected")) => {
+            projected::read(name, &item.get(name)?, containers, findings)
+        }
         // Refused by the table of fields.
         Some(_) => None,
         None => Some(Volume::EmptyDir { medium: Medium::Disk, size_limit: None }),
     }
 }
 
+fn image(spot: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
+    let Value::Map(_) = spot.node.value else { return None };
+    let reference = containers::image(spot, "reference", findings);
+    let pull_policy = containers::pull_policy(spot, "pullPolicy", reference.as_ref(), findings);
+    Some(Volume::Image { reference: reference?, pull_policy: pull_policy? })
+}
+
 fn empty_dir(spot: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
-    if let Some(medium) = spot.get("medium") {
-        let text = medium.text(findings)?;
-        if text == "Memory" || text.starts_with("HugePages") {
-            medium.error(findings, format!("cannot be honoured: the medium {text} is not supported yet"));
-            return None;
+    let Value::Map(_) = spot.node.value else { return None };
+    let medium = match spot.get("medium") {
+        None => Some(Medium::Disk),
+        Some(medium) => self::medium(&medium, findings),
+    };
+    let size_limit = spot.get("sizeLimit").and_then(|limit| {
+        // 0 is what Go cannot tell from absent.
+        let size = resources::quantity(&limit, Bytes::parse, findings).filter(|size| size.0 > 0);
+        if size.is_some() && medium == Some(Medium::Disk) {
+            limit.warning(findings, "is not enforced on disk").help("medium: Memory has a size");
         }
-        if !text.is_empty() {
-            medium.error(findings, format!("{} is not one of \"\", Memory, HugePages", quoted(text)));
-            return None;
+        size
+    });
+    Some(Volume::EmptyDir { medium: medium?, size_limit })
+}
+
+fn medium(spot: &Spot<'_>, findings: &mut Findings) -> Option<Medium> {
+    let text = spot.text(findings)?;
+    let size = match text {
+        "" => return Some(Medium::Disk),
+        "Memory" => return Some(Medium::Memory),
+        "HugePages" => return Some(Medium::HugePages(0)),
+        _ => text.strip_prefix("HugePages-"),
+    };
+    match size.map(Bytes::parse) {
+        Some(Ok(size)) if size.0.is_power_of_two() => Some(Medium::HugePages(size.0)),
+        Some(_) => {
+            spot.error(findings, format!("{} has no size of a page", quoted(text)))
+                .help("for example HugePages-2Mi");
+            None
+        }
+        None => {
+            let choices = ["Memory", "HugePages"];
+            let message = format!("{} is not one of \"\", Memory, HugePages, HugePages-SIZE", quoted(text));
+            let finding = spot.error(findings, message);
+            if let Some(near) = nearest(text, choices) {
+                finding.help(format!("did you mean {near}?"));
+            }
+            None
         }
     }
-    Some(Volume::EmptyDir { medium: Medium::Disk, size_limit: None })
+}
+
+/// Huge pages are those that the containers have limits for: fills in the size where a volume names none, as the kubelet
+/// does (`pkg/volume/emptydir/empty_dir.go`).
+pub(super) fn settle_huge_pages<'c>(
+    spec: &Spot<'_>,
+    volumes: &mut BTreeMap<VolumeName, Volume>,
+    containers: impl Iterator<Item = &'c Container>,
+    findings: &mut Findings,
+) {
+    let sizes: BTreeSet<u64> = containers.flat_map(|c| c.resources.huge_pages.keys().copied()).collect();
+    for item in spec.list("volumes") {
+        let medium = item.get("emptyDir").and_then(|e| e.get("medium"));
+        let name = item.get("name").and_then(|n| match &n.node.value {
+            Value::Text(text) => Some(VolumeName::new(text.as_str())),
+            _ => None,
+        });
+        let (Some(spot), Some(Volume::EmptyDir { medium: Medium::HugePages(size), .. })) =
+            (medium, name.and_then(|n| volumes.get_mut(&n)))
+        else {
+            continue;
+        };
+        let only = sizes.first().copied().filter(|_| sizes.len() == 1);
+        match (*size, only) {
+            (0, Some(only)) => *size = only,
+            (0, None) if sizes.is_empty() => {
+                spot.error(findings, "needs a container with a limit of huge pages")
+                    .help("limits: {hugepages-2Mi: 64Mi}");
+            }
+            (0, None) => {
+                spot.error(findings, "does not say which: the containers have limits of several sizes")
+                    .help("name the size: HugePages-2Mi");
+            }
+            (size, _) if !sizes.contains(&size) => {
+                spot.error(findings, "needs a container with a limit of huge pages of this size");
+            }
+            (_, _) => {}
+        }
+    }
 }
 
 fn host_path(spot: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
+    let Value::Map(_) = spot.node.value else { return None };
     let kind = match spot.get("type") {
         None => HostPathType::Unset,
         Some(kind) => kind.choice(
@@ -158,100 +239,4 @@ fn host_path(spot: &Spot<'_>, findings: &mut Findings) -> Option<Volume> {
 pub(super) fn clean(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
     format!("/{}", parts.join("/"))
-}
-
-/// Reads the `volumeMounts` of one container.
-pub(super) fn mounts(
-    container: &Spot<'_>,
-    volumes: &Volumes,
-    privileged: bool,
-    findings: &mut Findings,
-) -> Vec<Mount> {
-    let mut out: Vec<Mount> = Vec::new();
-    let mut taken = BTreeSet::new();
-    for item in container.list("volumeMounts") {
-        if !matches!(item.node.value, Value::Map(_)) {
-            continue;
-        }
-        let volume = mounted(&item, volumes, findings);
-        let path = mount_path(&item, &mut taken, findings);
-        let read_only = item.get("readOnly").and_then(|s| s.boolean(findings)).unwrap_or(false);
-        let propagation = propagation(&item, privileged, findings);
-        if let (Some(volume), Some(path), Some(propagation)) = (volume, path, propagation) {
-            out.push(Mount {
-                volume,
-                path,
-                read_only,
-                propagation,
-                recursive_read_only: false,
-                sub_path: None,
-            });
-        }
-    }
-    out
-}
-
-fn mounted(item: &Spot<'_>, volumes: &Volumes, findings: &mut Findings) -> Option<VolumeName> {
-    let Some(spot) = item.get("name") else {
-        findings.error(item.id(), &item.path_of("name"), "is missing");
-        return None;
-    };
-    let text = spot.text(findings)?;
-    if volumes.declared.contains(text) {
-        return Some(VolumeName::new(text));
-    }
-    let finding = spot.error(findings, format!("there is no volume {}", quoted(text)));
-    match nearest(text, volumes.declared.iter().map(String::as_str)) {
-        Some(near) => finding.help(format!("did you mean {near}?")),
-        None if volumes.declared.is_empty() => finding.help("spec.volumes is empty"),
-        None => {
-            let names: Vec<&str> = volumes.declared.iter().take(10).map(String::as_str).collect();
-            finding.help(format!("spec.volumes has {}", names.join(", ")))
-        }
-    };
-    None
-}
-
-fn mount_path(item: &Spot<'_>, taken: &mut BTreeSet<String>, findings: &mut Findings) -> Option<String> {
-    let Some(spot) = item.get("mountPath") else {
-        findings.error(item.id(), &item.path_of("mountPath"), "is missing");
-        return None;
-    };
-    let text = spot.text(findings)?;
-    if text.is_empty() {
-        spot.error(findings, "must not be empty");
-        return None;
-    }
-    if text.split('/').any(|part| part == "..") {
-        spot.error(findings, "must not contain '..'");
-        return None;
-    }
-    if !text.starts_with('/') {
-        spot.warning(findings, format!("{} is not absolute, taken for /{text}", quoted(text)));
-    }
-    let path = clean(text);
-    if matches!(path.as_str(), "/" | "/proc" | "/sys" | "/dev") || path.starts_with("/proc/") {
-        spot.error(findings, format!("a volume must not be mounted over {path}"));
-        return None;
-    }
-    if !taken.insert(path.clone()) {
-        spot.error(findings, format!("two volumes are mounted at {}", quoted(&path)));
-        return None;
-    }
-    Some(path)
-}
-
-fn propagation(item: &Spot<'_>, privileged: bool, findings: &mut Findings) -> Option<Propagation> {
-    let Some(spot) = item.get("mountPropagation") else { return Some(Propagation::Private) };
-    let choices = [
-        ("None", Propagation::Private),
-        ("HostToContainer", Propagation::HostToContainer),
-        ("Bidirectional", Propagation::Bidirectional),
-    ];
-    let choice = spot.choice(findings, &choices)?;
-    if choice == Propagation::Bidirectional && !privileged {
-        spot.error(findings, "Bidirectional is only allowed in a privileged container");
-        return None;
-    }
-    Some(choice)
 }

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use super::{Good, Refused};
-use crate::manifest::{self, Context, Document};
-use crate::pod::{Origin, PodKey};
+use crate::manifest::{self, Accepted, Context, Document};
+use crate::pod::objects::Object;
+use crate::pod::{Namespace, ObjectRef, Origin, PodKey};
 
 /// The state of one file.
 #[derive(Debug, Default)]
@@ -16,6 +17,7 @@ pub struct FileState {
     /// A strict prefix of the good content, held back; with the time stamp it had.
     suspect: Option<(Box<[u8]>, i128)>,
     good: Vec<Good>,
+    objects: Vec<Rc<Object>>,
     refused: Vec<Refused>,
 }
 
@@ -23,6 +25,11 @@ impl FileState {
     /// The documents to run.
     pub fn good(&self) -> &[Good] {
         &self.good
+    }
+
+    /// The ConfigMaps and Secrets; one that is refused now stays as it was.
+    pub fn objects(&self) -> &[Rc<Object>] {
+        &self.objects
     }
 
     /// The documents that are refused and have no earlier version.
@@ -96,32 +103,61 @@ impl FileState {
 
     fn apply(&mut self, documents: Vec<Document>, context: &Context<'_>) {
         let former = std::mem::take(&mut self.good);
+        let former_objects = std::mem::take(&mut self.objects);
         self.refused.clear();
+        let mut refused_objects = Vec::new();
         // A refused document that is none of the former ones by its name, or has no name, could be any of them, renamed by the
         // edit that broke it: none of them is dropped.
         let mut unmatched: Vec<String> = Vec::new();
         for document in documents {
             let warnings: Rc<[String]> = document.warnings.iter().map(ToString::to_string).collect();
             match document.outcome {
-                Ok(accepted) => {
-                    if self.is_defined(&accepted.pod.key) {
+                Ok(Accepted::Object(object)) => {
+                    if self.is_held(&object.namespace, &object.reference) {
                         let problem = format!(
-                            "{}: error: Pod {} is defined twice in this file; the first one is used",
-                            context.path, accepted.pod.key
+                            "{}: error: {} {}/{} is defined twice in this file; the first one is used",
+                            context.path,
+                            object.reference.kind.as_str(),
+                            object.namespace,
+                            object.reference.name
                         );
-                        self.refused.push(Refused {
-                            key: Some(accepted.pod.key.clone()),
+                        refused_objects.push(Refused {
+                            key: None,
                             origin: origin(context, document.number),
                             problems: Rc::new([problem]),
                         });
                         continue;
                     }
-                    let canonical: Rc<str> = accepted.canonical.to_string().into();
-                    self.good.push(Good { pod: Rc::new(accepted.pod), canonical, warnings, kept_for: None });
+                    self.objects.push(Rc::new(object));
+                }
+                Ok(Accepted::Pod { pod, canonical }) => {
+                    if self.is_defined(&pod.key) {
+                        let problem = format!(
+                            "{}: error: Pod {} is defined twice in this file; the first one is used",
+                            context.path, pod.key
+                        );
+                        self.refused.push(Refused {
+                            key: Some(pod.key.clone()),
+                            origin: origin(context, document.number),
+                            problems: Rc::new([problem]),
+                        });
+                        continue;
+                    }
+                    let canonical: Rc<str> = canonical.to_string().into();
+                    self.good.push(Good { pod: Rc::new(*pod), canonical, warnings, kept_for: None });
                 }
                 Err(problems) => {
                     let problems: Rc<[String]> =
                         problems.iter().chain(&document.warnings).map(ToString::to_string).collect();
+                    if let Some((namespace, reference)) = &document.object {
+                        let was = |o: &&Rc<Object>| o.namespace == *namespace && o.reference == *reference;
+                        if !self.is_held(namespace, reference) {
+                            self.objects.extend(former_objects.iter().find(was).cloned());
+                        }
+                        let origin = origin(context, document.number);
+                        refused_objects.push(Refused { key: None, origin, problems });
+                        continue;
+                    }
                     let kept = document
                         .key
                         .as_ref()
@@ -143,10 +179,14 @@ impl FileState {
                 }
             }
         }
-        if unmatched.is_empty() {
-            return;
+        if !unmatched.is_empty() {
+            self.keep_unnamed(former, former_objects, unmatched.into());
         }
-        let problems: Rc<[String]> = unmatched.into();
+        self.refused.extend(refused_objects);
+    }
+
+    /// Keeps everything that a document without a name of its own might have been.
+    fn keep_unnamed(&mut self, former: Vec<Good>, former_objects: Vec<Rc<Object>>, problems: Rc<[String]>) {
         let mut told = false;
         for good in former {
             if !self.is_defined(&good.pod.key) {
@@ -154,9 +194,18 @@ impl FileState {
                 told = true;
             }
         }
+        for object in former_objects {
+            if !self.is_held(&object.namespace, &object.reference) {
+                self.objects.push(object);
+            }
+        }
         if told {
             self.refused.retain(|r| r.key.is_some());
         }
+    }
+
+    fn is_held(&self, namespace: &Namespace, reference: &ObjectRef) -> bool {
+        self.objects.iter().any(|o| o.namespace == *namespace && o.reference == *reference)
     }
 
     fn is_defined(&self, key: &PodKey) -> bool {

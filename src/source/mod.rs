@@ -11,7 +11,8 @@ pub mod keep;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::pod::{Origin, Pod, PodKey};
+use crate::pod::objects::Object;
+use crate::pod::{Namespace, ObjectRef, Origin, Pod, PodKey};
 
 /// One document that was accepted, now or by an earlier content of its file.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Refused {
 pub struct Merged {
     /// What should run.
     pub good: BTreeMap<PodKey, Good>,
+    /// The ConfigMaps and Secrets that Pods may refer to.
+    pub objects: BTreeMap<(Namespace, ObjectRef), Rc<Object>>,
     /// What was refused.
     pub refused: Vec<Refused>,
     /// Every source has been read at least once.
@@ -78,6 +81,11 @@ pub fn merge(sources: &[dir::DirSource]) -> Merged {
                         )]),
                     }),
                 }
+            }
+            for object in file.objects() {
+                // Of two with one name the first file in byte order wins, as with Pods.
+                let key = (object.namespace.clone(), object.reference.clone());
+                merged.objects.entry(key).or_insert_with(|| object.clone());
             }
             merged.refused.extend(file.refused().iter().cloned());
         }

@@ -1,0 +1,102 @@
+//! Which kinds of documents there are, and what is told of those that are not read.
+
+use super::escape::quoted;
+use super::findings::{Findings, nearest};
+use super::node::Value;
+use super::spot::Spot;
+use crate::pod::ObjectKind;
+
+/// What a document of another kind is told.
+fn other_kind(kind: &str) -> Option<(&'static str, &'static str)> {
+    Some(match kind {
+        "List" | "PodList" => {
+            ("is not supported yet", "write the Pods as documents of their own, set apart by ---")
+        }
+        "DaemonSet" => ("is not supported yet", "write its spec.template as a Pod"),
+        "StatefulSet" => ("is not supported yet", "write its spec.template as a Pod, one for each replica"),
+        "Deployment" | "ReplicaSet" | "ReplicationController" => {
+            ("needs a controller of an API server", "write its spec.template as a Pod")
+        }
+        "Job" | "CronJob" => (
+            "needs a controller of an API server",
+            "write its template as a Pod with restartPolicy: OnFailure",
+        ),
+        "Service" | "Ingress" | "Endpoints" => {
+            ("needs an API server", "a static Pod is reached by hostNetwork")
+        }
+        "PodTemplate" => ("needs an API server", "write its template as a Pod"),
+        _ => return None,
+    })
+}
+
+/// What a document is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Pod,
+    Object(ObjectKind),
+}
+
+const KINDS: [(&str, Kind); 3] = [
+    ("Pod", Kind::Pod),
+    ("ConfigMap", Kind::Object(ObjectKind::ConfigMap)),
+    ("Secret", Kind::Object(ObjectKind::Secret)),
+];
+
+/// Tells what a document is about; anything that is not read here is reported.
+pub(super) fn of(document: &Spot<'_>, findings: &mut Findings) -> Option<Kind> {
+    let Value::Map(entries) = &document.node.value else {
+        document
+            .error(findings, format!("the document must be an object, and is {}", document.is()))
+            .help("a manifest begins with apiVersion: v1 and kind: Pod");
+        return None;
+    };
+    let missing = |field: &str, wanted: &str, findings: &mut Findings| {
+        let finding = findings.error(document.id(), field, "is missing");
+        match nearest(field, entries.iter().map(|e| e.key.as_str())) {
+            Some(near) => finding.help(format!("there is {near}: field names are case-sensitive")),
+            None => finding.help(format!("{field}: {wanted}")),
+        };
+    };
+    let kind = match document.get("kind") {
+        None => {
+            missing("kind", "Pod", findings);
+            None
+        }
+        Some(spot) => spot.text(findings).and_then(|text| named(&spot, text, findings)),
+    };
+    let version = match document.get("apiVersion") {
+        None => {
+            missing("apiVersion", "v1", findings);
+            None
+        }
+        Some(spot) => spot.text(findings).filter(|text| {
+            // Of kinds that are not read here the kind is the news.
+            if *text != "v1" && kind.is_some() {
+                let name = KINDS.iter().find(|(_, k)| Some(*k) == kind).map_or("Pod", |(name, _)| name);
+                spot.error(findings, format!("{} is not v1", quoted(text)))
+                    .help(format!("a {name} has apiVersion: v1"));
+            }
+            *text == "v1"
+        }),
+    };
+    version.and(kind)
+}
+
+fn named(spot: &Spot<'_>, text: &str, findings: &mut Findings) -> Option<Kind> {
+    if let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == text) {
+        return Some(*kind);
+    }
+    match other_kind(text) {
+        Some((why, help)) => {
+            spot.error(findings, format!("a {text} {why}")).help(help);
+        }
+        None => {
+            let finding = spot.error(findings, format!("{} is not Pod, ConfigMap or Secret", quoted(text)));
+            match nearest(text, KINDS.iter().map(|(name, _)| *name)) {
+                Some(near) => finding.help(format!("did you mean {near}?")),
+                None => finding.help("only Pods, and the ConfigMaps and Secrets they refer to, are read"),
+            };
+        }
+    }
+    None
+}
