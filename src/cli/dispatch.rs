@@ -25,6 +25,7 @@ pub fn helper(name: &str) -> Option<fn() -> ExitCode> {
         "monitor" => Some(|| monitor::run(attempt_dir())),
         "sweep" => Some(|| monitor::sweep(attempt_dir())),
         "remove" => Some(helper::remove::run),
+        "project" => Some(helper::project::run),
         "keep" => Some(crate::source::keep::run),
         "load" => Some(load),
         _ => None,
