@@ -82,11 +82,8 @@ fn base(pod: &Pod, container: &Container, shared: Option<&Path>) -> Vec<(String,
     } else {
         special("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"])
     };
-    let mqueue = if pod.host_ipc {
-        bind("/dev/mqueue", Path::new("/dev/mqueue"), &["rprivate", "rw"])
-    } else {
-        special("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])
-    };
+    // Of whatever IPC namespace the container is in, the host's too: a host need not have it mounted anywhere.
+    let mqueue = special("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]);
     let all = [
         special("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         special("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
