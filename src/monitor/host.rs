@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{major, minor};
 
-use super::{facts, volumes};
+use super::{facts, own_volumes};
 use crate::pod::{Container, Pod, Seccomp, Security};
 use crate::runtime::etc::{self, Cluster};
 use crate::runtime::{Device, Host, HostFiles, profile};
@@ -30,7 +30,7 @@ pub fn look(container: &Container, security: &Security, cgroups: &Cgroups) -> io
         cgroup_v2: cgroups.version() == Version::V2,
         files: HostFiles::default(),
         devices: if container.privileged { devices(Path::new("/dev")) } else { Vec::new() },
-        page_sizes: if cgroups.limits_huge_pages() { volumes::page_sizes() } else { Vec::new() },
+        page_sizes: if cgroups.limits_huge_pages() { own_volumes::page_sizes() } else { Vec::new() },
         app_armor: security.app_armor.as_ref().and_then(|_| app_armor()),
         selinux: security.selinux.is_some() && Path::new("/sys/fs/selinux/enforce").exists(),
         kernel: match security.seccomp {

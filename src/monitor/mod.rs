@@ -14,6 +14,7 @@ mod log;
 mod log_file;
 mod message;
 pub mod objects;
+mod own_volumes;
 pub mod project;
 pub mod record;
 mod recorder;

@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use super::facts;
-use super::volumes::own_lock;
+use super::own_volumes::own_lock;
 use crate::paths::Roots;
 use crate::pod::{Pod, Volume, VolumeName};
 use crate::runtime::environment::{Facts, Objects};

@@ -20,7 +20,7 @@ use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::{Cgroups, Limits};
 use crate::sys::mount;
 
-use super::{facts, host, message, volumes};
+use super::{facts, host, message, own_volumes, volumes};
 
 /// Why a container never ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ pub fn make_bundle(
     message::make(&message).map_err(|e| NotStarted::at("make", &message, e))?;
     host.files.termination_message = Some(message);
     if sandbox.as_ref().is_some_and(|s| s.ipc.is_some()) && !pod.host_ipc {
-        host.files.shm = Some(volumes::shared_memory(&setting)?);
+        host.files.shm = Some(own_volumes::shared_memory(&setting)?);
     }
     let profile = match &security.seccomp {
         Some(Seccomp::Localhost(path)) if !container.privileged => Some(facts::seccomp_profile(roots, path)?),

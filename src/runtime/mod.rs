@@ -7,6 +7,7 @@ pub mod capabilities;
 pub mod environment;
 pub mod etc;
 pub mod labels;
+pub mod linux;
 pub mod mounts;
 pub mod process;
 pub mod profile;

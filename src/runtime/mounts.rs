@@ -51,7 +51,7 @@ pub fn mounts(pod: &Pod, container: &Container, sources: &[Source], files: &Host
         all.retain(|(target, _)| *target != mount.path);
         let mut options = vec![propagation, access];
         if source.no_exec {
-            options.push("noexec");
+            options.extend(["noexec", "nosuid", "nodev"]);
         }
         all.push((mount.path.clone(), bind(&mount.path, &source.path, &options)));
     }

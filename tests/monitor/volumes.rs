@@ -272,10 +272,41 @@ fn read_only_to_the_depth() {
     assert!(data.join("below/x").exists(), "what is mounted below the source stays mounted");
 }
 
+fn volume_of(path: &Path) -> Volume {
+    Volume::HostPath { path: path.to_string_lossy().into_owned(), kind: HostPathType::Directory }
+}
+
+#[test]
+fn a_killed_monitor_costs_no_volume_anything() {
+    let mut stage = Stage::new("killedpart", "exec sleep 1000");
+    let data = stage.base.join("data");
+    fs::create_dir(&data).unwrap();
+    mount::tmpfs(&data, None, 0o755).unwrap();
+    let shared = nix::mount::MsFlags::MS_SHARED;
+    nix::mount::mount(None::<&str>, &data, None::<&str>, shared, None::<&str>).unwrap();
+    fs::create_dir_all(data.join("part/below")).unwrap();
+    mount::tmpfs(&data.join("part/below"), None, 0o755).unwrap();
+    fs::write(data.join("part/below/f"), "").unwrap();
+    stage.volume("v", volume_of(&data), "/v", false);
+    stage.mount().sub_path = Some(SubPath::Plain("part".into()));
+    for round in 0..12 {
+        stage.attempt = round;
+        let monitor = stage.start();
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 4));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), nix::sys::signal::Signal::SIGKILL)
+            .unwrap();
+        stage.monitors.pop().unwrap().wait().unwrap();
+        let swept = stage.sweep();
+        assert!(swept.status.success(), "{round}: {}", String::from_utf8_lossy(&swept.stderr));
+        assert!(data.join("part/below/f").exists(), "{round}");
+        assert!(mount::beneath(&stage.roots.containers(&stage.pod.generation)).unwrap().is_empty());
+    }
+}
+
 #[test]
 fn mounts_propagate_as_far_as_they_are_asked_to() {
     let script = "echo ready > /sync/ready; while [ ! -e /sync/go ]; do sleep 0.05; done; \
-                  for d in none slave shared; do [ -e /$d/sub/f ] && echo $d; done; \
+                  for d in none slave shared partnone partslave partshared; do [ -e /$d/sub/f ] && echo $d; done; \
                   mount -t tmpfs t /shared/mine && echo > /sync/mounted; while [ ! -e /sync/end ]; do sleep 0.05; done";
     let mut stage = Stage::new("propagation", script);
     stage.container().privileged = true;
@@ -297,6 +328,15 @@ fn mounts_propagate_as_far_as_they_are_asked_to() {
         stage.volume("v", volume.clone(), target, false);
         stage.mount().propagation = propagation;
     }
+    for (target, propagation) in [
+        ("/partnone", Propagation::Private),
+        ("/partslave", Propagation::HostToContainer),
+        ("/partshared", Propagation::Bidirectional),
+    ] {
+        stage.volume("parts", volume_of(&stage.base), target, false);
+        stage.mount().sub_path = Some(SubPath::Plain("data".into()));
+        stage.mount().propagation = propagation;
+    }
     stage.volume("sync", Volume::EmptyDir { medium: Medium::Disk, size_limit: None }, "/sync", false);
     stage.start();
     let sync = stage.roots.pod_state(&stage.pod.generation).join("volumes/sync");
@@ -309,6 +349,7 @@ fn mounts_propagate_as_far_as_they_are_asked_to() {
     fs::write(sync.join("end"), "").unwrap();
     let status = stage.monitors.pop().unwrap().wait().unwrap();
     assert!(status.success(), "{}", stage.stderr());
-    assert_eq!(stage.lines(), ["slave", "shared"]);
+    assert_eq!(stage.lines(), ["slave", "shared", "partslave", "partshared"]);
+    assert!(data.join("sub/f").exists(), "what is mounted at the source stays mounted");
     assert!(seen, "what the container mounts is seen by the host");
 }
