@@ -10,12 +10,13 @@
 //! RUN/pods/GENERATION/pod.json      the input document, so that a later daemon (or build) knows the Pod
 //! RUN/pods/GENERATION/state.json    restart counts, back-off and last states
 //! RUN/pods/GENERATION/sandbox.json  its own namespaces and addresses, and RUN/pods/GENERATION/ns/ with their mounts
-//! RUN/pods/GENERATION/volumes/      projected files and memory
+//! RUN/pods/GENERATION/volumes/      projected files, memory, image volumes; RUN/pods/GENERATION/shm: shared memory
 //! RUN/pods/GENERATION/c/CONTAINER/ATTEMPT/{spec.json,lock,record.json,bundle/}
 //! STATE/images/                     layers and images (see `image::store`)
 //! STATE/images.d/                   archives to load
 //! STATE/containers/ID/{upper,work}  writable layer of a running container
 //! STATE/pods/GENERATION/volumes/    emptyDir volumes
+//! STATE/seccomp/                    seccomp profiles of the operator's own
 //! STATE/manifests/                  the last good content of each manifest file
 //! LOG/NAMESPACE_POD_UID/CONTAINER/ATTEMPT.log
 //! LOG/../containers/                links for log shippers
@@ -87,6 +88,16 @@ impl Roots {
     /// The volumes of a generation that a reboot may clear: projected files, memory.
     pub fn run_volumes(&self, generation: &Generation) -> PathBuf {
         self.pod(generation).join("volumes")
+    }
+
+    /// The shared memory (/dev/shm) of a Pod whose containers share their IPC namespace.
+    pub fn shm(&self, generation: &Generation) -> PathBuf {
+        self.pod(generation).join("shm")
+    }
+
+    /// Seccomp profiles of the operator's own.
+    pub fn seccomp(&self) -> PathBuf {
+        self.state.join("seccomp")
     }
 
     /// All generations known.

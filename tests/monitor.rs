@@ -19,9 +19,17 @@ use podstrap::pod::*;
 use podstrap::sys::{cgroup::Cgroups, mount, process};
 use sha2::{Digest, Sha256};
 
-const APPLETS: [&str; 20] = [
+#[path = "monitor/inside.rs"]
+mod inside;
+#[path = "monitor/security.rs"]
+mod security;
+#[path = "monitor/volumes.rs"]
+mod volumes;
+
+const APPLETS: [&str; 27] = [
     "sh", "echo", "cat", "sleep", "true", "false", "id", "ls", "env", "kill", "touch", "mount", "unshare",
-    "dd", "yes", "head", "seq", "mkdir", "tail", "hostname",
+    "dd", "yes", "head", "seq", "mkdir", "tail", "hostname", "stat", "df", "chmod", "ln", "readlink", "tty",
+    "grep",
 ];
 
 /// A world of one container.
@@ -34,6 +42,7 @@ struct Stage {
     runc: PathBuf,
     log_max_bytes: u64,
     log_max_files: u32,
+    cluster_dns: Vec<String>,
     monitors: Vec<Child>,
 }
 
@@ -58,6 +67,7 @@ impl Stage {
             runc: PathBuf::from("/usr/sbin/runc"),
             log_max_bytes: 10 << 20,
             log_max_files: 5,
+            cluster_dns: Vec::new(),
             monitors: Vec::new(),
         };
         stage.make_image();
@@ -114,6 +124,8 @@ impl Stage {
             cgroup_root: self.cgroup_root(),
             log_max_bytes: self.log_max_bytes,
             log_max_files: self.log_max_files,
+            cluster_dns: self.cluster_dns.clone(),
+            cluster_domain: "cluster.local".into(),
         }
     }
 
@@ -233,6 +245,25 @@ impl Stage {
             propagation: Propagation::Private,
             sub_path: None,
         });
+    }
+
+    /// Writes what a sandbox helper would: namespaces by kind, and addresses.
+    #[allow(clippy::needless_update)] // It may come to say more that monitors need not know.
+    fn sandbox(&mut self, namespaces: &[(&str, PathBuf)], addresses: Vec<std::net::IpAddr>) {
+        let of = |kind: &str| namespaces.iter().find(|(k, _)| *k == kind).map(|(_, path)| path.clone());
+        let sandbox = podstrap::helper::sandbox::Sandbox {
+            version: 1,
+            boot_id: process::boot_id().unwrap(),
+            net: of("net"),
+            ipc: of("ipc"),
+            uts: of("uts"),
+            pid: of("pid"),
+            addresses,
+            ..Default::default()
+        };
+        let path = self.roots.sandbox(&self.pod.generation);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, serde_json::to_vec(&sandbox).unwrap()).unwrap();
     }
 
     fn refusal(&mut self) -> (String, String) {
@@ -429,7 +460,9 @@ fn the_inside_of_a_container() {
     assert!(lines.contains(&"touch: /ro/x: Read-only file system".to_owned()), "{lines:?}");
     assert!(lines.contains(&"zero one-$(A)".to_owned()), "{lines:?}");
     let volume = stage.roots.pod_state(&stage.pod.generation).join("volumes/rw");
-    assert_eq!(fs::read(volume.join("hosts")).unwrap(), fs::read("/etc/hosts").unwrap());
+    let hosts = fs::read_to_string(volume.join("hosts")).unwrap();
+    let of_host = fs::read_to_string("/etc/hosts").unwrap();
+    assert_eq!(hosts, format!("# Kubernetes-managed hosts file (host network).\n{of_host}"));
 }
 
 #[test]
@@ -437,6 +470,11 @@ fn a_network_of_its_own_brings_names_of_its_own() {
     let mut stage = Stage::new("uts", "hostname; cat /etc/hostname; tail -n 1 /etc/hosts; touch /x");
     stage.pod.host_network = false;
     stage.container().read_only_root = true;
+    let (reason, message) = stage.refusal();
+    assert_eq!(reason, "CreateContainerError");
+    assert!(message.contains("own namespaces are not there"), "{message}");
+    stage.attempt = 1;
+    stage.sandbox(&[], Vec::new());
     assert_eq!(stage.run(), End::Exited { code: 1 });
     let lines = stage.lines();
     assert_eq!(lines[..3], ["p-host1", "p-host1", "127.0.0.1\tp-host1"]);

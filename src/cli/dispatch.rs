@@ -15,6 +15,7 @@ use crate::image::store::Store;
 use crate::manifest::Limits;
 use crate::monitor::record::{self, MonitorSpec, Record};
 use crate::paths::{AttemptDir, Roots};
+use crate::pod::Volume;
 use crate::sys::process;
 use crate::{helper, monitor};
 
@@ -25,6 +26,7 @@ pub fn helper(name: &str) -> Option<fn() -> ExitCode> {
         "monitor" => Some(|| monitor::run(attempt_dir())),
         "sweep" => Some(|| monitor::sweep(attempt_dir())),
         "remove" => Some(helper::remove::run),
+        "project" => Some(helper::project::run),
         "keep" => Some(crate::source::keep::run),
         "load" => Some(load),
         _ => None,
@@ -99,7 +101,12 @@ fn images_in_use(roots: &Roots) -> BTreeSet<String> {
         if let Ok(spec) = fs::read(dir.spec())
             && let Ok(spec) = serde_json::from_slice::<MonitorSpec>(&spec)
         {
-            used.extend(spec.pod.containers.iter().filter_map(|c| index.id(&c.image).map(str::to_owned)));
+            let of_volumes = spec.pod.volumes.values().filter_map(|v| match v {
+                Volume::Image { reference, .. } => Some(reference),
+                Volume::HostPath { .. } | Volume::EmptyDir { .. } | Volume::Projected { .. } => None,
+            });
+            let wanted = spec.pod.all_containers().map(|c| &c.image).chain(of_volumes);
+            used.extend(wanted.filter_map(|image| index.id(image).map(str::to_owned)));
         }
     }
     used

@@ -172,6 +172,8 @@ impl Daemon {
             cgroup_root: self.config.cgroup_root.clone(),
             log_max_bytes: self.config.log_max_bytes,
             log_max_files: self.config.log_max_files,
+            cluster_dns: Vec::new(),
+            cluster_domain: record::cluster_domain(),
         };
         atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)
     }

@@ -80,6 +80,9 @@ fn remove(removal: &Removal) -> Vec<String> {
     };
     step("remove cgroup", &cgroup, Cgroups::detect().and_then(|c| c.remove(&cgroup)));
     step("remove", &state, remove_state(&state));
+    for path in [roots.run_volumes(&pod.generation), roots.shm(&pod.generation)] {
+        step("remove", &path, remove_state(&path));
+    }
     step("remove old logs in", &roots.log, forget_logs(roots, pod));
     step("remove links in", &roots.log_links(), forget_links(&roots.log_links(), pod));
     failures

@@ -54,11 +54,15 @@ impl Remains<'_> {
         step("remove", &own, remove(&own));
         // The mount table shows paths without links; the run directory may be given through one.
         let bundle = self.dir.bundle();
+        let mut unmounted = true;
         if let Ok(real) = fs::canonicalize(&bundle) {
-            step("unmount", &real, mount::unmount_all(&real));
+            let done = mount::unmount_all(&real).and_then(|()| self.nothing_mounted(&real));
+            unmounted = done.is_ok();
+            step("unmount", &real, done);
         }
         // Never delete through a mount that is still there: only an empty rootfs lets its bundle go.
         match fs::remove_dir(self.dir.rootfs()) {
+            Ok(()) if !unmounted => {}
             Ok(()) => step("remove", &bundle, remove(&bundle)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => step("remove", &bundle, remove(&bundle)),
             Err(e) => step("remove", &self.dir.rootfs(), Err(e)),
@@ -75,6 +79,14 @@ impl Remains<'_> {
             Err(e) => step("list", &self.dir.0, Err(e)),
         }
         left
+    }
+
+    /// Parts of volumes are mounted in the bundle of a container that has such: they, and not what is in them, must go.
+    fn nothing_mounted(&self, bundle: &Path) -> io::Result<()> {
+        if bundle.join("volumes").exists() && !mount::beneath(bundle)?.is_empty() {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        Ok(())
     }
 
     /// What tells of a run after its end; and the bundle, which has a step of its own.

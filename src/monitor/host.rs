@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,24 +10,45 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{major, minor};
 
-use crate::pod::{Container, Pod};
-use crate::runtime::{Device, Host, HostFiles, mounts, process};
+use super::{facts, own_volumes};
+use crate::pod::{Container, Pod, Seccomp, Security};
+use crate::runtime::etc::{self, Cluster};
+use crate::runtime::{Device, Host, HostFiles, profile};
 use crate::sys::cgroup::{Cgroups, Version};
 
-/// Looks at the host. `made` is a directory of this run for files that are made for the container.
-pub fn look(pod: &Pod, container: &Container, cgroups: &Cgroups, made: &Path) -> io::Result<Host> {
+/// Looks at the host, for a container with this security context. Gives no files.
+pub fn look(container: &Container, security: &Security, cgroups: &Cgroups) -> io::Result<Host> {
     let (_, open_files) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let status = fs::read_to_string("/proc/self/status")?;
     let score = fs::read_to_string("/proc/self/oom_score_adj")?;
+    let release = || fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     Ok(Host {
         capabilities: capabilities(&status),
         open_files,
         oom_score_adj: score.trim().parse().unwrap_or(0),
-        memory: nix::sys::sysinfo::sysinfo().map_or(0, |s| s.ram_total()),
+        memory: facts::memory(),
         cgroup_v2: cgroups.version() == Version::V2,
-        files: files(pod, made)?,
+        files: HostFiles::default(),
         devices: if container.privileged { devices(Path::new("/dev")) } else { Vec::new() },
+        page_sizes: if cgroups.limits_huge_pages() { own_volumes::page_sizes() } else { Vec::new() },
+        app_armor: security.app_armor.as_ref().and_then(|_| app_armor()),
+        selinux: security.selinux.is_some() && Path::new("/sys/fs/selinux/enforce").exists(),
+        kernel: match security.seccomp {
+            Some(Seccomp::Localhost(_)) => profile::version(&release()).unwrap_or_default(),
+            Some(Seccomp::RuntimeDefault | Seccomp::Unconfined) | None => (0, 0),
+        },
     })
+}
+
+/// The names of the AppArmor profiles that are loaded, if the host has AppArmor.
+fn app_armor() -> Option<Vec<String>> {
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled").ok()?;
+    if !enabled.starts_with('Y') {
+        return None;
+    }
+    let loaded = fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap_or_default();
+    // Each line: the name, a blank, and the mode in parentheses.
+    Some(loaded.lines().filter_map(|l| Some(l.rsplit_once(" (")?.0.to_owned())).collect())
 }
 
 /// What we have and may hand on.
@@ -41,18 +63,30 @@ fn capabilities(status: &str) -> u64 {
     mask("CapPrm:") & mask("CapBnd:")
 }
 
-fn files(pod: &Pod, made: &Path) -> io::Result<HostFiles> {
-    let existing = |path: &str| Some(PathBuf::from(path)).filter(|p| p.is_file());
-    let resolv_conf = resolv_conf();
-    if pod.host_network {
-        let (hosts, hostname) = (existing("/etc/hosts"), existing("/etc/hostname"));
-        return Ok(HostFiles { hosts, hostname, resolv_conf });
-    }
-    let name = process::hostname(pod);
-    let (hosts, hostname) = (made.join("hosts"), made.join("hostname"));
-    fs::write(&hosts, mounts::hosts_file(name))?;
-    fs::write(&hostname, format!("{name}\n"))?;
-    Ok(HostFiles { hosts: Some(hosts), hostname: Some(hostname), resolv_conf })
+/// Writes the container's own hosts, hostname and resolv.conf into `made`.
+pub fn files(
+    pod: &Pod,
+    host_name: &str,
+    addresses: &[IpAddr],
+    cluster: Cluster<'_>,
+    made: &Path,
+    warnings: &mut Vec<String>,
+) -> io::Result<HostFiles> {
+    let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let of_host = if pod.host_network { text(Path::new("/etc/hosts")) } else { String::new() };
+    let (resolver, cut) = etc::resolver(pod, &resolv_conf().map(|p| text(&p)).unwrap_or_default(), cluster);
+    warnings.extend(cut);
+    let write = |name: &str, text: &str| {
+        let path = made.join(name);
+        fs::write(&path, text).map(|()| Some(path))
+    };
+    Ok(HostFiles {
+        hosts: write("hosts", &etc::hosts(pod, addresses, &of_host, cluster))?,
+        hostname: write("hostname", &format!("{host_name}\n"))?,
+        resolv_conf: write("resolv.conf", &resolver.to_string())?,
+        termination_message: None,
+        shm: None,
+    })
 }
 
 /// The host's resolv.conf. systemd-resolved's names a stub on the loopback; the real servers stand in its own file, which is

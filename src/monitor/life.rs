@@ -4,20 +4,23 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, pipe2};
 
 use super::REWRITE;
 use super::clear::Remains;
-use super::log::{Log, Stream};
+use super::log::{Log, Source, Stream};
 use super::record::{End, MonitorSpec, ProcessId};
 use super::recorder::Recorder;
 use super::start::NotStarted;
 use crate::paths::AttemptDir;
+use crate::pod::Container;
 use crate::runtime::bundle::container_cgroup;
 use crate::runtime::runc::{self, Runc};
 use crate::sys::signals::Signals;
 use crate::sys::spawn::{self, ExitStatus, Output};
+use crate::sys::terminal::{ConsoleSocket, Terminal};
 use crate::sys::{clock, process};
 
 /// How a life ended.
@@ -44,6 +47,11 @@ pub struct Life {
     runc_log: std::path::PathBuf,
     log: Log,
     streams: [Stream; 2],
+    /// The writing end of the container's standard input: held, so that a read of it waits.
+    _input: Option<OwnedFd>,
+    console: Option<ConsoleSocket>,
+    /// The container's end of its terminal; see [`Terminal`].
+    peer: Option<OwnedFd>,
 }
 
 impl Life {
@@ -51,20 +59,50 @@ impl Life {
     pub fn begin(
         dir: &AttemptDir,
         spec: &MonitorSpec,
+        container: &Container,
         log: Log,
         stdout: (Stream, OwnedFd),
         stderr: (Stream, OwnedFd),
     ) -> Result<Self, NotStarted> {
         let root = spec.roots.runc();
         let (pid_file, runc_log) = (dir.0.join("pid"), dir.0.join("runc.log"));
-        let line =
-            Runc { binary: &spec.runc, root: &root }.run(&spec.id, &dir.bundle(), &pid_file, &runc_log);
+        let cannot = |what: &str, e: std::io::Error| NotStarted::create(format!("cannot make {what}: {e}"));
+        let console = match container.tty {
+            true => Some(ConsoleSocket::listen(&dir.0).map_err(|e| cannot("a terminal's socket", e))?),
+            false => None,
+        };
+        let address = console.as_ref().map(ConsoleSocket::address);
+        let line = Runc { binary: &spec.runc, root: &root }.run(
+            &spec.id,
+            &dir.bundle(),
+            &pid_file,
+            &runc_log,
+            address.as_deref(),
+        );
         let deadline = clock::boot_ms().saturating_add(line.deadline_ms.unwrap_or(120_000));
-        let child = spawn::spawn(&line, Output::To(stdout.1, stderr.1)).map_err(|e| NotStarted {
+        let output = Output::To(stdout.1, stderr.1);
+        // A terminal is its own standard input.
+        let (child, input) = if container.stdin && !container.tty {
+            let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(|e| cannot("a pipe", e.into()))?;
+            (spawn::spawn_reading(&line, read, output), Some(write))
+        } else {
+            (spawn::spawn(&line, output), None)
+        };
+        let child = child.map_err(|e| NotStarted {
             reason: "RunContainerError",
             message: format!("cannot execute {}: {e}; install runc", spec.runc.display()),
         })?;
-        Ok(Self { runc: child.pid, deadline, pid_file, runc_log, log, streams: [stdout.0, stderr.0] })
+        Ok(Self {
+            runc: child.pid,
+            deadline,
+            pid_file,
+            runc_log,
+            log,
+            streams: [stdout.0, stderr.0],
+            _input: input,
+            console,
+            peer: None,
+        })
     }
 
     /// Lives the container's life to its end.
@@ -80,7 +118,9 @@ impl Life {
         for stream in &mut self.streams {
             stream.drain(&mut self.log);
         }
-        if remains.spec.pod.host_pid {
+        // What was written to the terminal last is in the kernel's buffer; nothing waits for its other end.
+        drop(self.peer.take());
+        if remains.spec.pod.host_pid || remains.spec.pod.share_process_namespace {
             // Without a pid namespace of its own a container is not over with its init.
             if let Err(e) = remains.kill() {
                 recorder.warn(&format!("processes of the container go on: {e}"));
@@ -141,6 +181,15 @@ impl Life {
         let pid = fs::read_to_string(&self.pid_file).ok().and_then(|t| t.trim().parse::<i32>().ok());
         let pid = pid.ok_or_else(|| failed("runc started the container but wrote no pid file".to_owned()))?;
         let start_ticks = process::start_ticks(pid).ok().flatten().unwrap_or(0);
+        if let Some(socket) = self.console.take() {
+            let terminal = socket.receive().and_then(|Terminal { master, peer }| {
+                let [stdout, _] = &mut self.streams;
+                *stdout = Stream::reading(Source::Stdout, master)?;
+                self.peer = Some(peer);
+                Ok(())
+            });
+            terminal.map_err(|e| failed(format!("runc sent no terminal: {e}")))?;
+        }
         Ok(ProcessId { pid, start_ticks })
     }
 

@@ -98,8 +98,13 @@ impl Stream {
     /// Makes a pipe: our end, which never blocks, and the container's.
     pub fn new(source: Source) -> io::Result<(Self, OwnedFd)> {
         let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-        fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok((Self { source, pipe: Some(read.into()), buffer: Vec::new(), filled: 0 }, write))
+        Ok((Self::reading(source, read)?, write))
+    }
+
+    /// A stream of what is read from this descriptor, which is made never to block.
+    pub fn reading(source: Source, descriptor: OwnedFd) -> io::Result<Self> {
+        fcntl(&descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self { source, pipe: Some(descriptor.into()), buffer: Vec::new(), filled: 0 })
     }
 
     /// The descriptor to poll, while it is open.
@@ -138,7 +143,9 @@ impl Stream {
     /// After the container's end: reads what the pipe held at most. A process outside the container may hold the other
     /// end for ever, and may go on writing; neither is waited for.
     pub fn drain(&mut self, log: &mut Log) {
-        let held = self.pipe.as_ref().and_then(|p| fcntl(p, FcntlArg::F_GETPIPE_SZ).ok()).unwrap_or(0);
+        // A terminal is no pipe and holds less than this.
+        let held =
+            self.pipe.as_ref().and_then(|p| fcntl(p, FcntlArg::F_GETPIPE_SZ).ok()).unwrap_or(64 * 1024);
         self.pump(log, usize::try_from(held).unwrap_or(0));
         self.finish(log);
         log.flush();

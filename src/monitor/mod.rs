@@ -7,14 +7,19 @@
 
 mod child;
 mod clear;
+mod facts;
 mod host;
 mod life;
 mod log;
 mod log_file;
+mod message;
 pub mod objects;
+mod own_volumes;
+pub mod project;
 pub mod record;
 mod recorder;
 mod start;
+mod sub_path;
 mod sweep;
 mod volumes;
 
@@ -138,6 +143,9 @@ fn own(dir: &AttemptDir) -> Result<(), MonitorError> {
     match prepare(dir, &spec, &cgroups, &mut recorder) {
         Ok(life) => {
             let ended = life.live(signals, &mut recorder, &remains);
+            if let Ended::Ran(end) = &ended {
+                recorder.record.termination_message = last_words(dir, &spec, end);
+            }
             recorder.ended(match ended {
                 Ended::Ran(end) => end,
                 Ended::Never(NotStarted { reason, message }) => {
@@ -154,6 +162,15 @@ fn own(dir: &AttemptDir) -> Result<(), MonitorError> {
     if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
 }
 
+/// What the container says about its end.
+fn last_words(dir: &AttemptDir, spec: &MonitorSpec, end: &End) -> Option<String> {
+    let container = spec.pod.container(&spec.container)?;
+    let failed = !matches!(end, End::Exited { code: 0 });
+    let log = spec.roots.log_file(&spec.pod, &spec.container, spec.attempt);
+    let log = Some(log.as_path()).filter(|_| failed && container.termination_message_from_logs);
+    message::read(&start::termination_message(dir), log)
+}
+
 /// Everything before runc is called. Returns a life that is about to begin.
 fn prepare(
     dir: &AttemptDir,
@@ -163,9 +180,10 @@ fn prepare(
 ) -> Result<Life, NotStarted> {
     debug_assert_eq!(recorder.record.phase, RecordPhase::Preparing);
     let container = start::container(spec)?;
-    let image = start::image(spec, container)?;
+    let image = start::resolve(&spec.roots, &container.image)?;
     recorder.record.image_id = Some(image.id.clone());
-    recorder.record.stop_signal = stop_signal(&image.config.stop_signal);
+    recorder.record.stop_signal =
+        container.lifecycle.stop_signal.or_else(|| stop_signal(&image.config.stop_signal));
     let (file, mut warnings) = start::open_log(spec)?;
     warnings.extend(start::make_bundle(dir, spec, container, &image, cgroups)?);
     if spec.attempt == 0 {
@@ -176,5 +194,5 @@ fn prepare(
     let pipe =
         |source| Stream::new(source).map_err(|e| NotStarted::create(format!("cannot make a pipe: {e}")));
     let (stdout, stderr) = (pipe(Source::Stdout)?, pipe(Source::Stderr)?);
-    Life::begin(dir, spec, Log::new(file), stdout, stderr)
+    Life::begin(dir, spec, container, Log::new(file), stdout, stderr)
 }

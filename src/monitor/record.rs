@@ -39,6 +39,17 @@ pub struct MonitorSpec {
     pub log_max_bytes: u64,
     /// How many log files of one run are kept, the live one included.
     pub log_max_files: u32,
+    /// The addresses of a cluster's name servers, for `dnsPolicy: ClusterFirst`.
+    #[serde(default)]
+    pub cluster_dns: Vec<String>,
+    /// The domain of the cluster.
+    #[serde(default = "cluster_domain")]
+    pub cluster_domain: String,
+}
+
+/// The usual domain of a cluster: `cluster.local`.
+pub fn cluster_domain() -> String {
+    "cluster.local".to_owned()
 }
 
 impl MonitorSpec {
@@ -75,7 +86,7 @@ pub struct Record {
     pub init: Option<ProcessId>,
     /// The image's id (`sha256:…`), once it was resolved.
     pub image_id: Option<String>,
-    /// What its image (or nobody: then TERM) says it is stopped by, once that is known.
+    /// What `lifecycle.stopSignal`, else its image (or nobody: then TERM) says it is stopped by, once that is known.
     #[serde(default)]
     pub stop_signal: Option<i32>,
     /// What the host did not allow but the container can do without, such as a negative oom_score_adj.
@@ -91,6 +102,9 @@ pub struct Record {
     pub finished_boot_ms: Option<u64>,
     /// How it ended.
     pub end: Option<End>,
+    /// What the container left in the file at `terminationMessagePath`, or the end of its log.
+    #[serde(default)]
+    pub termination_message: Option<String>,
 }
 
 impl Record {

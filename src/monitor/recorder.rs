@@ -44,6 +44,7 @@ impl Recorder {
             finished_unix_ms: None,
             finished_boot_ms: None,
             end: None,
+            termination_message: None,
         };
         Self::of(dir, spec, record)
     }

@@ -3,20 +3,24 @@
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::log_file::{self, LogFile, Place};
 use super::record::MonitorSpec;
+use super::volumes::Setting;
 use crate::image::store::{Image, Store};
-use crate::paths::{AttemptDir, container_id};
-use crate::pod::{Container, Pod};
+use crate::paths::{AttemptDir, Roots, container_id};
+use crate::pod::reference::Reference;
+use crate::pod::{Container, Pod, Seccomp};
 use crate::runtime::bundle::{self, BundleError, Parts, pod_cgroup};
-use crate::runtime::{resources, user};
+use crate::runtime::etc::{self, Cluster};
+use crate::runtime::resources::PodLimits;
+use crate::runtime::{environment, resources, user};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::{Cgroups, Limits};
 use crate::sys::mount;
 
-use super::{host, volumes};
+use super::{facts, host, message, own_volumes, volumes};
 
 /// Why a container never ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,18 +55,17 @@ pub fn container(spec: &MonitorSpec) -> Result<&Container, NotStarted> {
     })
 }
 
-/// The image that the container names.
-pub fn image(spec: &MonitorSpec, container: &Container) -> Result<Image, NotStarted> {
-    match Store::new(&spec.roots.images()).resolve(&container.image) {
+/// The image of that name.
+pub fn resolve(roots: &Roots, reference: &Reference) -> Result<Image, NotStarted> {
+    match Store::new(&roots.images()).resolve(reference) {
         Ok(Some(image)) => Ok(image),
         Ok(None) => Err(NotStarted {
             reason: "ImageNotPresent",
             message: format!(
-                "the image {} is not here; load its archive with `podstrap image load FILE`",
-                container.image
+                "the image {reference} is not here; load its archive with `podstrap image load FILE`"
             ),
         }),
-        Err(e) => Err(NotStarted::create(format!("the image {}: {e}", container.image))),
+        Err(e) => Err(NotStarted::create(format!("the image {reference}: {e}"))),
     }
 }
 
@@ -113,10 +116,22 @@ pub fn make_bundle(
     image: &Image,
     cgroups: &Cgroups,
 ) -> Result<Vec<String>, NotStarted> {
-    let pod = &spec.pod;
+    let MonitorSpec { pod, roots, .. } = spec;
     cgroups.require().map_err(NotStarted::create)?;
-    let volumes =
-        volumes::prepare(pod, &spec.roots.pod_state(&pod.generation)).map_err(NotStarted::config)?;
+    if !pod.host_users {
+        return Err(NotStarted::config(
+            "hostUsers: false: a user namespace needs idmapped mounts of every volume, which is not done here; remove it",
+        ));
+    }
+    let sandbox = facts::sandbox(pod, roots, &spec.boot_id)?;
+    let facts = facts::look(pod, roots, sandbox.as_ref());
+    let objects = facts::objects(pod, roots)
+        .map_err(|e| NotStarted::at("read the Pod's objects in", &roots.objects(), e))?;
+    let setting = Setting { pod, roots, boot_id: &spec.boot_id, facts: &facts, objects: &objects };
+    let placed = volumes::prepare(&setting)?;
+    let (variables, mut warnings) =
+        environment::own(pod, container, &facts, &objects).map_err(NotStarted::config)?;
+
     let rootfs = dir.rootfs();
     let mut private = DirBuilder::new();
     // Secrets of the environment stand in config.json.
@@ -124,50 +139,86 @@ pub fn make_bundle(
     private.create(dir.bundle()).map_err(|e| NotStarted::at("make", &dir.bundle(), e))?;
     let mut open = DirBuilder::new();
     open.recursive(true).mode(0o755).create(&rootfs).map_err(|e| NotStarted::at("make", &rootfs, e))?;
-    let scratch = spec.roots.container_root(&spec.id);
+    let scratch = roots.container_root(&spec.id);
     mount::overlay(&image.layers_root, &image.layers, &scratch, &rootfs).map_err(NotStarted::create)?;
+    let sources = volumes::sources(container, &placed, &variables, &dir.bundle())?;
 
     let of_image = |path| {
         host::image_file(&rootfs, path)
             .map_err(|e| NotStarted::create(format!("cannot read {path} of the image: {e}")))
     };
+    let security = user::security(pod, container);
+    let groups: Vec<u32> = pod.supplemental_groups.iter().copied().chain(pod.fs_group).collect();
     let user = user::resolve(
-        &user::security(pod, container),
-        &pod.supplemental_groups,
+        &security,
+        &groups,
+        pod.strict_supplemental_groups,
         &image.config.user,
         &of_image("/etc/passwd")?,
         &of_image("/etc/group")?,
     )
     .map_err(NotStarted::config)?;
-    let host = host::look(pod, container, cgroups, &dir.bundle())
+    let mut host = host::look(container, &security, cgroups)
         .map_err(|e| NotStarted::create(format!("cannot look at the host: {e}")))?;
+    let cluster = Cluster { dns: &spec.cluster_dns, domain: &spec.cluster_domain };
+    let host_name = etc::host_name(pod, cluster).map_err(NotStarted::create)?;
+    let addresses = sandbox.as_ref().map(|s| s.addresses.as_slice()).unwrap_or_default();
+    host.files = host::files(pod, &host_name, addresses, cluster, &dir.bundle(), &mut warnings)
+        .map_err(|e| NotStarted::at("make files in", &dir.bundle(), e))?;
+    let message = termination_message(dir);
+    message::make(&message).map_err(|e| NotStarted::at("make", &message, e))?;
+    host.files.termination_message = Some(message);
+    if sandbox.as_ref().is_some_and(|s| s.ipc.is_some()) && !pod.host_ipc {
+        host.files.shm = Some(own_volumes::shared_memory(&setting)?);
+    }
+    let profile = match &security.seccomp {
+        Some(Seccomp::Localhost(path)) if !container.privileged => Some(facts::seccomp_profile(roots, path)?),
+        Some(_) | None => None,
+    };
     let made = bundle::config(&Parts {
         pod,
         container,
         id: &spec.id,
         image: &image.config,
         user: &user,
-        volumes: &volumes,
+        variables: &variables,
+        host_name: &host_name,
+        sandbox: sandbox.as_ref(),
+        profile: profile.as_deref(),
+        sources: &sources,
         host: &host,
         cgroup_root: &spec.cgroup_root,
     })
     .map_err(|e| match &e {
-        BundleError::NoProgram => NotStarted::create(e),
-        BundleError::Capability(_) | BundleError::Volume(_) => NotStarted::config(e),
+        BundleError::NoProgram | BundleError::Profile(..) => NotStarted::create(e),
+        BundleError::Capability(_) | BundleError::Label(_) => NotStarted::config(e),
     })?;
     let path = dir.bundle().join("config.json");
     atomic::write(&path, made.config.to_string().as_bytes(), 0o600, Durability::Process)
         .map_err(|e| NotStarted::at("write", &path, e))?;
-    let mut warnings = made.warnings;
-    limit_pod(pod, spec, cgroups, &mut warnings);
+    warnings.extend(made.warnings);
+    limit_pod(pod, spec, cgroups, &host.page_sizes, &mut warnings);
     Ok(warnings)
 }
 
+/// The file that is mounted at `terminationMessagePath`.
+pub fn termination_message(dir: &AttemptDir) -> PathBuf {
+    dir.0.join("termination-log")
+}
+
 /// The Pod's own group. The containers' groups carry their own limits, so a host that refuses the Pod's is warned about.
-fn limit_pod(pod: &Pod, spec: &MonitorSpec, cgroups: &Cgroups, warnings: &mut Vec<String>) {
-    let (shares, cpu_quota, memory) = resources::pod_limits(pod);
+fn limit_pod(
+    pod: &Pod,
+    spec: &MonitorSpec,
+    cgroups: &Cgroups,
+    page_sizes: &[u64],
+    warnings: &mut Vec<String>,
+) {
+    let PodLimits { cpu_shares, cpu_quota, memory, huge_pages } = resources::pod_limits(pod, page_sizes);
     let path = pod_cgroup(&spec.cgroup_root, pod);
-    let limits = Limits { cpu_shares: Some(shares), cpu_quota, memory };
+    let huge_pages =
+        huge_pages.into_iter().map(|(size, bytes)| (resources::page_name(size), bytes)).collect();
+    let limits = Limits { cpu_shares: Some(cpu_shares), cpu_quota, memory, huge_pages };
     if let Err(e) = cgroups.make_pod(&path, &limits) {
         warnings.push(format!("cannot limit the Pod's cgroup {}: {e}", path.display()));
     }

@@ -134,6 +134,7 @@ fn nothing_known(boot_id: String) -> Record {
         finished_unix_ms: None,
         finished_boot_ms: None,
         end: None,
+        termination_message: None,
     }
 }
 

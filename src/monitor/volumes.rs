@@ -3,12 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, DirBuilder, FileType, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, FileType, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::pod::{HostPathType, Pod, Volume, VolumeName};
+use super::start::NotStarted;
+use super::{own_volumes, sub_path};
+use crate::paths::Roots;
+use crate::pod::{Container, HostPathType, Medium, Pod, SubPath, Volume, VolumeName};
+use crate::runtime::environment::{Facts, Objects};
+use crate::runtime::{Source, process};
 
 /// Why a volume cannot be used.
 #[derive(Debug)]
@@ -18,11 +23,13 @@ pub struct VolumeError {
     why: Why,
 }
 
+/// What is wrong with it.
 #[derive(Debug)]
-enum Why {
+pub(super) enum Why {
     Missing(&'static str),
     Other { wanted: &'static str, found: &'static str },
     Failed(&'static str, io::Error),
+    NoHugePages(u64),
 }
 
 impl fmt::Display for VolumeError {
@@ -31,6 +38,7 @@ impl fmt::Display for VolumeError {
         match &self.why {
             Why::Missing(wanted) => write!(f, "nothing is there, and hostPath.type wants a {wanted}"),
             Why::Other { wanted, found } => write!(f, "is a {found}, and hostPath.type wants a {wanted}"),
+            Why::NoHugePages(bytes) => write!(f, "the host has no huge pages of {} KiB", bytes >> 10),
             Why::Failed(what, e) => write!(f, "cannot {what}: {e}"),
         }
     }
@@ -38,35 +46,114 @@ impl fmt::Display for VolumeError {
 
 impl std::error::Error for VolumeError {}
 
-/// Checks or makes every volume of the Pod and says where each lies. `pod_state` is where its own ones are.
-pub fn prepare(pod: &Pod, pod_state: &Path) -> Result<BTreeMap<VolumeName, PathBuf>, VolumeError> {
+/// Where a volume lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its root on the host.
+    pub path: PathBuf,
+    /// What of it is the same for all mounts.
+    pub source: Source,
+}
+
+/// The Pod whose volumes are to be prepared, and what they may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// The Pod.
+    pub pod: &'a Pod,
+    /// All roots.
+    pub roots: &'a Roots,
+    /// This boot.
+    pub boot_id: &'a str,
+    /// What is known of the Pod.
+    pub facts: &'a Facts,
+    /// The ConfigMaps and Secrets that were found.
+    pub objects: &'a Objects,
+}
+
+/// Checks or makes every volume of the Pod and says where each lies.
+pub fn prepare(setting: &Setting<'_>) -> Result<BTreeMap<VolumeName, Placed>, NotStarted> {
+    let Setting { pod, roots, .. } = *setting;
+    let own = roots.run_volumes(&pod.generation);
+    let on_disk = roots.pod_state(&pod.generation).join("volumes");
     let mut found = BTreeMap::new();
+    // The host's paths first: they may hang, and then hold no lock.
     for (name, volume) in &pod.volumes {
-        let path = match volume {
-            Volume::HostPath { path, .. } => PathBuf::from(path),
-            Volume::EmptyDir { .. } | Volume::Projected { .. } | Volume::Image { .. } => {
-                pod_state.join("volumes").join(name.as_str())
+        let (path, read_only) = match volume {
+            Volume::HostPath { path, kind } => {
+                let path = PathBuf::from(path);
+                host_path(&path, *kind).map_err(|why| refused(name, &path, why))?;
+                (path, false)
             }
-        };
-        let checked = match volume {
-            Volume::HostPath { kind, .. } => host_path(&path, *kind),
-            Volume::EmptyDir { .. } | Volume::Projected { .. } | Volume::Image { .. } => {
-                empty_dir(&path).map_err(|e| Why::Failed("make the directory", e))
+            Volume::EmptyDir { medium: Medium::Disk, .. } => (on_disk.join(name.as_str()), false),
+            Volume::EmptyDir { medium: Medium::Memory | Medium::HugePages(_), .. } => {
+                (own.join(name.as_str()), false)
             }
+            Volume::Projected { .. } | Volume::Image { .. } => (own.join(name.as_str()), true),
         };
-        checked.map_err(|why| VolumeError { volume: name.clone(), path: path.clone(), why })?;
-        found.insert(name.clone(), path);
+        let no_exec = matches!(volume, Volume::Image { .. });
+        found
+            .insert(name.clone(), Placed { path: path.clone(), source: Source { path, read_only, no_exec } });
+    }
+    let mut lock = None;
+    for (name, volume) in &pod.volumes {
+        let path = found.get(name).map(|p| p.path.clone()).unwrap_or_default();
+        let shared = match volume {
+            Volume::HostPath { .. } => continue,
+            Volume::EmptyDir { medium: Medium::Disk, .. } => pod.fs_group.is_some(),
+            Volume::EmptyDir { .. } | Volume::Projected { .. } | Volume::Image { .. } => true,
+        };
+        if shared && lock.is_none() {
+            let taken =
+                own_volumes::own_lock(&own).map_err(|e| refused(name, &own, Why::Failed("lock it", e)))?;
+            lock = Some(taken);
+        }
+        own_volumes::make(setting, name, volume, &path)?;
     }
     Ok(found)
 }
 
-fn empty_dir(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+pub(super) fn refused(name: &VolumeName, path: &Path, why: Why) -> NotStarted {
+    NotStarted::config(VolumeError { volume: name.clone(), path: path.to_owned(), why })
+}
+
+/// Where each of a container's mounts comes from, in their order. `bundle` is where parts of volumes are mounted for it.
+pub fn sources(
+    container: &Container,
+    placed: &BTreeMap<VolumeName, Placed>,
+    variables: &[(String, String)],
+    bundle: &Path,
+) -> Result<Vec<Source>, NotStarted> {
+    let mut sources = Vec::with_capacity(container.mounts.len());
+    for (number, mount) in container.mounts.iter().enumerate() {
+        let placed = placed.get(&mount.volume).ok_or_else(|| {
+            NotStarted::config(format!(
+                "volumeMounts: {}: the Pod has no volume {:?}",
+                mount.path,
+                mount.volume.as_str()
+            ))
+        })?;
+        let sub = match &mount.sub_path {
+            None => String::new(),
+            Some(SubPath::Plain(path)) => path.clone(),
+            Some(SubPath::Expression(text)) => {
+                let known = variables.iter().cloned().collect();
+                process::expand_known(text, &known).map_err(|name| {
+                    NotStarted::config(format!(
+                        "volumeMounts: {}: subPathExpr {text:?}: missing value for {name:?}",
+                        mount.path
+                    ))
+                })?
+            }
+        };
+        let mut source = placed.source.clone();
+        if mount.sub_path.is_some() || mount.recursive_read_only {
+            let staging = bundle.join("volumes").join(number.to_string());
+            source.path = sub_path::stage(&placed.path, &sub, !placed.source.read_only, mount, &staging)
+                .map_err(|e| NotStarted::config(format!("volume {:?}: {e}", mount.volume.as_str())))?;
+        }
+        sources.push(source);
     }
-    make_directories(path)?;
-    // Whatever user the containers run as may write there; the parents are root's own.
-    fs::set_permissions(path, Permissions::from_mode(0o777))
+    Ok(sources)
 }
 
 fn host_path(path: &Path, kind: HostPathType) -> Result<(), Why> {
@@ -118,7 +205,7 @@ fn name(kind: FileType) -> &'static str {
 }
 
 /// 0755 for each directory that is made: the monitor's umask is 022.
-fn make_directories(path: &Path) -> io::Result<()> {
+pub(super) fn make_directories(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
@@ -178,18 +265,6 @@ mod tests {
         ] {
             assert!(check(name, kind).is_err(), "{name} {kind:?}");
         }
-        fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn empty_dirs_are_for_everyone() {
-        let dir = std::env::temp_dir().join(format!("podstrap-empty-{}", std::process::id()));
-        let path = dir.join("volumes/v");
-        empty_dir(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o777);
-        fs::write(path.join("kept"), "").unwrap();
-        empty_dir(&path).unwrap();
-        assert!(path.join("kept").exists());
         fs::remove_dir_all(&dir).unwrap();
     }
 }

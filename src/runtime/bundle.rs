@@ -2,18 +2,18 @@
 //!
 //! Nothing that runc or the kernel would inherit from us is left unsaid: oom_score_adj and RLIMIT_NOFILE are always written.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::capabilities::{self, SYS_RESOURCE, UnknownCapability};
-use super::mounts::{self, UnknownVolume};
+use super::labels::{self, LabelError};
+use super::profile::ProfileError;
 use super::user::{self, User};
-use super::{Device, Host, process, resources, seccomp};
+use super::{Host, Sandbox, Source, linux, mounts, process, resources};
 use crate::image::config::ImageConfig;
-use crate::pod::{Container, ContainerId, Pod, Seccomp, VolumeName};
+use crate::pod::{Container, ContainerId, Pod};
 
 /// What one container's configuration is made of.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +28,16 @@ pub struct Parts<'a> {
     pub image: &'a ImageConfig,
     /// As whom it runs.
     pub user: &'a User,
-    /// Where on the host each volume lies.
-    pub volumes: &'a BTreeMap<VolumeName, PathBuf>,
+    /// The manifest's environment variables, resolved.
+    pub variables: &'a [(String, String)],
+    /// The name of the container's own host.
+    pub host_name: &'a str,
+    /// The Pod's own namespaces, where it has some that outlive its containers.
+    pub sandbox: Option<&'a Sandbox>,
+    /// The text of the profile that `seccompProfile.localhostProfile` names.
+    pub profile: Option<&'a str>,
+    /// Where each of the container's volume mounts comes from, in their order.
+    pub sources: &'a [Source],
     /// The host.
     pub host: &'a Host,
     /// The parent of all Pod cgroups, without slashes at its ends.
@@ -46,14 +54,16 @@ pub struct Bundle {
 }
 
 /// Why there can be no configuration.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum BundleError {
     /// Neither manifest nor image names a program.
     NoProgram,
     /// See [`UnknownCapability`].
     Capability(UnknownCapability),
-    /// See [`UnknownVolume`].
-    Volume(UnknownVolume),
+    /// See [`LabelError`].
+    Label(LabelError),
+    /// The seccomp profile, and what is wrong with it.
+    Profile(String, ProfileError),
 }
 
 impl fmt::Display for BundleError {
@@ -63,7 +73,8 @@ impl fmt::Display for BundleError {
                 "neither the manifest (command, args) nor the image (ENTRYPOINT, CMD) names a program",
             ),
             Self::Capability(e) => e.fmt(f),
-            Self::Volume(e) => e.fmt(f),
+            Self::Label(e) => e.fmt(f),
+            Self::Profile(path, e) => write!(f, "seccompProfile.localhostProfile {path:?}: {e}"),
         }
     }
 }
@@ -88,32 +99,32 @@ pub fn config(parts: &Parts<'_>) -> Result<Bundle, BundleError> {
         "ociVersion": "1.0.2",
         "process": process(parts, &mut warnings)?,
         "root": { "path": "rootfs", "readonly": container.read_only_root },
-        "mounts": mounts::mounts(pod, container, parts.volumes, &host.files).map_err(BundleError::Volume)?,
+        "mounts": mounts::mounts(pod, container, parts.sources, &host.files),
         "annotations": {
             "io.kubernetes.pod.namespace": pod.key.namespace.as_str(),
             "io.kubernetes.pod.name": pod.key.name.as_str(),
             "io.kubernetes.pod.uid": pod.uid.as_str(),
             "io.kubernetes.container.name": container.name.as_str(),
         },
-        "linux": linux(parts),
+        "linux": linux::linux(parts)?,
     });
     if !pod.host_network {
-        set(&mut config, "hostname", json!(process::hostname(pod)));
+        set(&mut config, "hostname", json!(parts.host_name));
     }
     Ok(Bundle { config, warnings })
 }
 
 fn process(parts: &Parts<'_>, warnings: &mut Vec<String>) -> Result<Value, BundleError> {
     let Parts { pod, container, image, host, user, .. } = *parts;
-    let argv = process::argv(container, image);
+    let argv = process::argv(container, image, parts.variables);
     if argv.is_empty() {
         return Err(BundleError::NoProgram);
     }
-    let (set, refused) = capabilities::of(container, host.capabilities).map_err(BundleError::Capability)?;
+    let (given, refused) = capabilities::of(container, host.capabilities).map_err(BundleError::Capability)?;
     if !refused.names().is_empty() {
         warnings.push(format!("{} cannot be given: the host does not have it", refused.names().join(", ")));
     }
-    let names = set.names();
+    let names = given.names();
     // A user other than root gets nothing by default but may gain what the bounding set leaves, as execve has it.
     let effective = if user.uid == 0 { names.clone() } else { Vec::new() };
     let privileged_host = host.capabilities & (1 << SYS_RESOURCE) != 0;
@@ -126,98 +137,37 @@ fn process(parts: &Parts<'_>, warnings: &mut Vec<String>) -> Result<Value, Bundl
     }
     // More than the kernel's default fs.nr_open would be refused; without the capability our own limit is the end.
     let files = if privileged_host { NR_OPEN } else { host.open_files.min(NR_OPEN) };
-    Ok(json!({
-        "terminal": false,
+    let mut process = json!({
+        "terminal": container.tty,
         "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
         "args": argv,
-        "env": process::environment(container, image, process::hostname(pod)),
+        "env": process::environment(container, image, parts.variables, parts.host_name),
         "cwd": process::working_directory(container, image),
         "capabilities": { "bounding": names, "effective": effective, "permitted": effective },
         "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": files, "hard": files }],
         "noNewPrivileges": !container.allow_privilege_escalation,
         "oomScoreAdj": score,
-    }))
+    });
+    if !container.privileged {
+        let security = user::security(pod, container);
+        if let Some(profile) = labels::app_armor(&security, host).map_err(BundleError::Label)? {
+            set(&mut process, "apparmorProfile", json!(profile));
+        }
+        if let Some((label, _)) = labels::selinux(&security, host).map_err(BundleError::Label)? {
+            set(&mut process, "selinuxLabel", json!(label));
+        }
+    }
+    Ok(process)
 }
 
 /// The kernel's default of fs.nr_open.
 const NR_OPEN: u64 = 1 << 20;
 
-fn linux(parts: &Parts<'_>) -> Value {
-    let Parts { pod, container, host, .. } = *parts;
-    let mut linux = json!({
-        "cgroupsPath": format!("/{}", container_cgroup(parts.cgroup_root, pod, parts.id).display()),
-        "namespaces": namespaces(parts),
-        "resources": limits(container, host),
-    });
-    if !container.privileged {
-        set(&mut linux, "maskedPaths", json!(mounts::MASKED));
-        set(&mut linux, "readonlyPaths", json!(mounts::READ_ONLY));
-        if user::security(pod, container).seccomp == Some(Seccomp::RuntimeDefault) {
-            // Refused names do not matter here: `process` has reported them.
-            let (capabilities, _) = capabilities::of(container, host.capabilities).unwrap_or_default();
-            set(&mut linux, "seccomp", seccomp::runtime_default(capabilities));
-        }
-    }
-    if let Some(propagation) = mounts::root_propagation(container) {
-        set(&mut linux, "rootfsPropagation", json!(propagation));
-    }
-    if container.privileged {
-        set(&mut linux, "devices", host.devices.iter().map(device).collect());
-    }
-    linux
-}
-
-fn set(object: &mut Value, key: &str, value: Value) {
+/// Adds one member.
+pub(super) fn set(object: &mut Value, key: &str, value: Value) {
     if let Some(map) = object.as_object_mut() {
         map.insert(key.to_owned(), value);
     }
-}
-
-fn device(device: &Device) -> Value {
-    json!({
-        "path": device.path.to_string_lossy(),
-        "type": if device.block { "b" } else { "c" },
-        "major": device.major,
-        "minor": device.minor,
-        "fileMode": device.mode,
-        "uid": device.uid,
-        "gid": device.gid,
-    })
-}
-
-/// A namespace that is not listed is the host's.
-fn namespaces(parts: &Parts<'_>) -> Value {
-    let pod = parts.pod;
-    let all = [
-        ("mount", true),
-        ("pid", !pod.host_pid),
-        ("network", !pod.host_network),
-        ("ipc", !pod.host_ipc),
-        // The kubelet: a Pod in the host's network has the host's name too.
-        ("uts", !pod.host_network),
-        ("cgroup", parts.host.cgroup_v2 && !parts.container.privileged),
-    ];
-    all.into_iter().filter(|(_, own)| *own).map(|(kind, _)| json!({ "type": kind })).collect()
-}
-
-/// `linux.resources`. Devices: runc itself adds the harmless ones (null, zero, full, random, urandom, tty, ptmx, pts).
-fn limits(container: &Container, host: &Host) -> Value {
-    let asked = &container.resources;
-    let mut cpu = json!({ "shares": resources::cpu_shares(asked.cpu_request.or(asked.cpu_limit)) });
-    if let Some(quota) = resources::cpu_quota(asked.cpu_limit) {
-        set(&mut cpu, "quota", json!(quota));
-        set(&mut cpu, "period", json!(resources::CPU_PERIOD));
-    }
-    let mut limits = json!({ "devices": [{ "allow": container.privileged, "access": "rwm" }], "cpu": cpu });
-    if let Some(bytes) = asked.memory_limit.filter(|b| b.0 > 0) {
-        // Swap equal to memory: none beyond the limit.
-        set(&mut limits, "memory", json!({ "limit": bytes.0, "swap": bytes.0 }));
-        if host.cgroup_v2 {
-            // As the kubelet: one process killed for want of memory takes the whole container with it.
-            set(&mut limits, "unified", json!({ "memory.oom.group": "1" }));
-        }
-    }
-    limits
 }
 
 #[cfg(test)]
@@ -250,7 +200,11 @@ pub(crate) mod tests {
             id: &id,
             image: &image,
             user: &User::default(),
-            volumes: &BTreeMap::new(),
+            variables: &[],
+            host_name: "p-host1",
+            sandbox: None,
+            profile: None,
+            sources: &[],
             host,
             cgroup_root: "podstrap",
         })
@@ -272,8 +226,18 @@ pub(crate) mod tests {
         oom_score_adj: 0,
         memory: 1 << 30,
         cgroup_v2: false,
-        files: super::super::HostFiles { hosts: None, hostname: None, resolv_conf: None },
+        files: super::super::HostFiles {
+            hosts: None,
+            hostname: None,
+            resolv_conf: None,
+            termination_message: None,
+            shm: None,
+        },
         devices: Vec::new(),
+        page_sizes: Vec::new(),
+        app_armor: None,
+        selinux: false,
+        kernel: (6, 1),
     };
 
     #[test]
@@ -332,7 +296,6 @@ pub(crate) mod tests {
         let pod = pod();
         let (id, image) = (ContainerId::new("i"), ImageConfig::default());
         let user = User { uid: 5, gid: 6, groups: vec![6] };
-        let volumes = BTreeMap::new();
         let plain = container();
         let parts = Parts {
             pod: &pod,
@@ -340,7 +303,11 @@ pub(crate) mod tests {
             id: &id,
             image: &image,
             user: &user,
-            volumes: &volumes,
+            variables: &[],
+            host_name: "h",
+            sandbox: None,
+            profile: None,
+            sources: &[],
             host: &FULL,
             cgroup_root: "r",
         };
@@ -350,6 +317,45 @@ pub(crate) mod tests {
         assert_eq!(process["user"], json!({ "uid": 5, "gid": 6, "additionalGids": [6] }));
         let empty = Container { command: vec![], ..plain.clone() };
         let parts = Parts { container: &empty, ..parts };
-        assert_eq!(config(&parts), Err(BundleError::NoProgram));
+        assert!(matches!(config(&parts), Err(BundleError::NoProgram)));
+    }
+
+    #[test]
+    fn shared_namespaces_sysctls_masks_and_profiles() {
+        let mut pod = pod();
+        pod.sysctls = vec![("net.ipv4.tcp_fin_timeout".into(), "5".into())];
+        pod.share_process_namespace = true;
+        pod.containers[0].proc_unmasked = true;
+        pod.containers[0].tty = true;
+        pod.containers[0].security.seccomp = Some(Seccomp::Localhost("a.json".into()));
+        let at = |name: &str| Some(PathBuf::from(format!("/ns/{name}")));
+        let sandbox = Sandbox { net: at("net"), ipc: at("ipc"), pid: at("pid"), ..Sandbox::default() };
+        let (id, image, user) = (ContainerId::new("i"), ImageConfig::default(), User::default());
+        let parts = Parts {
+            pod: &pod,
+            container: &pod.containers[0],
+            id: &id,
+            image: &image,
+            user: &user,
+            variables: &[],
+            host_name: "h",
+            sandbox: Some(&sandbox),
+            profile: Some(r#"{ "defaultAction": "SCMP_ACT_ALLOW" }"#),
+            sources: &[],
+            host: &FULL,
+            cgroup_root: "r",
+        };
+        let made = config(&parts).unwrap().config;
+        let namespaces = &made["linux"]["namespaces"];
+        assert_eq!(namespaces[1], json!({ "type": "pid", "path": "/ns/pid" }));
+        assert_eq!(namespaces[2], json!({ "type": "network", "path": "/ns/net" }));
+        assert_eq!(namespaces[3], json!({ "type": "ipc", "path": "/ns/ipc" }));
+        assert_eq!(namespaces[4], json!({ "type": "uts" }));
+        assert_eq!(made["linux"]["sysctl"]["net.ipv4.tcp_fin_timeout"], "5");
+        assert_eq!(made["linux"]["maskedPaths"], Value::Null);
+        assert_eq!(made["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ALLOW");
+        assert_eq!(made["process"]["terminal"], true);
+        let broken = Parts { profile: Some("{"), ..parts };
+        assert!(config(&broken).unwrap_err().to_string().contains("\"a.json\": not a seccomp profile"));
     }
 }

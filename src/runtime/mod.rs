@@ -4,14 +4,23 @@
 
 pub mod bundle;
 pub mod capabilities;
+pub mod environment;
+pub mod etc;
+pub mod labels;
+pub mod linux;
 pub mod mounts;
 pub mod process;
+pub mod profile;
+pub mod projection;
 pub mod resources;
 pub mod runc;
 pub mod seccomp;
 pub mod user;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+
+use serde::Deserialize;
 
 /// What the monitor found out about the host and about itself before it asked for a bundle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,9 +39,45 @@ pub struct Host {
     pub files: HostFiles,
     /// The host's device nodes; looked up only for a privileged container.
     pub devices: Vec<Device>,
+    /// Sizes of huge pages in bytes that control groups can limit.
+    pub page_sizes: Vec<u64>,
+    /// The AppArmor profiles that are loaded; `None` where the host has no AppArmor. Looked up only when asked for.
+    pub app_armor: Option<Vec<String>>,
+    /// Whether the host has SELinux.
+    pub selinux: bool,
+    /// The running kernel's version and patch level.
+    pub kernel: (u32, u32),
 }
 
-/// Sources of the three files below /etc that every container gets.
+/// A Pod's own namespaces and addresses: what RUN/pods/GENERATION/sandbox.json says (written by `helper::sandbox`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Sandbox {
+    /// The boot in which it was made.
+    pub boot_id: String,
+    /// The network namespace's file.
+    pub net: Option<PathBuf>,
+    /// The IPC namespace's file.
+    pub ipc: Option<PathBuf>,
+    /// The UTS namespace's file.
+    pub uts: Option<PathBuf>,
+    /// The pid namespace's file, where the containers share one.
+    pub pid: Option<PathBuf>,
+    /// The Pod's addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Where one of a container's volume mounts comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The path on the host.
+    pub path: PathBuf,
+    /// The volume cannot be written to, whatever the mount says.
+    pub read_only: bool,
+    /// Nothing in it can be executed.
+    pub no_exec: bool,
+}
+
+/// What is made on the host for a container beside its volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostFiles {
     /// For /etc/hosts.
@@ -41,6 +86,10 @@ pub struct HostFiles {
     pub hostname: Option<PathBuf>,
     /// For /etc/resolv.conf.
     pub resolv_conf: Option<PathBuf>,
+    /// For `terminationMessagePath`.
+    pub termination_message: Option<PathBuf>,
+    /// For /dev/shm of a Pod whose containers share it.
+    pub shm: Option<PathBuf>,
 }
 
 /// A device node of the host.

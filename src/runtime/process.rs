@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 
 use crate::image::config::ImageConfig;
-use crate::pod::{Container, EnvValue, Pod};
+use crate::pod::Container;
 
 /// What an image that names no PATH gets, as docker has it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The argument vector. `command` replaces ENTRYPOINT and drops CMD; `args` replaces CMD. Empty when neither the manifest
-/// nor the image names a program. `$(VAR)` is expanded in the manifest's words only, never in the image's.
-pub fn argv(container: &Container, image: &ImageConfig) -> Vec<String> {
-    let variables = own_environment(container);
+/// nor the image names a program. `$(VAR)` is expanded in the manifest's words only, never in the image's, over `own`: the
+/// manifest's variables.
+pub fn argv(container: &Container, image: &ImageConfig, own: &[(String, String)]) -> Vec<String> {
+    let variables: BTreeMap<String, String> = own.iter().cloned().collect();
     let expanded = |words: &[String]| words.iter().map(|w| expand(w, &variables)).collect::<Vec<_>>();
     let (mut argv, rest) = match (container.command.is_empty(), container.args.is_empty()) {
         (false, _) => (expanded(&container.command), expanded(&container.args)),
@@ -23,16 +24,20 @@ pub fn argv(container: &Container, image: &ImageConfig) -> Vec<String> {
     argv
 }
 
-/// The environment as `NAME=VALUE`: PATH and HOSTNAME first, then the image's, then the manifest's; each name once, at its
-/// first place, with its last value.
-pub fn environment(container: &Container, image: &ImageConfig, hostname: &str) -> Vec<String> {
-    let mut order: Vec<(String, String)> =
-        vec![("PATH".to_owned(), DEFAULT_PATH.to_owned()), ("HOSTNAME".to_owned(), hostname.to_owned())];
-    let own = own_environment_in_order(container);
-    let of_image = image.env.iter().map(|entry| {
-        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-        (name.to_owned(), value.to_owned())
-    });
+/// The environment as `NAME=VALUE`: PATH and HOSTNAME first (and TERM where there is a terminal, as containerd has it),
+/// then the image's, then `own`, the manifest's; each name once, at its first place, with its last value.
+pub fn environment(
+    container: &Container,
+    image: &ImageConfig,
+    own: &[(String, String)],
+    hostname: &str,
+) -> Vec<String> {
+    let mut order: Vec<(&str, &str)> = vec![("PATH", DEFAULT_PATH), ("HOSTNAME", hostname)];
+    if container.tty {
+        order.push(("TERM", "xterm"));
+    }
+    let of_image = image.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
+    let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in of_image.chain(own) {
         match order.iter_mut().find(|(n, _)| *n == name) {
             Some(slot) => slot.1 = value,
@@ -51,36 +56,29 @@ pub fn working_directory<'a>(container: &'a Container, image: &'a ImageConfig) -
     }
 }
 
-/// The name of the container's own host: `spec.hostname`, else the Pod's name, cut to 63 bytes without a trailing dash or
-/// dot (the kubelet's rule). Under hostNetwork it is the node's.
-pub fn hostname(pod: &Pod) -> &str {
-    if pod.host_network {
-        return pod.node.as_str();
-    }
-    let name = pod.hostname.as_deref().unwrap_or(pod.key.name.as_str());
-    super::runc::cut(name, 63).trim_end_matches(['-', '.'])
-}
-
-/// The manifest's variables, each expanded over those before it.
-fn own_environment_in_order(container: &Container) -> Vec<(String, String)> {
-    let mut known = BTreeMap::new();
-    let mut order = Vec::with_capacity(container.env.len());
-    for variable in &container.env {
-        let EnvValue::Text(text) = &variable.value else { continue };
-        let value = expand(text, &known);
-        known.insert(variable.name.clone(), value.clone());
-        order.push((variable.name.clone(), value));
-    }
-    order
-}
-
-fn own_environment(container: &Container) -> BTreeMap<String, String> {
-    own_environment_in_order(container).into_iter().collect()
-}
-
 /// Expands `$(NAME)`: one pass; `$$` is `$`; an unknown name, or a `$(` without its `)`, stays as it is; any other `$`
 /// too (the kubelet's third_party/forked/golang/expansion).
 pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
+    expand_with(text, |name| variables.get(name).cloned())
+}
+
+/// The same, but gives the first unknown name as an error.
+pub fn expand_known(text: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut unknown = None;
+    let expanded = expand_with(text, |name| {
+        let value = variables.get(name).cloned();
+        if value.is_none() {
+            unknown.get_or_insert_with(|| name.to_owned());
+        }
+        value
+    });
+    match unknown {
+        Some(name) => Err(name),
+        None => Ok(expanded),
+    }
+}
+
+fn expand_with(text: &str, mut value_of: impl FnMut(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -89,8 +87,8 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
             out.push('$');
             rest = tail;
         } else if let Some((name, tail)) = after.strip_prefix('(').and_then(|t| t.split_once(')')) {
-            match variables.get(name) {
-                Some(value) => out.push_str(value),
+            match value_of(name) {
+                Some(value) => out.push_str(&value),
                 None => {
                     out.push_str("$(");
                     out.push_str(name);
@@ -125,9 +123,8 @@ pub fn stop_signal(text: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bundle::tests::{container, pod};
+    use super::super::bundle::tests::container;
     use super::*;
-    use crate::pod::{EnvVar, PodName};
 
     #[test]
     fn expansion_is_the_kubelets() {
@@ -142,6 +139,8 @@ mod tests {
         ] {
             assert_eq!(expand(text, &known), wanted, "{text}");
         }
+        assert_eq!(expand_known("$(B)/$$(NO)", &known), Ok("2/$(NO)".to_owned()));
+        assert_eq!(expand_known("$(B)/$(NO)", &known), Err("NO".to_owned()));
     }
 
     #[test]
@@ -161,45 +160,34 @@ mod tests {
         }
     }
 
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect()
+    }
+
     #[test]
     fn entrypoint_and_cmd() {
         let image =
             ImageConfig { entrypoint: vec!["e".into()], cmd: vec!["$(A)".into()], ..ImageConfig::default() };
         let mut c = container();
         (c.command, c.args) = (vec![], vec![]);
-        c.env = vec![EnvVar { name: "A".into(), value: EnvValue::Text("1".into()) }];
-        assert_eq!(argv(&c, &image), ["e", "$(A)"]);
+        let own = pairs(&[("A", "1")]);
+        assert_eq!(argv(&c, &image, &own), ["e", "$(A)"]);
         c.args = vec!["$(A)".into()];
-        assert_eq!(argv(&c, &image), ["e", "1"]);
+        assert_eq!(argv(&c, &image, &own), ["e", "1"]);
         c.command = vec!["c$(A)".into()];
-        assert_eq!(argv(&c, &image), ["c1", "1"]);
+        assert_eq!(argv(&c, &image, &own), ["c1", "1"]);
         c.args.clear();
-        assert_eq!(argv(&c, &image), ["c1"]);
+        assert_eq!(argv(&c, &image, &own), ["c1"]);
     }
 
     #[test]
     fn later_variables_win_in_place() {
         let image = ImageConfig { env: vec!["X=image".into(), "BARE".into()], ..ImageConfig::default() };
         let mut c = container();
-        c.env = [("Y", "$(X)"), ("X", "own"), ("Z", "$(X)"), ("X", "last"), ("W", "a=b")]
-            .map(|(n, v)| EnvVar { name: n.into(), value: EnvValue::Text(v.into()) })
-            .to_vec();
-        let environment = environment(&c, &image, "h");
-        assert_eq!(
-            environment,
-            [&format!("PATH={DEFAULT_PATH}"), "HOSTNAME=h", "X=last", "BARE=", "Y=$(X)", "Z=own", "W=a=b"]
-        );
-    }
-
-    #[test]
-    fn host_names_are_cut() {
-        let mut p = pod();
-        p.host_network = true;
-        assert_eq!(hostname(&p), "host1");
-        p.host_network = false;
-        p.key.name = PodName::new(format!("{}.-x", "a".repeat(61)));
-        assert_eq!(hostname(&p), "a".repeat(61));
-        p.hostname = Some("web".into());
-        assert_eq!(hostname(&p), "web");
+        let own = pairs(&[("Y", "y"), ("X", "last"), ("W", "a=b")]);
+        let wanted = [&format!("PATH={DEFAULT_PATH}"), "HOSTNAME=h", "X=last", "BARE=", "Y=y", "W=a=b"];
+        assert_eq!(environment(&c, &image, &own, "h"), wanted);
+        c.tty = true;
+        assert_eq!(environment(&c, &image, &own, "h")[2], "TERM=xterm");
     }
 }

@@ -1,5 +1,10 @@
 //! Kubernetes' arithmetic from requests and limits to cgroup values (kubelet: cm/helpers_linux.go, qos/policy.go).
 
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Host;
 use crate::pod::quantity::MilliCpu;
 use crate::pod::{Container, Pod, Qos, Resources};
 
@@ -33,23 +38,98 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, machine_memory: u64) -> i
     }
 }
 
-/// What the Pod's own group gets: (`cpu.shares`, quota, memory). Shares are the sum of the requests, or the containers of
-/// two Pods would not be weighed against each other; a limit holds for the Pod only where every container has one.
-pub fn pod_limits(pod: &Pod) -> (u64, Option<u64>, Option<u64>) {
-    let sum = |part: fn(&Resources) -> Option<u64>| {
-        pod.containers
-            .iter()
-            .try_fold(0_u64, |total, c| Some(total.saturating_add(part(&c.resources).filter(|v| *v > 0)?)))
+/// What the Pod's own group is limited to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodLimits {
+    /// `cpu.shares`.
+    pub cpu_shares: u64,
+    /// Microseconds in each [`CPU_PERIOD`].
+    pub cpu_quota: Option<u64>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Page size in bytes → bytes, for every size that the host has.
+    pub huge_pages: BTreeMap<u64, u64>,
+}
+
+/// What the Pod's own group gets (cm/helpers_linux.go, ResourceConfigForPod): what `spec.resources` says, else the sums
+/// over the containers that run together. Shares are set for every Pod, or the containers of two Pods would not be weighed
+/// against each other; a limit holds for the Pod only where every container has one.
+pub fn pod_limits(pod: &Pod, page_sizes: &[u64]) -> PodLimits {
+    let own = pod.resources.as_ref();
+    let total = |part: fn(&Resources) -> Option<u64>| together(pod, |r| part(r).unwrap_or(0));
+    let limit = |part: fn(&Resources) -> Option<u64>| {
+        let declared = pod.all_containers().all(|c| part(&c.resources).is_some_and(|v| v > 0));
+        own.and_then(part).filter(|v| *v > 0).or_else(|| declared.then(|| total(part)))
     };
-    let requested = pod
-        .containers
-        .iter()
-        .fold(0_u64, |t, c| t.saturating_add(c.resources.cpu_request.map_or(0, |m| m.0)));
-    (
-        cpu_shares(Some(MilliCpu(requested))),
-        cpu_quota(sum(|r| r.cpu_limit.map(|m| m.0)).map(MilliCpu)),
-        sum(|r| r.memory_limit.map(|b| b.0)),
-    )
+    let requested = own
+        .and_then(|r| r.cpu_request.or(r.cpu_limit))
+        .map_or_else(|| total(|r| r.cpu_request.map(|m| m.0)), |m| m.0);
+    PodLimits {
+        cpu_shares: cpu_shares(Some(MilliCpu(requested))),
+        cpu_quota: cpu_quota(limit(|r| r.cpu_limit.map(|m| m.0)).map(MilliCpu)),
+        memory: limit(|r| r.memory_limit.map(|b| b.0)),
+        huge_pages: page_sizes
+            .iter()
+            .map(|size| {
+                let given = own.and_then(|r| r.huge_pages.get(size)).map(|b| b.0);
+                let sum = || together(pod, |r| r.huge_pages.get(size).map_or(0, |b| b.0));
+                (*size, given.unwrap_or_else(sum))
+            })
+            .collect(),
+    }
+}
+
+/// The most that the Pod's containers need at one time: all of them with the sidecars, or one init container with the
+/// sidecars that were started before it (component-helpers/resource/helpers.go, AggregateContainerRequests).
+fn together(pod: &Pod, part: impl Fn(&Resources) -> u64) -> u64 {
+    let (mut sidecars, mut most) = (0_u64, 0_u64);
+    for init in &pod.init_containers {
+        let needs = part(&init.resources);
+        most = most.max(sidecars.saturating_add(needs));
+        if init.sidecar {
+            sidecars = sidecars.saturating_add(needs);
+        }
+    }
+    let sum = pod.containers.iter().fold(sidecars, |total, c| total.saturating_add(part(&c.resources)));
+    most.max(sum)
+}
+
+/// `linux.resources`. Devices: runc itself adds the harmless ones (null, zero, full, random, urandom, tty, ptmx, pts).
+pub fn limits(container: &Container, host: &Host) -> Value {
+    let asked = &container.resources;
+    let mut cpu = json!({ "shares": cpu_shares(asked.cpu_request.or(asked.cpu_limit)) });
+    if let (Some(quota), Some(cpu)) = (cpu_quota(asked.cpu_limit), cpu.as_object_mut()) {
+        cpu.insert("quota".to_owned(), json!(quota));
+        cpu.insert("period".to_owned(), json!(CPU_PERIOD));
+    }
+    let mut limits = json!({ "devices": [{ "allow": container.privileged, "access": "rwm" }], "cpu": cpu });
+    let Some(map) = limits.as_object_mut() else { return limits };
+    if let Some(bytes) = asked.memory_limit.filter(|b| b.0 > 0) {
+        // Swap equal to memory: none beyond the limit.
+        map.insert("memory".to_owned(), json!({ "limit": bytes.0, "swap": bytes.0 }));
+        if host.cgroup_v2 {
+            // As the kubelet: one process killed for want of memory takes the whole container with it.
+            map.insert("unified".to_owned(), json!({ "memory.oom.group": "1" }));
+        }
+    }
+    if !host.page_sizes.is_empty() {
+        // The kubelet's default is none of any size.
+        let pages = host.page_sizes.iter().map(|size| {
+            let limit = asked.huge_pages.get(size).map_or(0, |b| b.0);
+            json!({ "pageSize": page_name(*size), "limit": limit })
+        });
+        map.insert("hugepageLimits".to_owned(), pages.collect());
+    }
+    limits
+}
+
+/// The size of a huge page as control groups name it: `2MB`, `1GB`.
+pub fn page_name(bytes: u64) -> String {
+    match bytes {
+        b if b >= 1 << 30 && b % (1 << 30) == 0 => format!("{}GB", b >> 30),
+        b if b >= 1 << 20 && b % (1 << 20) == 0 => format!("{}MB", b >> 20),
+        b => format!("{}KB", b >> 10),
+    }
 }
 
 #[cfg(test)]
@@ -91,8 +171,48 @@ mod tests {
             ..Resources::default()
         };
         assert_eq!(score(&p), -997);
-        assert_eq!(pod_limits(&p), (102, Some(10_000), Some(gib)));
+        let of = |p: &Pod| {
+            let l = pod_limits(p, &[]);
+            (l.cpu_shares, l.cpu_quota, l.memory)
+        };
+        assert_eq!(of(&p), (102, Some(10_000), Some(gib)));
         p.containers.push(container());
-        assert_eq!(pod_limits(&p), (102, None, None));
+        assert_eq!(of(&p), (102, None, None));
+        p.resources = Some(Resources {
+            cpu_limit: Some(MilliCpu(500)),
+            memory_limit: Some(Bytes(7)),
+            ..Resources::default()
+        });
+        assert_eq!(of(&p), (512, Some(50_000), Some(7)));
+    }
+
+    #[test]
+    fn init_containers_and_sidecars_count_when_they_run() {
+        let mut p = pod();
+        let needs = |milli: u64, sidecar| {
+            let mut c = container();
+            c.sidecar = sidecar;
+            c.resources.cpu_request = Some(MilliCpu(milli));
+            c.resources.memory_limit = Some(Bytes(milli));
+            c.resources.huge_pages = BTreeMap::from([(2 << 20, Bytes(milli))]);
+            c
+        };
+        p.containers = vec![needs(100, false), needs(200, false)];
+        p.init_containers = vec![needs(250, false), needs(50, true), needs(280, false)];
+        let made = pod_limits(&p, &[2 << 20, 1 << 30]);
+        assert_eq!((made.cpu_shares, made.memory), (358, Some(350)));
+        assert_eq!(made.huge_pages, BTreeMap::from([(2 << 20, 350), (1 << 30, 0)]));
+        p.init_containers.push(needs(500, false));
+        assert_eq!(pod_limits(&p, &[]).memory, Some(550));
+        let host = Host { page_sizes: vec![2 << 20, 1 << 30, 64 << 10], ..Host::default() };
+        let made = limits(&p.containers[0], &host);
+        assert_eq!(
+            made["hugepageLimits"],
+            json!([
+                { "pageSize": "2MB", "limit": 100 },
+                { "pageSize": "1GB", "limit": 0 },
+                { "pageSize": "64KB", "limit": 0 }
+            ])
+        );
     }
 }

@@ -29,18 +29,29 @@ impl Runc<'_> {
     }
 
     /// Creates and starts a container in one call and leaves it running. The container gets the call's own standard
-    /// output and error. `log` receives runc's errors, one JSON object a line.
-    pub fn run(&self, id: &ContainerId, bundle: &Path, pid_file: &Path, log: &Path) -> CommandLine {
-        self.command()
+    /// output and error, or a terminal, whose master is sent to the Unix socket `console`. `log` receives runc's errors, one
+    /// JSON object a line.
+    pub fn run(
+        &self,
+        id: &ContainerId,
+        bundle: &Path,
+        pid_file: &Path,
+        log: &Path,
+        console: Option<&Path>,
+    ) -> CommandLine {
+        let line = self
+            .command()
             .arg("--log")
             .arg(log)
             .args(["--log-format", "json", "run", "--detach", "--bundle"])
             .arg(bundle)
             .arg("--pid-file")
-            .arg(pid_file)
-            .arg("--")
-            .arg(id.as_str())
-            .deadline(START_MS)
+            .arg(pid_file);
+        let line = match console {
+            Some(socket) => line.arg("--console-socket").arg(socket),
+            None => line,
+        };
+        line.arg("--").arg(id.as_str()).deadline(START_MS)
     }
 
     /// Sends a signal to a container's init.
@@ -197,7 +208,7 @@ mod tests {
     fn command_lines() {
         let runc = Runc { binary: Path::new("/usr/sbin/runc"), root: Path::new("/r") };
         let id = ContainerId::new("g-c-0");
-        let run = runc.run(&id, Path::new("/b"), Path::new("/p"), Path::new("/l"));
+        let run = runc.run(&id, Path::new("/b"), Path::new("/p"), Path::new("/l"), None);
         let args: Vec<_> = run.args.iter().map(|a| a.to_str().unwrap()).collect();
         assert_eq!(
             args.join(" "),

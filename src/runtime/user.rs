@@ -71,11 +71,12 @@ pub fn security(pod: &Pod, container: &Container) -> Security {
     }
 }
 
-/// Whether the image's files must be read to resolve the user at all. (Group membership of user 0 is looked up too, as
-/// docker does.)
+/// As whom a container runs. `passwd` and `group` are the image's; group membership of user 0 is looked up too, as docker
+/// does. `strict` (supplementalGroupsPolicy) leaves the image's memberships out.
 pub fn resolve(
     security: &Security,
     supplemental: &[u32],
+    strict: bool,
     image_user: &str,
     passwd: &str,
     group: &str,
@@ -106,7 +107,7 @@ pub fn resolve(
         (None, None) => account.gid,
     };
     let mut groups = vec![gid];
-    if image_group.is_none() {
+    if image_group.is_none() && !strict {
         groups.extend(account.name.iter().flat_map(|name| memberships(name, group)));
     }
     groups.extend(supplemental);
@@ -178,7 +179,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nextra:x:7:other,etcd\nwheel:x:10:root\nweb:x:33:\n";
 
     fn of(image: &str, security: Security) -> Result<User, UserError> {
-        resolve(&security, &[50, 7], image, PASSWD, GROUP)
+        resolve(&security, &[50, 7], false, image, PASSWD, GROUP)
     }
 
     #[test]
@@ -197,6 +198,7 @@ mod tests {
         assert_eq!(of("root:no", run_as), user(100, 101, &[7, 50, 101]));
         let group = Security { run_as_group: Some(9), ..none() };
         assert_eq!(of("etcd", group), user(100, 9, &[7, 9, 50]));
+        assert_eq!(resolve(&none(), &[50], true, "etcd", PASSWD, GROUP), user(100, 101, &[50, 101]));
     }
 
     #[test]

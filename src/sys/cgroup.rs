@@ -23,7 +23,7 @@ pub enum Version {
 }
 
 /// What a Pod's group is limited to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// `cpu.shares` of v1: 2 … 262144.
     pub cpu_shares: Option<u64>,
@@ -31,6 +31,8 @@ pub struct Limits {
     pub cpu_quota: Option<u64>,
     /// Bytes of memory.
     pub memory: Option<u64>,
+    /// Sizes of huge pages as control groups name them (`2MB`) and bytes.
+    pub huge_pages: Vec<(String, u64)>,
 }
 
 /// Why the host's control groups cannot be used.
@@ -159,8 +161,23 @@ impl Cgroups {
                     fs::write(directory.join("memory.limit_in_bytes"), bytes.to_string())?;
                 }
             }
+            if hierarchy.has("hugetlb") && !limits.huge_pages.is_empty() {
+                fs::create_dir_all(&directory)?;
+                for (size, bytes) in &limits.huge_pages {
+                    fs::write(directory.join(format!("hugetlb.{size}.limit_in_bytes")), bytes.to_string())?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Whether huge pages can be limited here.
+    pub fn limits_huge_pages(&self) -> bool {
+        match self.version() {
+            Version::V1 => self.hierarchies.iter().any(|h| h.has("hugetlb")),
+            Version::V2 => fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
+                .is_ok_and(|t| t.split_ascii_whitespace().any(|c| c == "hugetlb")),
+        }
     }
 
     fn directories(&self, path: &Path) -> impl Iterator<Item = PathBuf> {
@@ -267,6 +284,9 @@ fn make_pod_v2(root: &Path, path: &Path, limits: &Limits) -> io::Result<()> {
     if let Some(bytes) = limits.memory {
         fs::write(directory.join("memory.max"), bytes.to_string())?;
     }
+    for (size, bytes) in &limits.huge_pages {
+        fs::write(directory.join(format!("hugetlb.{size}.max")), bytes.to_string())?;
+    }
     Ok(())
 }
 
@@ -357,7 +377,12 @@ mod tests {
         // Plain files stand in for the kernel's: what is written where is all that is asked.
         let root = std::env::temp_dir().join(format!("podstrap-cgroup2-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
-        let limits = Limits { cpu_shares: Some(1024), cpu_quota: Some(50_000), memory: Some(4096) };
+        let limits = Limits {
+            cpu_shares: Some(1024),
+            cpu_quota: Some(50_000),
+            memory: Some(4096),
+            ..Limits::default()
+        };
         make_pod_v2(&root, Path::new("podstrap/podx"), &limits).unwrap();
         let pod = root.join("podstrap/podx");
         let text = |name: &str| fs::read_to_string(pod.join(name)).unwrap();
@@ -375,7 +400,12 @@ mod tests {
         cgroups.require().unwrap();
         let path = PathBuf::from(format!("podstrap-test-{}", std::process::id()));
         let pod = path.join("pod");
-        let limits = Limits { cpu_shares: Some(204), cpu_quota: Some(50_000), memory: Some(64 << 20) };
+        let limits = Limits {
+            cpu_shares: Some(204),
+            cpu_quota: Some(50_000),
+            memory: Some(64 << 20),
+            ..Limits::default()
+        };
         cgroups.make_pod(&pod, &limits).unwrap();
         cgroups.make_pod(&pod, &limits).unwrap();
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();

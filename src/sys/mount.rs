@@ -167,6 +167,48 @@ pub fn overlay(
     mounted.map_err(|e| OverlayError::Mount(target.to_owned(), e))
 }
 
+/// Mounts `layers` (as for [`overlay`], at least one) at `target` with nothing writable above them. `empty` is made; the
+/// kernel wants two layers where none is writable.
+pub fn overlay_read_only(
+    layers_root: &Path,
+    layers: &[String],
+    empty: &Path,
+    target: &Path,
+) -> Result<(), OverlayError> {
+    if let Some(bad) = [layers_root, empty].into_iter().find(|p| !speakable(p)) {
+        return Err(OverlayError::Unspeakable(bad.to_owned()));
+    }
+    make_directory(empty)?;
+    let names: Vec<&str> = layers.iter().rev().map(String::as_str).collect();
+    let options = format!("lowerdir={}:{}", names.join(":"), empty.display());
+    if options.len() >= 4096 {
+        return Err(OverlayError::TooManyLayers(layers.len()));
+    }
+    let enter = |path: &Path| {
+        nix::unistd::chdir(path).map_err(|e| OverlayError::Directory(path.to_owned(), e.into()))
+    };
+    enter(layers_root)?;
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+    let mounted = mount(Some("overlay"), target, Some("overlay"), flags, Some(options.as_str()));
+    enter(Path::new("/"))?;
+    mounted.map_err(|e| OverlayError::Mount(target.to_owned(), e))
+}
+
+/// Mounts memory at `target`: at most `size` bytes (else half of the machine's), its root with mode `mode`.
+pub fn tmpfs(target: &Path, size: Option<u64>, mode: u32) -> io::Result<()> {
+    let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
+    let options = format!("mode={mode:o}{size}");
+    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).map_err(Into::into)
+}
+
+/// Mounts huge pages of `page` bytes (0: the kernel's default size) at `target`, its root with mode `mode`.
+pub fn hugetlbfs(target: &Path, page: u64, mode: u32) -> io::Result<()> {
+    let size = if page == 0 { String::new() } else { format!(",pagesize={}K", page >> 10) };
+    let options = format!("mode={mode:o}{size}");
+    mount(Some("hugetlbfs"), target, Some("hugetlbfs"), MsFlags::empty(), Some(options.as_str()))
+        .map_err(Into::into)
+}
+
 fn speakable(path: &Path) -> bool {
     path.to_str().is_some() && !path.as_os_str().as_bytes().iter().any(|b| matches!(b, b',' | b':' | b'\\'))
 }

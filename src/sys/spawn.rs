@@ -72,19 +72,29 @@ impl std::fmt::Display for ExitStatus {
 }
 
 /// Starts a child. An error means that the program was not executed at all.
-#[allow(unsafe_code)]
 pub fn spawn(line: &CommandLine, output: Output) -> io::Result<Child> {
+    let input = if matches!(output, Output::Inherit) && line.stdin.is_empty() {
+        Stdio::inherit()
+    } else {
+        stdin_of(&line.stdin)?
+    };
+    start(line, input, output)
+}
+
+/// The same, with this descriptor as standard input instead of what the command line says.
+pub fn spawn_reading(line: &CommandLine, input: OwnedFd, output: Output) -> io::Result<Child> {
+    start(line, input.into(), output)
+}
+
+#[allow(unsafe_code)]
+fn start(line: &CommandLine, input: Stdio, output: Output) -> io::Result<Child> {
     let mut command = Command::new(&line.program);
     command.args(&line.args).env_clear().env("PATH", PATH).envs(line.env.iter().map(|(k, v)| (k, v)));
     if line.program == Path::new(SELF) {
         command.arg0("podstrap");
     }
     command.current_dir("/");
-    if matches!(output, Output::Inherit) && line.stdin.is_empty() {
-        command.stdin(Stdio::inherit());
-    } else {
-        command.stdin(stdin_of(&line.stdin)?);
-    }
+    command.stdin(input);
     let mut capture = None;
     match output {
         Output::Null => {
