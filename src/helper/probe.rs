@@ -5,6 +5,7 @@
 //! counts as a success, which headers are sent, which redirects are followed.
 
 mod exec;
+mod grpc;
 mod http;
 mod tcp;
 mod url;
@@ -141,7 +142,9 @@ pub fn run(spec: &ProbeSpec) -> Outcome {
                 Outcome::error("probe: an exec probe needs the container's name, and the request has none")
             }
         },
-        ProbeAction::Grpc { .. } => Outcome::error("probe: gRPC is not built yet"),
+        ProbeAction::Grpc { port, service } => {
+            with_alarm(spec.timeout_ms, || grpc::check(&spec.default_host, *port, service, spec.timeout_ms))
+        }
         ProbeAction::TcpSocket { host, port } => with_alarm(spec.timeout_ms, || {
             tcp::connect(host.as_deref().unwrap_or(&spec.default_host), *port, spec.timeout_ms)
         }),

@@ -19,7 +19,7 @@ use crate::helper::text;
 use crate::sys::clock::boot_ms;
 
 /// `kube-probe/MAJOR.MINOR` of the Kubernetes whose behaviour this follows; servers are known to look for it.
-const USER_AGENT: &str = "kube-probe/1.35";
+pub const USER_AGENT: &str = "kube-probe/1.35";
 
 /// How much of a body is read: the kubelet's `maxRespBodyLength`.
 const BODY: u64 = 10 * 1024;
