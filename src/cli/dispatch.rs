@@ -22,6 +22,7 @@ use crate::{helper, monitor};
 pub fn helper(name: &str) -> Option<fn() -> ExitCode> {
     match name {
         "probe" => Some(helper::probe::main),
+        "hook" => Some(helper::hook::main),
         "monitor" => Some(|| monitor::run(attempt_dir())),
         "sweep" => Some(|| monitor::sweep(attempt_dir())),
         "remove" => Some(helper::remove::run),

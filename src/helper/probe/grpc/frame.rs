@@ -153,14 +153,17 @@ impl Connection {
 
     /// Waits for the next frame.
     pub fn next(&mut self) -> Result<Frame, ReadError> {
-        let mut head = [0; 9];
-        self.fill(&mut head).map_err(ReadError::Io)?;
-        let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = head;
-        let length = u32::from_be_bytes([0, l0, l1, l2]) as usize;
-        // HTTP/1 and TLS both begin with bytes that would be a length of millions.
+        let mut length = [0; 4];
+        let [_, low @ ..] = &mut length;
+        self.fill(low).map_err(ReadError::Io)?;
+        let length = u32::from_be_bytes(length) as usize;
+        // HTTP/1 and TLS both begin with bytes that would be a length of millions; an alert of TLS has no more than 7.
         if length > LARGEST {
             return Err(ReadError::NotHttp2);
         }
+        let mut head = [0; 6];
+        self.fill(&mut head).map_err(ReadError::Io)?;
+        let [kind, flags, s0, s1, s2, s3] = head;
         let mut payload = vec![0; length];
         self.fill(&mut payload).map_err(ReadError::Io)?;
         let stream = u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff;
