@@ -2,9 +2,10 @@
 //!
 //! The typed-in form is `cli::args::RunArgs`; nothing after it looks at the command line again.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::paths::Roots;
+use crate::paths::{CniPaths, Roots};
 use crate::pod::NodeName;
 
 /// The settings of one daemon. They do not change while it lives.
@@ -38,6 +39,12 @@ pub struct RunConfig {
     pub log_max_bytes: u64,
     /// How many log files of one run of a container are kept, the live one included. At least 1.
     pub log_max_files: u32,
+    /// Where the host's CNI networks and plugins are; absolute.
+    pub cni: CniPaths,
+    /// The name servers of `dnsPolicy: ClusterFirst`; none: that policy is as `Default`.
+    pub cluster_dns: Vec<IpAddr>,
+    /// The cluster's domain: a DNS-1123 subdomain.
+    pub cluster_domain: String,
 }
 
 /// `--runtime`.

@@ -10,6 +10,7 @@
 //! RUN/pods/GENERATION/pod.json      the input document, so that a later daemon (or build) knows the Pod
 //! RUN/pods/GENERATION/state.json    restart counts, back-off and last states
 //! RUN/pods/GENERATION/sandbox.json  its own namespaces and addresses, and RUN/pods/GENERATION/ns/ with their mounts
+//! RUN/pods/GENERATION/cni.json      the network that the Pod was added to, and the plugins' answer
 //! RUN/pods/GENERATION/volumes/      projected files, memory, image volumes; RUN/pods/GENERATION/shm: shared memory
 //! RUN/pods/GENERATION/c/CONTAINER/ATTEMPT/{spec.json,lock,record.json,bundle/}
 //! STATE/images/                     layers and images (see `image::store`)
@@ -85,6 +86,16 @@ impl Roots {
         self.pod(generation).join("ns")
     }
 
+    /// What is needed to take a Pod out of its network again; see `helper::sandbox`.
+    pub fn network(&self, generation: &Generation) -> PathBuf {
+        self.pod(generation).join("cni.json")
+    }
+
+    /// Held (flock) by whoever makes or ends the namespaces of a generation.
+    pub fn sandbox_lock(&self, generation: &Generation) -> PathBuf {
+        self.pod(generation).join("sandbox.lock")
+    }
+
     /// The volumes of a generation that a reboot may clear: projected files, memory.
     pub fn run_volumes(&self, generation: &Generation) -> PathBuf {
         self.pod(generation).join("volumes")
@@ -153,6 +164,25 @@ impl Roots {
     /// Where log shippers look for links: `containers` beside the log root.
     pub fn log_links(&self) -> PathBuf {
         self.log.parent().unwrap_or(Path::new("/")).join("containers")
+    }
+}
+
+/// Where the host's CNI keeps its networks and plugins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CniPaths {
+    /// The directory of network configurations.
+    pub conf_dir: PathBuf,
+    /// The directories in which plugins are looked for, in order.
+    pub bin_dirs: Vec<PathBuf>,
+}
+
+impl Default for CniPaths {
+    /// The directories of the CNI's own documentation, and Debian's for its packaged plugins.
+    fn default() -> Self {
+        Self {
+            conf_dir: "/etc/cni/net.d".into(),
+            bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use podstrap::helper::remove::Removal;
 use podstrap::monitor::record::{End, MonitorSpec, Record, RecordPhase, VERSION};
-use podstrap::paths::{AttemptDir, Roots, container_id};
+use podstrap::paths::{AttemptDir, CniPaths, Roots, container_id};
 use podstrap::pod::quantity::{Bytes, MilliCpu};
 use podstrap::pod::reference::Reference;
 use podstrap::pod::*;
@@ -747,8 +747,12 @@ fn a_removed_pod_leaves_only_its_newest_logs() {
     fs::create_dir_all(stage.roots.log.join("ns_p-host1-other_u")).unwrap();
     symlink("/nowhere", stage.roots.log_links().join("p-host1_ns_c-gone.log")).unwrap();
     symlink("/nowhere", stage.roots.log_links().join("other_ns_c-gone.log")).unwrap();
-    let removal =
-        Removal { roots: stage.roots.clone(), pod: stage.pod.clone(), cgroup_root: stage.cgroup_root() };
+    let removal = Removal {
+        roots: stage.roots.clone(),
+        pod: stage.pod.clone(),
+        cgroup_root: stage.cgroup_root(),
+        cni: CniPaths::default(),
+    };
     for _ in 0..2 {
         let mut child = Command::new("prlimit")
             .args(["--nofile=256", env!("CARGO_BIN_EXE_podstrap"), "remove"])

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use podstrap::helper::hook::HookSpec;
 use podstrap::helper::probe::{ExecTarget, ProbeSpec, Verdict};
 use podstrap::pod::{ContainerId, ProbeAction};
 use serde_json::json;
@@ -161,6 +162,19 @@ impl Container {
         })
     }
 
+    fn hook(&self, command: &[&str], deadline_ms: u64) -> (i32, String) {
+        hook(&HookSpec {
+            action: ProbeAction::Exec { command: command.iter().map(|c| (*c).to_owned()).collect() },
+            default_host: String::new(),
+            deadline_ms,
+            exec: Some(ExecTarget {
+                runc: runc(),
+                runc_root: self.root(),
+                id: ContainerId::new(self.id.clone()),
+            }),
+        })
+    }
+
     /// Every process in the container, by its command line.
     fn processes(&self) -> Vec<String> {
         let output = self.runc().args(["ps", "--format", "json", &self.id]).output().unwrap();
@@ -249,4 +263,87 @@ fn a_flood_of_output_does_no_harm() {
         "i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done";
     let (verdict, line, _) = c.probe(&["sh", "-c", script], 20_000);
     assert_eq!((verdict, line.as_str()), (Verdict::Success, "0123456789012345678901234567890123456789"));
+}
+
+/// `podstrap hook`: its exit code, and what it says.
+fn hook(spec: &HookSpec) -> (i32, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_podstrap"))
+        .arg("hook")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&serde_json::to_vec(spec).unwrap()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
+}
+
+#[test]
+fn exec_hooks_are_judged_and_their_leftovers_live_on() {
+    let c = Container::new("hook");
+    assert_eq!(c.hook(&["sh", "-c", "echo fine"], 10_000), (0, String::new()));
+    assert_eq!(c.hook(&["sh", "-c", "echo no; exit 3"], 10_000), (1, "exit code 3: no".to_owned()));
+    let (code, line) = c.hook(&["absent"], 10_000);
+    assert!(code == 1 && line.starts_with("runc exec: "), "{code} {line}");
+    // What a hook starts may stay; what is too late may not.
+    let background = "setsid sleep 888 >/dev/null 2>&1 </dev/null &";
+    assert_eq!(c.hook(&["sh", "-c", background], 10_000), (0, String::new()));
+    assert_eq!(c.processes(), ["sleep 1000 ", "sleep 888 "]);
+    let late = (1, "timed out after 0.7s".to_owned());
+    assert_eq!(c.hook(&["sh", "-c", "sleep 777 & sleep 777"], 700), late);
+    assert_eq!(c.processes(), ["sleep 1000 ", "sleep 888 "]);
+}
+
+#[test]
+fn http_hooks_fall_back_to_plain_http_without_credentials() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // As Go's servers: what is no request is answered with 400 in plain text, and the connection is closed.
+    let server = std::thread::spawn(move || {
+        let mut requests = Vec::new();
+        for answer in ["204 No Content", "500 Oops"] {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut buffer = vec![0; 4096];
+                let n = stream.read(&mut buffer).unwrap();
+                let is_request = buffer.starts_with(b"GET ");
+                let status = if is_request { answer } else { "400 Bad Request" };
+                stream
+                    .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+                    .unwrap();
+                if is_request {
+                    requests.push(String::from_utf8(buffer[..n].to_vec()).unwrap());
+                }
+            }
+        }
+        requests
+    });
+    let spec = HookSpec {
+        action: ProbeAction::HttpGet {
+            host: None,
+            port,
+            path: "/stop?now".into(),
+            https: true,
+            headers: vec![("Authorization".into(), "secret".into()), ("X-Kept".into(), "yes".into())],
+        },
+        default_host: "127.0.0.1".into(),
+        deadline_ms: 5_000,
+        exec: None,
+    };
+    assert_eq!(hook(&spec), (0, String::new()));
+    assert_eq!(hook(&spec), (1, "HTTP 500 Internal Server Error".to_owned()));
+    for request in server.join().unwrap() {
+        let request = request.to_ascii_lowercase();
+        assert!(request.starts_with("get /stop?now http/1.1\r\n"), "{request}");
+        assert!(
+            request.contains("x-kept: yes") && request.contains("user-agent: kube-lifecycle/"),
+            "{request}"
+        );
+        assert!(!request.contains("secret"), "{request}");
+    }
+    let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let action =
+        ProbeAction::HttpGet { host: None, port: closed, path: "/".into(), https: false, headers: vec![] };
+    let (code, line) = hook(&HookSpec { action, ..spec });
+    assert!(code == 1 && line.contains("refused"), "{code} {line}");
 }

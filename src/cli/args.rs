@@ -3,6 +3,7 @@
 //!
 //! argh knows neither `--name=value` nor `-it`: [`split`] turns both into what it knows, before it sees them.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use argh::FromArgs;
@@ -18,6 +19,9 @@ pub const STATE_DIR: &str = "/var/lib/podstrap";
 pub const LOG_DIR: &str = "/var/log/pods";
 /// The default of `--manifest-dir`.
 pub const MANIFEST_DIR: &str = "/etc/kubernetes/manifests";
+
+/// The default of `--cluster-domain`.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// Runs the Pods of a directory of manifests, as the kubelet runs static Pods, without the kubelet.
 #[derive(FromArgs, Debug)]
@@ -116,6 +120,18 @@ pub struct RunArgs {
     /// log files kept of one run of a container, the live one included (default 5)
     #[argh(option, default = "5", arg_name = "NUMBER")]
     pub log_max_files: u32,
+    /// CNI network configurations; the first one is the Pods' network (default /etc/cni/net.d)
+    #[argh(option, arg_name = "DIR")]
+    pub cni_conf_dir: Option<PathBuf>,
+    /// CNI plugins; may be given several times (default /opt/cni/bin and /usr/lib/cni)
+    #[argh(option, arg_name = "DIR")]
+    pub cni_bin_dir: Vec<PathBuf>,
+    /// name server of the cluster, for dnsPolicy ClusterFirst; may be given several times (default none)
+    #[argh(option, arg_name = "IP")]
+    pub cluster_dns: Vec<IpAddr>,
+    /// domain of the cluster (default cluster.local)
+    #[argh(option, default = "CLUSTER_DOMAIN.into()", arg_name = "NAME")]
+    pub cluster_domain: String,
 }
 
 /// Show the Pods, and what is wrong with those that are not well.

@@ -23,13 +23,29 @@ use crate::{helper, monitor};
 pub fn helper(name: &str) -> Option<fn() -> ExitCode> {
     match name {
         "probe" => Some(helper::probe::main),
+        "hook" => Some(helper::hook::main),
         "monitor" => Some(|| monitor::run(attempt_dir())),
         "sweep" => Some(|| monitor::sweep(attempt_dir())),
         "remove" => Some(helper::remove::run),
         "project" => Some(helper::project::run),
         "keep" => Some(crate::source::keep::run),
         "load" => Some(load),
+        "sandbox" => Some(sandbox),
+        "pause" => Some(helper::sandbox::main_pause),
         _ => None,
+    }
+}
+
+/// `sandbox up`, `sandbox down` and `sandbox check`.
+fn sandbox() -> ExitCode {
+    match std::env::args_os().nth(2) {
+        Some(what) if what == "up" => helper::sandbox::main_up(),
+        Some(what) if what == "down" => helper::sandbox::main_down(),
+        Some(what) if what == "check" => helper::sandbox::main_check(),
+        Some(_) | None => {
+            say(&"sandbox: up, down or check is missing");
+            Exit::Usage.into()
+        }
     }
 }
 

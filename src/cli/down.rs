@@ -4,13 +4,14 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use super::args::DownArgs;
+use super::args::{CLUSTER_DOMAIN, DownArgs};
 use super::error::Error;
 use super::published::Published;
 use super::values::{Millis, PodArg};
 use super::view::label;
 use super::wait::{is_gone, until_gone};
 use crate::config::{BackOff, MissingDir, OnExit, RunConfig, RuntimeChoice};
+use crate::paths::CniPaths;
 use crate::pod::{NodeName, PodKey};
 use crate::report::PodStatusFile;
 use crate::sys::atomic::{self, Durability};
@@ -138,6 +139,10 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
         authfile: None,
         log_max_bytes: 10 << 20,
         log_max_files: 5,
+        // A network is left by the plugins that were found when it was joined, wherever they were.
+        cni: CniPaths::default(),
+        cluster_dns: Vec::new(),
+        cluster_domain: CLUSTER_DOMAIN.to_owned(),
     };
     Ok((config, pods))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::{MANIFEST_DIR, RunArgs};
 use crate::config::RunConfig;
-use crate::paths::Roots;
+use crate::paths::{CniPaths, Roots};
 use crate::pod::NodeName;
 use crate::sys;
 
@@ -95,6 +95,9 @@ impl RunConfig {
             authfile: args.authfile.as_deref().map(absolute).transpose()?,
             log_max_bytes: args.log_max_size.0,
             log_max_files: args.log_max_files,
+            cni: cni_paths(args.cni_conf_dir.as_deref(), &args.cni_bin_dir)?,
+            cluster_dns: args.cluster_dns,
+            cluster_domain: cluster_domain(&args.cluster_domain)?,
         })
     }
 }
@@ -114,6 +117,33 @@ pub fn node_name(given: Option<&str>) -> Result<NodeName, SettingsError> {
         Ok(name) => Err(SettingsError::HostName { found: format!("{name:?}") }),
         Err(error) => Err(SettingsError::HostName { found: error.to_string() }),
     }
+}
+
+fn cni_paths(conf_dir: Option<&Path>, bin_dirs: &[PathBuf]) -> Result<CniPaths, SettingsError> {
+    let mut paths = CniPaths::default();
+    if let Some(conf_dir) = conf_dir {
+        paths.conf_dir = absolute(conf_dir)?;
+    }
+    if !bin_dirs.is_empty() {
+        paths.bin_dirs = bin_dirs.iter().map(|d| absolute(d)).collect::<Result<_, _>>()?;
+    }
+    // Plugins are told these directories as one list.
+    match paths.bin_dirs.iter().find(|d| d.as_os_str().as_encoded_bytes().contains(&b':')) {
+        Some(bad) => {
+            let value = bad.display().to_string();
+            Err(SettingsError::Option { name: "--cni-bin-dir", value, rule: "must not have a colon in it" })
+        }
+        None => Ok(paths),
+    }
+}
+
+fn cluster_domain(given: &str) -> Result<String, SettingsError> {
+    let name = given.trim_end_matches('.').to_lowercase();
+    if is_subdomain(&name) {
+        return Ok(name);
+    }
+    let rule = "must be a DNS-1123 subdomain, such as cluster.local";
+    Err(SettingsError::Option { name: "--cluster-domain", value: given.to_owned(), rule })
 }
 
 fn is_subdomain(name: &str) -> bool {
@@ -170,6 +200,9 @@ mod tests {
         assert_eq!((c.rescan_ms, c.backoff.initial_ms, c.backoff.max_ms), (20_000, 1000, 60_000));
         assert_eq!((c.max_manifest_bytes, c.log_max_bytes, c.log_max_files), (524_288, 10_485_760, 5));
         assert_eq!((c.node.as_str(), c.cgroup_root.as_str()), ("host1", "podstrap"));
+        assert_eq!(c.cni.conf_dir, Path::new("/etc/cni/net.d"));
+        assert_eq!(c.cni.bin_dirs, [Path::new("/opt/cni/bin"), Path::new("/usr/lib/cni")]);
+        assert!(c.cluster_dns.is_empty() && c.cluster_domain == "cluster.local");
     }
 
     #[test]
@@ -178,6 +211,18 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         assert_eq!(c.manifest_dirs, [here.join("a"), PathBuf::from("/b")]);
         assert_eq!(c.image_dir, here.join("s/images.d"));
+        let c = config(&["--cni-conf-dir", "n", "--cni-bin-dir", "/x", "--cni-bin-dir", "y"]).unwrap();
+        assert_eq!((c.cni.conf_dir, c.cni.bin_dirs), (here.join("n"), vec!["/x".into(), here.join("y")]));
+        let c = config(&[
+            "--cluster-dns",
+            "10.96.0.10",
+            "--cluster-dns",
+            "fd00::a",
+            "--cluster-domain",
+            "K8s.X.",
+        ]);
+        let c = c.unwrap();
+        assert_eq!((c.cluster_dns.len(), c.cluster_domain.as_str()), (2, "k8s.x"));
         assert_eq!(config(&["--cgroup-root", "/a.slice/b/"]).unwrap().cgroup_root, "a.slice/b");
     }
 
@@ -189,6 +234,9 @@ mod tests {
             (&["--rescan", "0.5"], "--rescan"),
             (&["--log-max-files", "0"], "--log-max-files"),
             (&["--manifest-dir", "/a", "--manifest-dir", "/a"], "twice"),
+            (&["--cni-bin-dir", "/a:b"], "--cni-bin-dir"),
+            (&["--cluster-domain", "a_b"], "--cluster-domain"),
+            (&["--cluster-dns", "dns.example"], "cluster-dns"),
         ] {
             let error = config(args).unwrap_err();
             assert!(error.contains(word), "{error}");

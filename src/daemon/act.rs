@@ -275,6 +275,7 @@ impl Daemon {
             roots: self.config.roots.clone(),
             pod: Pod::clone(pod),
             cgroup_root: self.config.cgroup_root.clone(),
+            cni: self.config.cni.clone(),
         };
         let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
             let line = CommandLine::new(SELF).arg("remove").stdin(spec).deadline(CLEAR_MS);

@@ -12,7 +12,7 @@ use crate::manifest::{Accepted, Context, Limits, read};
 use crate::pod::{NodeName, Pod};
 
 /// The Pod of a manifest, and its document.
-fn accepted(command: &str, extra: &str) -> (Pod, serde_json::Value) {
+fn accepted(command: &str, extra: &str) -> (Pod, Value) {
     let text = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, labels: {{app: web}}}}\nspec:\n  hostNetwork: true\n{extra}  \
          containers:\n  - name: c\n    image: img\n    command: [\"{command}\"]\n    readinessProbe: {{tcpSocket: {{port: 1}}, \
@@ -26,7 +26,7 @@ fn accepted(command: &str, extra: &str) -> (Pod, serde_json::Value) {
     }
 }
 
-fn good((pod, canonical): &(Pod, serde_json::Value)) -> Good {
+fn good((pod, canonical): &(Pod, Value)) -> Good {
     Good {
         pod: Rc::new(pod.clone()),
         canonical: canonical.to_string().into(),

@@ -1,5 +1,6 @@
 //! Short-lived children: whatever may block, wait, or touch hostile bytes.
 
+pub mod hook;
 pub mod probe;
 pub mod project;
 pub mod remove;

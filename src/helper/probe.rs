@@ -4,10 +4,11 @@
 //! from standard output. The rules are the kubelet's (`pkg/probe` and `pkg/kubelet/prober` of Kubernetes 1.32): what
 //! counts as a success, which headers are sent, which redirects are followed.
 
-mod exec;
-mod http;
+pub(super) mod exec;
+mod grpc;
+pub(super) mod http;
 mod tcp;
-mod url;
+pub(super) mod url;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -16,6 +17,8 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+use self::exec::Leftovers;
+use self::http::Client;
 use super::text;
 use crate::pod::{ContainerId, ProbeAction};
 use crate::sys;
@@ -93,7 +96,7 @@ impl Outcome {
         Self { verdict: Verdict::Failure, line: line.into() }
     }
 
-    fn error(line: impl Into<String>) -> Self {
+    pub(super) fn error(line: impl Into<String>) -> Self {
         Self { verdict: Verdict::Error, line: line.into() }
     }
 
@@ -112,10 +115,10 @@ impl fmt::Display for Millis {
 }
 
 /// The longest line that is printed, in characters.
-const LINE: usize = 200;
+pub(super) const LINE: usize = 200;
 
 /// The largest spec that is read, in bytes; a Pod cannot be larger.
-const SPEC: u64 = 16 * 1024 * 1024;
+pub(super) const SPEC: u64 = 16 * 1024 * 1024;
 
 /// The helper: reads the spec from standard input, makes the try, prints the line.
 pub fn main() -> ExitCode {
@@ -136,12 +139,14 @@ pub fn main() -> ExitCode {
 pub fn run(spec: &ProbeSpec) -> Outcome {
     match &spec.action {
         ProbeAction::Exec { command } => match &spec.exec {
-            Some(target) => exec::run(target, command, spec.timeout_ms),
+            Some(target) => exec::run(target, command, spec.timeout_ms, Leftovers::Kill),
             None => {
                 Outcome::error("probe: an exec probe needs the container's name, and the request has none")
             }
         },
-        ProbeAction::Grpc { .. } => Outcome::error("probe: gRPC is not built yet"),
+        ProbeAction::Grpc { port, service } => {
+            with_alarm(spec.timeout_ms, || grpc::check(&spec.default_host, *port, service, spec.timeout_ms))
+        }
         ProbeAction::TcpSocket { host, port } => with_alarm(spec.timeout_ms, || {
             tcp::connect(host.as_deref().unwrap_or(&spec.default_host), *port, spec.timeout_ms)
         }),
@@ -150,6 +155,7 @@ pub fn run(spec: &ProbeSpec) -> Outcome {
                 url: url::Url::new(*https, host.as_deref().unwrap_or(&spec.default_host), *port, path),
                 headers,
                 timeout_ms: spec.timeout_ms,
+                client: Client::Probe,
             };
             http::get(&request)
         }),
@@ -157,7 +163,7 @@ pub fn run(spec: &ProbeSpec) -> Outcome {
 }
 
 /// The network calls watch the time themselves, but a name look-up cannot be told a limit: the alarm ends that one.
-fn with_alarm(timeout_ms: u64, try_once: impl FnOnce() -> Outcome) -> Outcome {
+pub(super) fn with_alarm(timeout_ms: u64, try_once: impl FnOnce() -> Outcome) -> Outcome {
     let late = Outcome::timed_out(timeout_ms);
     let slack = 20;
     match sys::alarm::exit_after(
@@ -165,7 +171,14 @@ fn with_alarm(timeout_ms: u64, try_once: impl FnOnce() -> Outcome) -> Outcome {
         late.verdict.exit_code().into(),
         &late.line,
     ) {
-        Ok(()) => try_once(),
+        Ok(()) => {
+            let outcome = try_once();
+            // Two lines would be said otherwise, when the alarm comes between the first and the end of the process.
+            match sys::alarm::cancel() {
+                Ok(()) => outcome,
+                Err(e) => Outcome::error(format!("probe: stop the timer: {e}")),
+            }
+        }
         Err(e) => Outcome::error(format!("probe: set the timer: {e}")),
     }
 }

@@ -17,11 +17,12 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 
-use crate::paths::Roots;
+use super::sandbox::{self, SandboxSpec};
+use crate::paths::{CniPaths, Roots};
 use crate::pod::Pod;
 use crate::runtime::bundle::pod_cgroup;
 use crate::sys::cgroup::Cgroups;
-use crate::sys::mount;
+use crate::sys::{mount, process};
 
 /// What is to be removed; JSON on standard input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Removal {
     pub pod: Pod,
     /// The parent of all Pod cgroups, without slashes at its ends.
     pub cgroup_root: String,
+    /// Where networks and plugins are.
+    #[serde(default)]
+    pub cni: CniPaths,
 }
 
 /// Volumes of generations that an earlier boot had and that nothing wants any more; JSON on standard input.
@@ -69,7 +73,11 @@ pub fn run() -> ExitCode {
 
 /// Removes everything; gives a line for each failure.
 fn remove(removal: &Removal) -> Vec<String> {
-    let Removal { roots, pod, cgroup_root } = removal;
+    let Removal { roots, pod, cgroup_root, cni: _ } = removal;
+    // Its first process is in the Pod's cgroup, and a network that was not left cannot be once its record is lost.
+    if let Err(e) = sandbox_down(removal) {
+        return vec![e];
+    }
     let state = roots.pod_state(&pod.generation);
     let cgroup = pod_cgroup(cgroup_root, pod);
     let mut failures = Vec::new();
@@ -91,6 +99,19 @@ fn remove(removal: &Removal) -> Vec<String> {
 fn remove_stale(stale: &Stale) -> Vec<String> {
     let tried = stale.directories.iter().map(|path| (path, remove_state(path)));
     tried.filter_map(|(path, result)| Some(format!("remove {}: {}", path.display(), result.err()?))).collect()
+}
+
+fn sandbox_down(removal: &Removal) -> Result<(), String> {
+    let boot_id = process::boot_id().map_err(|e| format!("read this boot's id: {e}"))?;
+    let spec = SandboxSpec {
+        roots: removal.roots.clone(),
+        boot_id,
+        pod: removal.pod.clone(),
+        cni: removal.cni.clone(),
+        cluster_domain: String::new(),
+        cgroup_root: None,
+    };
+    sandbox::down(&spec).map_err(|e| e.to_string())
 }
 
 fn remove_state(path: &Path) -> io::Result<()> {

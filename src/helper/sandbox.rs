@@ -1,9 +1,32 @@
-//! The namespaces that belong to a Pod and not to one of its containers, and the Pod's network.
+//! The namespaces that belong to a Pod and not to one of its containers, and the Pod's network: `podstrap sandbox up` makes
+//! them, `podstrap sandbox down` ends them, `podstrap pause` is the first process of a pid namespace that containers share.
+//!
+//! Namespaces are kept by mounts, so nothing but that one process has to live for them. Any of these helpers may be
+//! killed at any moment: whatever it leaves behind is found by its name (the Pod's directory, the CNI container id),
+//! and the next one ends it before it does anything else.
 
+pub mod cni;
+mod error;
+mod namespaces;
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use self::error::SandboxError;
+use super::text;
+use crate::paths::{CniPaths, Roots};
+use crate::pod::{Generation, Pod};
+use crate::runtime::process;
+use crate::sys;
+use crate::sys::atomic::{self, Durability};
+use crate::sys::lock::{self, Lock};
 
 /// RUN/pods/GENERATION/sandbox.json: what monitors and the status need to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,4 +45,226 @@ pub struct Sandbox {
     pub pid: Option<PathBuf>,
     /// The Pod's addresses, the first being `status.podIP`; empty under hostNetwork.
     pub addresses: Vec<IpAddr>,
+    /// The tmpfs that all containers have as /dev/shm; `None` under hostIPC.
+    #[serde(default)]
+    pub shm: Option<PathBuf>,
+    /// The first process of `pid`.
+    #[serde(default)]
+    pub pause: Option<Pause>,
+}
+
+/// The first process of a shared pid namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Its pid in the host's namespace.
+    pub pid: i32,
+    /// When it started, in clock ticks after boot: a pid alone may have been reused.
+    pub start_ticks: u64,
+}
+
+/// What is to be made or ended; JSON on standard input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// All roots.
+    pub roots: Roots,
+    /// This boot's id.
+    pub boot_id: String,
+    /// The Pod.
+    pub pod: Pod,
+    /// Where networks and plugins are.
+    #[serde(default)]
+    pub cni: CniPaths,
+    /// The cluster's domain, for `setHostnameAsFQDN`.
+    #[serde(default = "cluster_domain")]
+    pub cluster_domain: String,
+    /// The parent of all Pod cgroups, without slashes at its ends: where the first process of a shared pid namespace is
+    /// counted. `None` leaves it in the helper's own.
+    #[serde(default)]
+    pub cgroup_root: Option<String>,
+}
+
+/// The default of `--cluster-domain`, as the kubelet's.
+fn cluster_domain() -> String {
+    "cluster.local".to_owned()
+}
+
+/// Makes what the Pod needs, or finds it made. What a former try has left half done is ended and made anew.
+///
+/// To be called in a process with one thread and no other children: it enters namespaces for a moment, and takes every
+/// child's exit.
+pub fn up(spec: &SandboxSpec) -> Result<Sandbox, SandboxError> {
+    let generation = &spec.pod.generation;
+    let _lock = lock(&spec.roots, generation)?;
+    let record = spec.roots.sandbox(generation);
+    if let Some(sandbox) = read::<Sandbox>(&record)?.filter(|s| namespaces::is_whole(s, spec)) {
+        return Ok(sandbox);
+    }
+    end(spec)?;
+    let network = if spec.pod.host_network { None } else { Some(cni::Network::of(spec)?) };
+    let made = make(spec, network.as_ref());
+    if made.is_err() {
+        // The first error is the one to tell; what could not be ended now will be by the next `up` or `down`.
+        let _ = end(spec);
+    }
+    made
+}
+
+fn make(spec: &SandboxSpec, network: Option<&cni::Network>) -> Result<Sandbox, SandboxError> {
+    let mut sandbox = namespaces::make(spec, &host_name(&spec.pod, &spec.cluster_domain)?)?;
+    if let (Some(network), Some(net)) = (network, &sandbox.net) {
+        sandbox.addresses = cni::add(spec, network, net)?;
+    }
+    // Last: ending a plugin that takes too long ends every child of this process.
+    namespaces::share_processes(spec, &mut sandbox)?;
+    write(&spec.roots.sandbox(&spec.pod.generation), &sandbox)?;
+    Ok(sandbox)
+}
+
+/// Ends all that `up` makes, whole or half made. Nothing there is success. When the network cannot be left, the namespaces
+/// stay for the next try, because plugins look into them.
+pub fn down(spec: &SandboxSpec) -> Result<(), SandboxError> {
+    let generation = &spec.pod.generation;
+    if !spec.roots.pod(generation).exists() {
+        return Ok(());
+    }
+    let _lock = lock(&spec.roots, generation)?;
+    end(spec)
+}
+
+fn end(spec: &SandboxSpec) -> Result<(), SandboxError> {
+    let (roots, generation) = (&spec.roots, &spec.pod.generation);
+    cni::outlast(spec)?;
+    namespaces::end_processes(spec)?;
+    let net = namespaces::net_file(roots, generation);
+    cni::delete(spec, &net)?;
+    namespaces::end(roots, generation)?;
+    remove(&roots.sandbox(generation))
+}
+
+/// The Pod's own host name: its first label, or with `setHostnameAsFQDN` and a subdomain the whole name (the kubelet's
+/// `GeneratePodHostNameAndDomain`; Linux has room for 64 bytes).
+pub fn host_name(pod: &Pod, cluster_domain: &str) -> Result<String, SandboxError> {
+    let short = process::hostname(pod);
+    let full = match domain(pod, cluster_domain) {
+        Some(domain) if pod.fqdn_as_hostname => format!("{short}.{domain}"),
+        Some(_) | None => return Ok(short.to_owned()),
+    };
+    if full.len() > 64 { Err(SandboxError::LongName(full)) } else { Ok(full) }
+}
+
+/// What follows the Pod's host name in its full one, where it has a subdomain: `SUBDOMAIN.NAMESPACE.svc.CLUSTER`.
+pub fn domain(pod: &Pod, cluster_domain: &str) -> Option<String> {
+    let subdomain = pod.subdomain.as_deref().filter(|s| !s.is_empty())?;
+    Some(format!("{subdomain}.{}.svc.{cluster_domain}", pod.key.namespace))
+}
+
+/// Waits for the helper before us, if there is one: the daemon that started it may have been killed.
+fn lock(roots: &Roots, generation: &Generation) -> Result<Lock, SandboxError> {
+    let directory = roots.pod(generation);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)
+        .map_err(|e| SandboxError::file("make", &directory, e))?;
+    let path = roots.sandbox_lock(generation);
+    lock::wait(&path).map_err(|e| SandboxError::file("lock", &path, e))
+}
+
+/// Reads a record of ours; `None` when there is none, or one that another version wrote in another way.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SandboxError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(SandboxError::file("read", path, e)),
+    }
+}
+
+fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), SandboxError> {
+    serde_json::to_vec(value)
+        .map_err(io::Error::from)
+        .and_then(|bytes| atomic::write(path, &bytes, 0o600, Durability::Process))
+        .map_err(|e| SandboxError::file("write", path, e))
+}
+
+fn remove(path: &Path) -> Result<(), SandboxError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(SandboxError::file("remove", path, e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The largest request that is read, in bytes; a Pod cannot be larger.
+const SPEC: u64 = 16 * 1024 * 1024;
+
+/// `podstrap sandbox up`: exit code 0 when all is there; 1, and the reason in a line on standard output, when it is not.
+pub fn main_up() -> ExitCode {
+    answer(request().and_then(|spec| up(&spec).map(drop)))
+}
+
+/// `podstrap sandbox down`: exit code 0 when nothing is left; 1, and the reason, when something is.
+pub fn main_down() -> ExitCode {
+    answer(request().and_then(|spec| down(&spec)))
+}
+
+/// `podstrap sandbox check`: exit code 0 when the network is still as its plugins made it; 1, and the reason, when not.
+pub fn main_check() -> ExitCode {
+    answer(request().and_then(|spec| cni::check(&spec)))
+}
+
+/// `podstrap pause`: the first process of a pid namespace that containers share.
+pub fn main_pause() -> ExitCode {
+    sys::namespace::be_init()
+}
+
+fn request() -> Result<SandboxSpec, SandboxError> {
+    let mut bytes = Vec::new();
+    io::stdin().take(SPEC).read_to_end(&mut bytes).map_err(SandboxError::Request)?;
+    serde_json::from_slice(&bytes).map_err(|e| SandboxError::Request(e.into()))
+}
+
+fn answer(result: Result<(), SandboxError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // Nobody may be listening any more; the exit code still speaks.
+            let _ = writeln!(io::stdout(), "{}", text::escape(&e.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::{Namespace, NodeName, PodKey, PodName};
+
+    fn pod() -> Pod {
+        let key = PodKey { namespace: Namespace::new("ns"), name: PodName::new("web-node1") };
+        let mut pod = Pod::new(key, Generation::new("0".repeat(32)), NodeName::new("node1"), Vec::new());
+        pod.host_network = false;
+        pod
+    }
+
+    #[test]
+    fn full_host_names_need_a_subdomain_and_room() {
+        let mut p = pod();
+        p.fqdn_as_hostname = true;
+        assert_eq!(host_name(&p, "cluster.local").unwrap(), "web-node1");
+        p.subdomain = Some("sub".into());
+        assert_eq!(host_name(&p, "cluster.local").unwrap(), "web-node1.sub.ns.svc.cluster.local");
+        p.fqdn_as_hostname = false;
+        assert_eq!(host_name(&p, "cluster.local").unwrap(), "web-node1");
+        p.fqdn_as_hostname = true;
+        p.hostname = Some("a".repeat(63));
+        assert!(matches!(host_name(&p, "x"), Err(SandboxError::LongName(_))));
+    }
+
+    #[test]
+    fn a_request_may_leave_out_what_has_a_default() {
+        let roots = Roots { run: "/r".into(), state: "/s".into(), log: "/l".into() };
+        let text = serde_json::json!({ "roots": roots, "boot_id": "b", "pod": pod() });
+        let spec: SandboxSpec = serde_json::from_value(text).unwrap();
+        assert_eq!(spec.cni, CniPaths::default());
+        assert_eq!(spec.cluster_domain, "cluster.local");
+    }
 }

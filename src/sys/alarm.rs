@@ -15,8 +15,22 @@ pub fn exit_after(after_ms: u64, code: i32, line: &str) -> io::Result<()> {
     if LAST_WORDS.set((code, format!("{line}\n").into_bytes())).is_err() {
         return Ok(());
     }
-    let after_ms = after_ms.max(1);
     let handler: extern "C" fn(libc::c_int) = on_alarm;
+    // SAFETY: the handler calls only write and _exit, and reads a value that is never changed again once it is set.
+    if unsafe { libc::signal(libc::SIGALRM, handler as libc::sighandler_t) } == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    set_timer(after_ms.max(1))
+}
+
+/// The work is done: the alarm does not come any more, and this process has the last word.
+pub fn cancel() -> io::Result<()> {
+    set_timer(0)
+}
+
+/// 0 is never.
+#[allow(unsafe_code)]
+fn set_timer(after_ms: u64) -> io::Result<()> {
     let timer = libc::itimerval {
         it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
         it_value: libc::timeval {
@@ -24,10 +38,6 @@ pub fn exit_after(after_ms: u64, code: i32, line: &str) -> io::Result<()> {
             tv_usec: (after_ms % 1000) as libc::suseconds_t * 1000,
         },
     };
-    // SAFETY: the handler calls only write and _exit, and reads a value that is never changed again once it is set.
-    if unsafe { libc::signal(libc::SIGALRM, handler as libc::sighandler_t) } == libc::SIG_ERR {
-        return Err(io::Error::last_os_error());
-    }
     // SAFETY: both pointers are a valid itimerval and null, as setitimer allows.
     if unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) } < 0 {
         return Err(io::Error::last_os_error());

@@ -239,6 +239,20 @@ impl Cgroups {
         first
     }
 
+    /// Makes a group and puts a process into it. On v1 into the hierarchies that count or limit something, where an empty
+    /// group takes a process at once (one of cpuset does not).
+    pub fn enter(&self, path: &Path, pid: i32) -> io::Result<()> {
+        let wanted = |h: &&Hierarchy| {
+            h.unified || ["cpu", "freezer", "memory", "pids"].iter().any(|c| h.has(c)) && !h.has("cpuset")
+        };
+        for hierarchy in self.hierarchies.iter().filter(wanted) {
+            let directory = hierarchy.mount.join(path);
+            fs::create_dir_all(&directory)?;
+            fs::write(directory.join("cgroup.procs"), pid.to_string())?;
+        }
+        Ok(())
+    }
+
     /// Whether any hierarchy still has the group.
     pub fn exists(&self, path: &Path) -> bool {
         self.directories(path).any(|d| d.exists())

@@ -11,6 +11,7 @@ pub mod finish;
 pub mod lease;
 pub mod lock;
 pub mod mount;
+pub mod namespace;
 pub mod process;
 pub mod signals;
 pub mod spawn;

@@ -12,20 +12,35 @@ use crate::sys::clock::boot_ms;
 use crate::sys::finish::finish;
 use crate::sys::spawn::{ExitStatus, Output, spawn};
 
+/// What becomes of the processes that a command has left behind when it ended in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They die with the try: a probe that forks must not fill the container.
+    Kill,
+    /// They stay: a hook may start something that is to live on.
+    Keep,
+}
+
 /// Runs the command. When the time is up, everything that this has started is killed, in the container too.
-pub fn run(target: &ExecTarget, command: &[String], timeout_ms: u64) -> Outcome {
+pub fn run(target: &ExecTarget, command: &[String], timeout_ms: u64, leftovers: Leftovers) -> Outcome {
     // runc's child must become ours when runc is killed, or it could not be killed with certainty.
     if let Err(e) = sys::process::become_subreaper() {
-        return Outcome::error(format!("probe: become a subreaper: {e}"));
+        return Outcome::error(format!("exec: become a subreaper: {e}"));
     }
     let pid_file = match PidFile::new(&target.runc_root) {
         Ok(file) => file,
-        Err(e) => return Outcome::error(format!("probe: make the directory for pid files: {e}")),
+        Err(e) => return Outcome::error(format!("exec: make the directory for pid files: {e}")),
     };
-    run_with(target, command, timeout_ms, &pid_file)
+    run_with(target, command, timeout_ms, leftovers, &pid_file)
 }
 
-fn run_with(target: &ExecTarget, command: &[String], timeout_ms: u64, pid_file: &PidFile) -> Outcome {
+fn run_with(
+    target: &ExecTarget,
+    command: &[String],
+    timeout_ms: u64,
+    leftovers: Leftovers,
+    pid_file: &PidFile,
+) -> Outcome {
     let line = CommandLine::new(&target.runc)
         .arg("--root")
         .arg(&target.runc_root)
@@ -40,8 +55,10 @@ fn run_with(target: &ExecTarget, command: &[String], timeout_ms: u64, pid_file: 
         Err(e) => return Outcome::error(format!("run {}: {e}", target.runc.display())),
     };
     let ended = finish(&mut child, until);
-    // What the command has left behind dies with the try: a probe that forks must not fill the container.
-    let cleared = sys::tree::kill_descendants(200);
+    let cleared = match (&ended, leftovers) {
+        (Ok(Some(_)), Leftovers::Keep) => Ok(()),
+        (Ok(_) | Err(_), _) => sys::tree::kill_descendants(200),
+    };
     let output = child.output.take().map(|capture| capture.finish()).unwrap_or_default();
     match (ended, cleared) {
         (Ok(None), Ok(())) => Outcome::timed_out(timeout_ms),

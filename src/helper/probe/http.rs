@@ -1,6 +1,7 @@
 //! `httpGet` as the kubelet does it (`pkg/probe/http`): certificates not verified, no proxy, no reuse of connections, no
 //! compression, redirects followed only within the same host name.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::net::ToSocketAddrs;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::helper::text;
 use crate::sys::clock::boot_ms;
 
 /// `kube-probe/MAJOR.MINOR` of the Kubernetes whose behaviour this follows; servers are known to look for it.
-const USER_AGENT: &str = "kube-probe/1.35";
+pub const USER_AGENT: &str = "kube-probe/1.35";
 
 /// How much of a body is read: the kubelet's `maxRespBodyLength`.
 const BODY: u64 = 10 * 1024;
@@ -36,6 +37,27 @@ pub struct Request<'a> {
     pub headers: &'a [(String, String)],
     /// For everything together, in milliseconds.
     pub timeout_ms: u64,
+    /// Who asks.
+    pub client: Client,
+}
+
+/// Who makes a request: the kubelet has two clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// A probe.
+    Probe,
+    /// A lifecycle hook: when an https server turns out to speak plain http, it is asked so, without credentials
+    /// (`pkg/kubelet/lifecycle`).
+    Hook,
+}
+
+impl Client {
+    fn user_agent(self) -> &'static str {
+        match self {
+            Self::Probe => USER_AGENT,
+            Self::Hook => "kube-lifecycle/1.35",
+        }
+    }
 }
 
 /// How the reply is to be understood.
@@ -51,13 +73,19 @@ pub fn get(request: &Request<'_>) -> Outcome {
     let until = boot_ms().saturating_add(request.timeout_ms);
     let mut url = request.url.clone();
     let mut own_host = true;
+    let mut headers = Cow::Borrowed(request.headers);
     for _ in 0..=REDIRECTS {
         let left = until.saturating_sub(boot_ms());
         if left == 0 {
             return Outcome::timed_out(request.timeout_ms);
         }
-        let reply = match call(&url, request.headers, own_host, left) {
+        let user_agent = request.client.user_agent();
+        let reply = match call(&url, &headers, own_host, left, user_agent) {
             Ok(response) => judge(response, request, &url),
+            Err(e) if request.client == Client::Hook && url.is_https() && is_plain_http(&e) => {
+                headers.to_mut().retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+                Reply::Redirect(url.without_tls(), Absolute::No)
+            }
             Err(e) => Reply::Final(failure(&e, request.timeout_ms)),
         };
         match reply {
@@ -108,6 +136,12 @@ fn verdict(status: StatusCode, body: &[u8]) -> Outcome {
     if (200..400).contains(&status.as_u16()) { Outcome::success(line) } else { Outcome::failure(line) }
 }
 
+/// Whether the server has answered the begin of a TLS connection with something that is no TLS. The TLS library says so in
+/// words only; what a server that speaks TLS can send never leads to these.
+fn is_plain_http(error: &ureq::Error) -> bool {
+    error.to_string().contains("InvalidContentType")
+}
+
 /// Every transport error is a failure, as under the kubelet.
 fn failure(error: &ureq::Error, timeout_ms: u64) -> Outcome {
     match error {
@@ -121,6 +155,7 @@ fn call(
     headers: &[(String, String)],
     own_host: bool,
     left_ms: u64,
+    user_agent: &str,
 ) -> Result<ureq::http::Response<Body>, ureq::Error> {
     let given = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
     let config = Config::builder()
@@ -130,7 +165,7 @@ fn call(
         .max_redirects_will_error(false)
         .max_idle_connections(0)
         .timeout_global(Some(Duration::from_millis(left_ms)))
-        .user_agent(if given("user-agent") { "" } else { USER_AGENT })
+        .user_agent(if given("user-agent") { "" } else { user_agent })
         .accept(if given("accept") { "" } else { "*/*" })
         .accept_encoding("")
         .tls_config(TlsConfig::builder().disable_verification(true).build())

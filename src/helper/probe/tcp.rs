@@ -9,25 +9,35 @@ use crate::sys::clock::boot_ms;
 
 /// Connects to the first address of `host` that answers, and closes at once.
 pub fn connect(host: &str, port: u16, timeout_ms: u64) -> Outcome {
+    match open(host, port, timeout_ms).map(|stream| stream.peer_addr()) {
+        Ok(Ok(address)) => Outcome::success(format!("connected to {address}")),
+        // It was there, and has closed the connection at once.
+        Ok(Err(_)) => Outcome::success(format!("connected to {host}:{port}")),
+        Err(outcome) => outcome,
+    }
+}
+
+/// Connects to the first address of `host` that answers; what speaks against it otherwise.
+pub fn open(host: &str, port: u16, timeout_ms: u64) -> Result<TcpStream, Outcome> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let until = boot_ms().saturating_add(timeout_ms);
     let addresses = match (host, port).to_socket_addrs() {
         Ok(addresses) => addresses,
-        Err(e) => return Outcome::failure(format!("look up {host}: {e}")),
+        Err(e) => return Err(Outcome::failure(format!("look up {host}: {e}"))),
     };
     let mut last = Outcome::failure(format!("look up {host}: no address"));
     for address in addresses {
         let left = until.saturating_sub(boot_ms());
         if left == 0 {
-            return Outcome::timed_out(timeout_ms);
+            return Err(Outcome::timed_out(timeout_ms));
         }
         match TcpStream::connect_timeout(&address, Duration::from_millis(left)) {
-            Ok(_) => return Outcome::success(format!("connected to {address}")),
+            Ok(stream) => return Ok(stream),
             Err(e) if e.kind() == io::ErrorKind::TimedOut => last = Outcome::timed_out(timeout_ms),
             Err(e) => last = Outcome::failure(format!("connect to {address}: {e}")),
         }
     }
-    last
+    Err(last)
 }
 
 #[cfg(test)]

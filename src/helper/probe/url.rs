@@ -27,6 +27,16 @@ impl Url {
         &self.host
     }
 
+    /// Whether it is https.
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// The same over plain http, at the same port.
+    pub fn without_tls(&self) -> Self {
+        Self { https: false, ..self.clone() }
+    }
+
     /// What a `Location` header means here (RFC 3986 §5.2), and whether it named a host itself. `None`: not http(s), or
     /// not a URL.
     pub fn join(&self, location: &str) -> Option<(Self, Absolute)> {

@@ -43,7 +43,12 @@ impl Server {
 }
 
 fn ask(server: &Server, host: &str, headers: &[(String, String)]) -> Outcome {
-    get(&Request { url: Url::new(false, host, server.port, "/healthz?a=b"), headers, timeout_ms: 5000 })
+    get(&Request {
+        url: Url::new(false, host, server.port, "/healthz?a=b"),
+        headers,
+        timeout_ms: 5000,
+        client: Client::Probe,
+    })
 }
 
 fn reply(status: &str, headers: &str, body: &str) -> String {
@@ -147,7 +152,12 @@ fn nonsense_and_silence_are_failures() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let begin = Instant::now();
-    let request = Request { url: Url::new(false, "127.0.0.1", port, "/"), headers: &[], timeout_ms: 300 };
+    let request = Request {
+        url: Url::new(false, "127.0.0.1", port, "/"),
+        headers: &[],
+        timeout_ms: 300,
+        client: Client::Probe,
+    };
     assert_eq!(get(&request), Outcome::failure("timed out after 0.3s"));
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
@@ -164,7 +174,12 @@ fn a_reply_that_drips_does_not_outlive_the_timeout() {
         }
     });
     let begin = Instant::now();
-    let request = Request { url: Url::new(false, "127.0.0.1", port, "/"), headers: &[], timeout_ms: 400 };
+    let request = Request {
+        url: Url::new(false, "127.0.0.1", port, "/"),
+        headers: &[],
+        timeout_ms: 400,
+        client: Client::Probe,
+    };
     assert_eq!(get(&request), Outcome::failure("timed out after 0.4s"));
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
@@ -242,6 +257,7 @@ fn certificates_are_not_verified() {
             url: Url::new(https, "127.0.0.1", port, "/livez"),
             headers: &[],
             timeout_ms: 5000,
+            client: Client::Probe,
         };
         let outcome = get(&request(true));
         assert_eq!(outcome.verdict, Verdict::Success, "{}", outcome.line);
