@@ -631,7 +631,7 @@ fn post_start_holds_up_the_next_container_and_its_failure_stops_its_own() {
     assert_eq!(hooks(&actions), [(one.clone(), HookKind::PostStart)]);
     assert_eq!(starts(&actions), []);
     let actions = hooked(&mut s, one.clone(), HookKind::PostStart, Some("exit code 1"));
-    assert_eq!(terms(&actions), [one.clone()]);
+    assert_eq!(terms(&actions), std::slice::from_ref(&one));
     let actions = s.ended(&one, 0);
     let again = run("g1", "one", 1);
     assert_eq!(starts(&actions), [again.clone(), run("g1", "two", 0)]);
@@ -650,7 +650,7 @@ fn pre_stop_comes_before_term_and_within_the_grace() {
     let actions = s.want(&[]);
     assert_eq!((hooks(&actions), terms(&actions)), (vec![(r.clone(), HookKind::PreStop)], vec![]));
     s.now += 4000;
-    assert_eq!(terms(&hooked(&mut s, r.clone(), HookKind::PreStop, None)), [r.clone()]);
+    assert_eq!(terms(&hooked(&mut s, r.clone(), HookKind::PreStop, None)), std::slice::from_ref(&r));
     assert_eq!(s.deadline(), Some(10_000));
     assert_eq!(kills(&s.pass(6000)), [r]);
 }
@@ -748,7 +748,7 @@ fn a_sandbox_that_cannot_be_made_is_tried_again() {
     world.step(images(&["docker.io/library/img:latest"]), at(0));
     world.step(Event::Desired { pods, complete: true }, at(0));
     let open = Action::Open { pod: p.clone() };
-    assert_eq!(world.plan(at(0)), [open.clone()]);
+    assert_eq!(world.plan(at(0)), std::slice::from_ref(&open));
     let failed = Event::OpenFailed { generation: p.generation.clone(), message: "no CNI".into() };
     world.step(failed.clone(), at(10));
     assert_eq!(world.plan(at(10)), []);

@@ -62,7 +62,7 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
                 turns.actions.push(Action::Sweep { run: key(*attempt) });
             }
         }
-        if turn && !(role == Role::Main && !life.initialized) {
+        if turn && (role != Role::Main || life.initialized) {
             changed |= start_if_due(&pod, container, state, missing.as_ref(), &mut volume_tickets, turns);
             if let Phase::Starting { attempt, .. } = state.phase
                 && state.uncleared.insert(attempt, Uncleared::Monitor).is_none()

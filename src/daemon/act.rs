@@ -70,7 +70,7 @@ impl Daemon {
             }
             Action::Sweep { run } => self.sweep(run),
             Action::Probe { pod, run, kind } => self.probe(&pod, run, kind),
-            Action::Hook { .. } => {}
+            Action::Hook { pod, run, kind, within_ms } => self.hook(&pod, run, kind, within_ms),
             Action::Pull { reference } => self.pull(&reference),
             Action::Remove { pod } => self.remove(&pod),
         }
@@ -97,15 +97,14 @@ impl Daemon {
             }
         }
         let first_attempts = pod
-            .containers
-            .iter()
+            .all_containers()
             .map(|c| {
                 let dir = self.config.roots.pod_logs(pod).join(c.name.as_str());
                 let attempt = newest.get(&c.name).copied().unwrap_or_else(|| first_free_attempt(&dir));
                 (c.name.clone(), attempt)
             })
             .collect();
-        self.events.push_back(Event::Opened { generation, first_attempts, addresses: Vec::new() });
+        self.open_sandbox(pod, first_attempts);
     }
 
     fn store_pod(&self, pod: &Pod) -> io::Result<()> {
@@ -172,8 +171,8 @@ impl Daemon {
             cgroup_root: self.config.cgroup_root.clone(),
             log_max_bytes: self.config.log_max_bytes,
             log_max_files: self.config.log_max_files,
-            cluster_dns: Vec::new(),
-            cluster_domain: record::cluster_domain(),
+            cluster_dns: self.config.cluster_dns.iter().map(ToString::to_string).collect(),
+            cluster_domain: self.config.cluster_domain.clone(),
         };
         atomic::write(&dir.spec(), &serde_json::to_vec(&spec)?, 0o600, Durability::Process)
     }
@@ -254,7 +253,7 @@ impl Daemon {
         let spec = ProbeSpec {
             action: expanded(&rule.action, container),
             timeout_ms,
-            default_host: "127.0.0.1".to_owned(),
+            default_host: self.address_of(pod),
             exec,
         };
         let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
@@ -318,6 +317,11 @@ impl Daemon {
                 }
                 self.events.push_back(Event::Probed { run, kind, verdict, message: output });
             }
+            Purpose::Hook(run, kind) => self.hook_ended(run, kind, status, output),
+            Purpose::Sandbox(key, generation, first) => {
+                self.sandbox_ended(&key, generation, first, status, &output);
+            }
+            Purpose::Project => self.projected(status, &output),
             Purpose::Load => self.load_ended(status, &output),
             Purpose::Pull(reference) => self.pull_ended(reference, status, output),
             Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),
@@ -471,7 +475,7 @@ fn remove_life(dir: &Path) -> io::Result<()> {
 }
 
 /// A probe's command has its `$(VAR)` expanded from what the manifest itself says of the environment, as under the kubelet.
-fn expanded(action: &ProbeAction, container: &Container) -> ProbeAction {
+pub fn expanded(action: &ProbeAction, container: &Container) -> ProbeAction {
     match action {
         ProbeAction::Exec { command } => {
             let mut known = BTreeMap::new();

@@ -94,13 +94,18 @@ impl Daemon {
                 monitored: monitor.is_some(),
                 started: record.as_ref().and_then(runs::started),
                 ended: record.as_ref().and_then(runs::ended),
-                message: None,
+                message: record.as_ref().and_then(|r| r.termination_message.clone()),
                 image_id: record.as_ref().and_then(|r| r.image_id.clone()),
             });
             let id = container_id(&run.generation, &run.container, run.attempt);
             self.runs.insert(run, RunInfo::found(dir, id, pod.key.clone(), monitor, record.as_ref()));
         }
-        Ok(Found { opened: true, addresses: Vec::new(), pod, saved, runs: found })
+        let sandbox = self.sandbox_of(&pod.generation);
+        // A sandbox that was being made when the earlier daemon died is gone on with.
+        let opened = if pod.needs_sandbox() { saved.opened && sandbox.is_some() } else { true };
+        let addresses =
+            sandbox.map(|s| s.addresses.iter().map(ToString::to_string).collect()).unwrap_or_default();
+        Ok(Found { opened, addresses, pod, saved, runs: found })
     }
 
     /// The runs of a generation that have a directory.

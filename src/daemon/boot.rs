@@ -147,6 +147,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         said: Default::default(),
         is_first_of_boot,
         finished: Vec::new(),
+        objects_told: false,
         host_warnings: Default::default(),
         publisher,
         boot_id,

@@ -43,10 +43,8 @@ impl Daemon {
             exec,
         };
         let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
-            let line = CommandLine::new(SELF)
-                .arg("hook")
-                .stdin(spec)
-                .deadline(deadline_ms.saturating_add(SLACK_MS));
+            let line =
+                CommandLine::new(SELF).arg("hook").stdin(spec).deadline(deadline_ms.saturating_add(SLACK_MS));
             self.jobs.start(Purpose::Hook(run.clone(), kind), &line, true)
         });
         if let Err(e) = started {

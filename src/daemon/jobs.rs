@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::unistd::Pid;
 
 use crate::command::CommandLine;
-use crate::core::{ProbeKind, RunKey};
-use crate::pod::{Generation, PodKey};
+use crate::core::{HookKind, ProbeKind, RunKey};
+use crate::pod::{ContainerName, Generation, PodKey};
 use crate::sys::clock;
 use crate::sys::spawn::{self, Capture, Output};
 
@@ -23,6 +23,12 @@ pub enum Purpose {
     Signal(RunKey, i32),
     /// It tries a probe once.
     Probe(RunKey, ProbeKind),
+    /// It runs a hook.
+    Hook(RunKey, HookKind),
+    /// It makes a Pod's own namespaces and network.
+    Sandbox(PodKey, Generation, BTreeMap<ContainerName, u32>),
+    /// It writes the volumes of ConfigMaps and Secrets anew.
+    Project,
     /// It loads archives.
     Load,
     /// It pulls an image.
@@ -124,6 +130,9 @@ impl std::fmt::Display for Purpose {
             Self::Sweep(run) => write!(f, "sweep of {run}"),
             Self::Signal(run, signal) => write!(f, "signal {signal} to {run}"),
             Self::Probe(run, kind) => write!(f, "{} probe of {run}", kind.as_str()),
+            Self::Hook(run, kind) => write!(f, "{} hook of {run}", kind.as_str()),
+            Self::Sandbox(key, ..) => write!(f, "network of {key}"),
+            Self::Project => write!(f, "writing volumes"),
             Self::Load => write!(f, "loading image archives"),
             Self::Pull(reference) => write!(f, "pull of {reference}"),
             Self::Remove(key, _) => write!(f, "removal of {key}"),

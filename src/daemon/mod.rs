@@ -6,12 +6,15 @@
 mod act;
 mod adopt;
 mod boot;
+mod hooks;
 mod images;
 mod jobs;
 mod object;
+mod objects;
 mod publish;
 mod requests;
 mod runs;
+mod sandboxes;
 mod statuses;
 mod view;
 
@@ -70,6 +73,8 @@ struct Daemon {
     images: ImageDesk,
     jobs: Jobs,
     runs: BTreeMap<RunKey, RunInfo>,
+    /// What the sources hold of ConfigMaps and Secrets has been written once.
+    objects_told: bool,
     /// What monitors said of this host.
     host_warnings: BTreeSet<String>,
     /// What was said last about a thing that is tried again and again: the same is not said twice.
@@ -354,6 +359,7 @@ impl Daemon {
             let merged = source::merge(&self.sources);
             self.publisher.sources_changed();
             self.announce_problems(&merged);
+            self.objects_changed(&merged);
             let pods = merged.good.iter().map(|(k, g)| (k.clone(), g.pod.clone())).collect();
             let refusal = |r: &Refused| Refusal { key: r.key.clone(), path: r.origin.path.clone() };
             self.events.push_back(Event::Refused(merged.refused.iter().map(refusal).collect()));

@@ -172,7 +172,12 @@ impl Daemon {
         {
             info.told_ended = true;
             announce(&name, &ending);
-            self.events.push_back(Event::Ended { run: run.clone(), ending, at, message: None });
+            self.events.push_back(Event::Ended {
+                run: run.clone(),
+                ending,
+                at,
+                message: record.termination_message.clone(),
+            });
         }
     }
 

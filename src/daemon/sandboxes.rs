@@ -8,7 +8,7 @@ use super::Daemon;
 use super::jobs::Purpose;
 use crate::command::{CommandLine, SELF};
 use crate::core::Event;
-use crate::helper::sandbox::{CniPaths, Sandbox, SandboxSpec};
+use crate::helper::sandbox::{Sandbox, SandboxSpec};
 use crate::pod::{ContainerName, Generation, Pod};
 use crate::sys::spawn::ExitStatus;
 use crate::{error, info};
@@ -28,7 +28,9 @@ impl Daemon {
             roots: self.config.roots.clone(),
             boot_id: self.boot_id.clone(),
             pod: pod.clone(),
-            cni: self.cni_paths(),
+            cni: self.config.cni.clone(),
+            cluster_domain: self.config.cluster_domain.clone(),
+            cgroup_root: Some(self.config.cgroup_root.clone()),
         };
         let purpose = Purpose::Sandbox(pod.key.clone(), generation.clone(), first_attempts);
         let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
@@ -74,12 +76,5 @@ impl Daemon {
         let bytes = fs::read(self.config.roots.sandbox(generation)).ok()?;
         let sandbox: Sandbox = serde_json::from_slice(&bytes).ok()?;
         (sandbox.boot_id == self.boot_id).then_some(sandbox)
-    }
-
-    pub(super) fn cni_paths(&self) -> CniPaths {
-        CniPaths {
-            conf_dir: self.config.cni_conf_dir.clone(),
-            bin_dirs: self.config.cni_bin_dirs.clone(),
-        }
     }
 }

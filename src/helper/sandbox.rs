@@ -23,7 +23,7 @@ pub use self::error::SandboxError;
 use super::text;
 use crate::paths::{CniPaths, Roots};
 use crate::pod::{Generation, Pod};
-use crate::runtime::process;
+use crate::runtime::etc::{self, Cluster};
 use crate::sys;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::lock::{self, Lock};
@@ -110,7 +110,9 @@ pub fn up(spec: &SandboxSpec) -> Result<Sandbox, SandboxError> {
 }
 
 fn make(spec: &SandboxSpec, network: Option<&cni::Network>) -> Result<Sandbox, SandboxError> {
-    let mut sandbox = namespaces::make(spec, &host_name(&spec.pod, &spec.cluster_domain)?)?;
+    let cluster = Cluster { dns: &[], domain: &spec.cluster_domain };
+    let host_name = etc::host_name(&spec.pod, cluster).map_err(SandboxError::LongName)?;
+    let mut sandbox = namespaces::make(spec, &host_name)?;
     if let (Some(network), Some(net)) = (network, &sandbox.net) {
         sandbox.addresses = cni::add(spec, network, net)?;
     }
@@ -139,23 +141,6 @@ fn end(spec: &SandboxSpec) -> Result<(), SandboxError> {
     cni::delete(spec, &net)?;
     namespaces::end(roots, generation)?;
     remove(&roots.sandbox(generation))
-}
-
-/// The Pod's own host name: its first label, or with `setHostnameAsFQDN` and a subdomain the whole name (the kubelet's
-/// `GeneratePodHostNameAndDomain`; Linux has room for 64 bytes).
-pub fn host_name(pod: &Pod, cluster_domain: &str) -> Result<String, SandboxError> {
-    let short = process::hostname(pod);
-    let full = match domain(pod, cluster_domain) {
-        Some(domain) if pod.fqdn_as_hostname => format!("{short}.{domain}"),
-        Some(_) | None => return Ok(short.to_owned()),
-    };
-    if full.len() > 64 { Err(SandboxError::LongName(full)) } else { Ok(full) }
-}
-
-/// What follows the Pod's host name in its full one, where it has a subdomain: `SUBDOMAIN.NAMESPACE.svc.CLUSTER`.
-pub fn domain(pod: &Pod, cluster_domain: &str) -> Option<String> {
-    let subdomain = pod.subdomain.as_deref().filter(|s| !s.is_empty())?;
-    Some(format!("{subdomain}.{}.svc.{cluster_domain}", pod.key.namespace))
 }
 
 /// Waits for the helper before us, if there is one: the daemon that started it may have been killed.
@@ -243,20 +228,6 @@ mod tests {
         let mut pod = Pod::new(key, Generation::new("0".repeat(32)), NodeName::new("node1"), Vec::new());
         pod.host_network = false;
         pod
-    }
-
-    #[test]
-    fn full_host_names_need_a_subdomain_and_room() {
-        let mut p = pod();
-        p.fqdn_as_hostname = true;
-        assert_eq!(host_name(&p, "cluster.local").unwrap(), "web-node1");
-        p.subdomain = Some("sub".into());
-        assert_eq!(host_name(&p, "cluster.local").unwrap(), "web-node1.sub.ns.svc.cluster.local");
-        p.fqdn_as_hostname = false;
-        assert_eq!(host_name(&p, "cluster.local").unwrap(), "web-node1");
-        p.fqdn_as_hostname = true;
-        p.hostname = Some("a".repeat(63));
-        assert!(matches!(host_name(&p, "x"), Err(SandboxError::LongName(_))));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::pod::{Namespace, ObjectKind, ObjectRef};
 use crate::sys::atomic::{self, Durability};
 
 /// The file of one object. Its name and namespace have been validated: neither can hold a slash or an underscore.
-fn file(roots: &Roots, namespace: &Namespace, object: &ObjectRef) -> PathBuf {
+pub fn file(roots: &Roots, namespace: &Namespace, object: &ObjectRef) -> PathBuf {
     let kind = match object.kind {
         ObjectKind::ConfigMap => "configmap",
         ObjectKind::Secret => "secret",

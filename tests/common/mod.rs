@@ -25,6 +25,11 @@ pub fn podstrap() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_podstrap").into(), PathBuf::from)
 }
 
+/// The runtime under test, as `--runtime` takes it: runc, unless `PODSTRAP_TEST_RUNTIME` says otherwise.
+pub fn runtime() -> String {
+    std::env::var("PODSTRAP_TEST_RUNTIME").unwrap_or_else(|_| "runc".to_owned())
+}
+
 /// The node's name of every instance: the suffix of every Pod's name.
 pub const NODE: &str = "node1";
 
@@ -118,7 +123,7 @@ impl Instance {
         ] {
             command.arg(flag).arg(value);
         }
-        command.args(["--node-name", NODE, "--cgroup-root", &self.cgroup_root, "--runtime", "runc"]);
+        command.args(["--node-name", NODE, "--cgroup-root", &self.cgroup_root, "--runtime", &runtime()]);
         command.args(&self.args);
         command.stdin(Stdio::null());
         command

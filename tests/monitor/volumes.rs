@@ -8,8 +8,12 @@ use std::os::unix::fs::MetadataExt;
 impl Stage {
     /// Removes the Pod as the daemon would.
     fn remove_pod(&self) {
-        let removal =
-            Removal { roots: self.roots.clone(), pod: self.pod.clone(), cgroup_root: self.cgroup_root() };
+        let removal = Removal {
+            roots: self.roots.clone(),
+            pod: self.pod.clone(),
+            cgroup_root: self.cgroup_root(),
+            cni: CniPaths::default(),
+        };
         self.helper("remove", &serde_json::to_vec(&removal).unwrap());
     }
 

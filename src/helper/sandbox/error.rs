@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::runtime::etc::LongName;
+
 /// What went wrong.
 #[derive(Debug)]
 pub enum SandboxError {
@@ -33,7 +35,7 @@ pub enum SandboxError {
         error: io::Error,
     },
     /// The full host name is longer than Linux allows.
-    LongName(String),
+    LongName(LongName),
     /// The Pod wants a network and none is configured.
     NoNetwork(PathBuf),
     /// A network configuration that cannot be used.
@@ -92,12 +94,7 @@ impl fmt::Display for SandboxError {
             Self::File { action, path, error } => write!(f, "{action} {}: {error}", path.display()),
             Self::Namespace { kind, error } => write!(f, "make the Pod's {kind} namespace: {error}"),
             Self::Process { what, error } => write!(f, "end {what}: {error}"),
-            Self::LongName(name) => write!(
-                f,
-                "the full host name {name} has {} bytes and Linux allows 64: shorten hostname or subdomain, or set \
-                 setHostnameAsFQDN: false",
-                name.len()
-            ),
+            Self::LongName(e) => e.fmt(f),
             Self::NoNetwork(dir) => write!(
                 f,
                 "no CNI network is configured in {0} and the Pod wants a network of its own: install a CNI network \

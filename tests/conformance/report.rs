@@ -1,0 +1,127 @@
+//! What is told of the cases: a line for each, what belongs to a failure, and a table in the end.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::case::Case;
+use crate::common::runtime;
+
+/// How a case ended.
+pub enum Verdict {
+    /// All of it was seen.
+    Ok,
+    /// The runtime cannot do it, and it was refused in these words, as is documented.
+    Refused(&'static str),
+    /// Something was not seen.
+    Failed {
+        /// What.
+        why: String,
+        /// All that may explain it.
+        dump: String,
+    },
+}
+
+/// How a case ended, and how long it took.
+pub struct Outcome {
+    /// How.
+    pub verdict: Verdict,
+    /// How long.
+    pub took: Duration,
+}
+
+#[derive(Default)]
+struct Area {
+    name: &'static str,
+    ok: usize,
+    refused: usize,
+    failed: usize,
+    slowest: Duration,
+}
+
+/// The report so far.
+pub struct Report {
+    file: File,
+    areas: Vec<Area>,
+    failures: Vec<String>,
+}
+
+impl Report {
+    /// An empty one over these areas.
+    pub fn new(areas: &[&'static str]) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("conformance-{}.txt", runtime()));
+        let file = File::create(path).unwrap();
+        let areas = areas.iter().map(|&name| Area { name, ..Area::default() }).collect();
+        Self { file, areas, failures: Vec::new() }
+    }
+
+    /// Writes a line to both places. Not by `eprintln`: the test runner would hold it back.
+    fn line(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        let _ = self.file.write_all(line.as_bytes());
+    }
+
+    /// Tells of a case.
+    pub fn add(&mut self, area: usize, case: &Case, outcome: Outcome) {
+        let name = format!("{} {}", case.field, case.what);
+        let took = outcome.took.as_secs_f64();
+        let area = &mut self.areas[area];
+        area.slowest = area.slowest.max(outcome.took);
+        match outcome.verdict {
+            Verdict::Ok => {
+                area.ok += 1;
+                self.line(&format!("ok    {name} ({took:.1} s)"));
+            }
+            Verdict::Refused(says) => {
+                area.refused += 1;
+                self.line(&format!("ref   {name} ({took:.1} s): refused, as documented: {says}"));
+            }
+            Verdict::Failed { why, dump } => {
+                area.failed += 1;
+                let why = why.trim_end().replace('\n', "\n      ");
+                self.line(&format!("FAIL  {name} ({took:.1} s): {why}"));
+                self.failures.push(format!("==== {name}\n{why}\n{dump}"));
+            }
+        }
+    }
+
+    /// How many cases have failed.
+    pub fn failed(&self) -> usize {
+        self.areas.iter().map(|a| a.failed).sum()
+    }
+
+    /// Writes what belongs to the failures, and the table.
+    pub fn close(&self, took: Duration) {
+        let mut text = String::new();
+        for failure in &self.failures {
+            text += &format!("\n{failure}");
+        }
+        text += &format!(
+            "\n{:<14}{:>6}{:>6}{:>9}{:>8}{:>11}\n",
+            "area", "cases", "ok", "refused", "failed", "slowest"
+        );
+        let mut all = Area { name: "all", ..Area::default() };
+        for area in &self.areas {
+            all.ok += area.ok;
+            all.refused += area.refused;
+            all.failed += area.failed;
+            all.slowest = all.slowest.max(area.slowest);
+        }
+        for area in self.areas.iter().chain([&all]) {
+            text += &format!(
+                "{:<14}{:>6}{:>6}{:>9}{:>8}{:>9.1} s\n",
+                area.name,
+                area.ok + area.refused + area.failed,
+                area.ok,
+                area.refused,
+                area.failed,
+                area.slowest.as_secs_f64()
+            );
+        }
+        text += &format!("runtime {}, {:.1} s\n", runtime(), took.as_secs_f64());
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        let _ = (&self.file).write_all(text.as_bytes());
+    }
+}
