@@ -48,7 +48,7 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
         out.extend([a, b, c]);
     }
     let tail = group(rest)?;
-    if bytes.len() % 4 != 0 || (bytes.len() != digits.len()) != (rest.len() >= 2) {
+    if !bytes.len().is_multiple_of(4) || (bytes.len() != digits.len()) != (rest.len() >= 2) {
         return Err(Base64Error::Length);
     }
     let (bits, spare) = match rest.len() {

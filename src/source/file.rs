@@ -210,3 +210,51 @@ impl FileState {
 fn origin(context: &Context<'_>, document: u32) -> Origin {
     Origin { path: context.path.to_owned(), document }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Limits;
+    use crate::pod::NodeName;
+
+    #[test]
+    fn objects_are_kept_while_they_are_refused() {
+        let node = NodeName::new("n1");
+        let context = Context { node: &node, path: "f.yaml", limits: Limits::default() };
+        let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: etcd}]}\n";
+        let map = |name: &str, value: &str| {
+            format!(
+                "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: {value}}}\n"
+            )
+        };
+        let values = |state: &FileState| -> Vec<String> {
+            let of =
+                |o: &Rc<Object>| format!("{}={}", o.reference.name, String::from_utf8_lossy(&o.data["a"]));
+            state.objects().iter().map(of).collect()
+        };
+        let mut state = FileState::default();
+        let both = format!("{}{pod}{}", map("x", "old"), map("y", "same"));
+        assert!(state.take(both.as_bytes(), 1, &context));
+        assert_eq!(
+            (values(&state), state.refused().len()),
+            (vec!["x=old".to_owned(), "y=same".to_owned()], 0)
+        );
+
+        // A number is no text: the object stays as it was, and the Pod beside it is not touched.
+        let broken = format!("{}{pod}{}", map("x", "7"), map("y", "new"));
+        assert!(state.take(broken.as_bytes(), 2, &context));
+        assert_eq!(values(&state), ["x=old", "y=new"]);
+        assert_eq!(state.refused().len(), 1);
+        assert!(state.good().iter().all(|g| g.kept_for.is_none()) && state.good().len() == 1);
+
+        // Without a name it could be any of them.
+        let nameless = format!("{}{pod}", map("[]", "b"));
+        assert!(state.take(nameless.as_bytes(), 3, &context));
+        assert_eq!(values(&state), ["x=old", "y=new"]);
+
+        let twice = format!("{}{}", map("x", "one"), map("x", "two"));
+        assert!(state.take(twice.as_bytes(), 4, &context));
+        assert_eq!(values(&state), ["x=one"]);
+        assert!(state.refused().iter().any(|r| r.problems.iter().any(|p| p.contains("defined twice"))));
+    }
+}
