@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Good, Refused};
+use super::{Good, HeldObject, Refused};
 use crate::manifest::{self, Accepted, Context, Document};
-use crate::pod::objects::Object;
 use crate::pod::{Namespace, ObjectRef, Origin, PodKey};
 
 /// The state of one file.
@@ -17,7 +16,7 @@ pub struct FileState {
     /// A strict prefix of the good content, held back; with the time stamp it had.
     suspect: Option<(Box<[u8]>, i128)>,
     good: Vec<Good>,
-    objects: Vec<Rc<Object>>,
+    objects: Vec<HeldObject>,
     refused: Vec<Refused>,
 }
 
@@ -28,7 +27,7 @@ impl FileState {
     }
 
     /// The ConfigMaps and Secrets; one that is refused now stays as it was.
-    pub fn objects(&self) -> &[Rc<Object>] {
+    pub fn objects(&self) -> &[HeldObject] {
         &self.objects
     }
 
@@ -127,7 +126,8 @@ impl FileState {
                         });
                         continue;
                     }
-                    self.objects.push(Rc::new(object));
+                    let origin = origin(context, document.number);
+                    self.objects.push(HeldObject { object: Rc::new(object), origin });
                 }
                 Ok(Accepted::Pod { pod, canonical }) => {
                     if self.is_defined(&pod.key) {
@@ -149,7 +149,7 @@ impl FileState {
                     let problems: Rc<[String]> =
                         problems.iter().chain(&document.warnings).map(ToString::to_string).collect();
                     if let Some((namespace, reference)) = &document.object {
-                        let was = |o: &&Rc<Object>| o.namespace == *namespace && o.reference == *reference;
+                        let was = |o: &&HeldObject| is(o, namespace, reference);
                         if !self.is_held(namespace, reference) {
                             self.objects.extend(former_objects.iter().find(was).cloned());
                         }
@@ -186,9 +186,9 @@ impl FileState {
                     self.good.push(Good { kept_for: Some(problems.clone()), ..good });
                 }
             }
-            for object in former_objects {
-                if !self.is_held(&object.namespace, &object.reference) {
-                    self.objects.push(object);
+            for held in former_objects {
+                if !self.is_held(&held.object.namespace, &held.object.reference) {
+                    self.objects.push(held);
                 }
             }
             if self.good.iter().any(|g| g.kept_for.is_some()) {
@@ -199,12 +199,16 @@ impl FileState {
     }
 
     fn is_held(&self, namespace: &Namespace, reference: &ObjectRef) -> bool {
-        self.objects.iter().any(|o| o.namespace == *namespace && o.reference == *reference)
+        self.objects.iter().any(|held| is(held, namespace, reference))
     }
 
     fn is_defined(&self, key: &PodKey) -> bool {
         self.good.iter().any(|g| g.pod.key == *key)
     }
+}
+
+fn is(held: &HeldObject, namespace: &Namespace, reference: &ObjectRef) -> bool {
+    held.object.namespace == *namespace && held.object.reference == *reference
 }
 
 fn origin(context: &Context<'_>, document: u32) -> Origin {
@@ -228,8 +232,9 @@ mod tests {
             )
         };
         let values = |state: &FileState| -> Vec<String> {
-            let of =
-                |o: &Rc<Object>| format!("{}={}", o.reference.name, String::from_utf8_lossy(&o.data["a"]));
+            let of = |HeldObject { object, .. }: &HeldObject| {
+                format!("{}={}", object.reference.name, String::from_utf8_lossy(&object.data["a"]))
+            };
             state.objects().iter().map(of).collect()
         };
         let mut state = FileState::default();
