@@ -236,13 +236,12 @@ impl Pod {
     pub fn qos(&self) -> Qos {
         let mut best_effort = true;
         let mut guaranteed = true;
-        for c in self.all_containers() {
-            let r = &c.resources;
-            if [r.cpu_request, r.cpu_limit].iter().flatten().any(|q| q.0 > 0)
-                || [r.memory_request, r.memory_limit].iter().flatten().any(|q| q.0 > 0)
-            {
-                best_effort = false;
-            }
+        // What the Pod asks for as a whole decides alone, where it asks (`pkg/apis/core/v1/helper/qos`).
+        let whole = self.resources.iter().filter(|r| r.asks());
+        let each = self.all_containers().map(|c| &c.resources);
+        let all: Vec<&Resources> = if whole.clone().count() > 0 { whole.collect() } else { each.collect() };
+        for r in all {
+            best_effort &= !r.asks();
             let cpu = r.cpu_limit.is_some_and(|l| l.0 > 0 && r.cpu_request == Some(l));
             let memory = r.memory_limit.is_some_and(|l| l.0 > 0 && r.memory_request == Some(l));
             guaranteed &= cpu && memory;
@@ -773,6 +772,14 @@ pub struct Resources {
     pub ephemeral_storage_request: Option<Bytes>,
 }
 
+impl Resources {
+    /// Whether any cpu or memory is asked for.
+    fn asks(&self) -> bool {
+        [self.cpu_request, self.cpu_limit].iter().flatten().any(|q| q.0 > 0)
+            || [self.memory_request, self.memory_limit].iter().flatten().any(|q| q.0 > 0)
+    }
+}
+
 /// One entry of `volumeMounts`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
@@ -864,4 +871,32 @@ pub enum ProbeAction {
         /// Argument vector, run without a shell. Never empty.
         command: Vec<String>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pod_as_a_whole_decides_its_class() {
+        let resources = |cpu: u64, memory: u64| Resources {
+            cpu_request: Some(MilliCpu(cpu)),
+            cpu_limit: Some(MilliCpu(cpu)),
+            memory_request: Some(Bytes(memory)),
+            memory_limit: Some(Bytes(memory)),
+            ..Resources::default()
+        };
+        let reference = Reference::parse("etcd").unwrap();
+        let container = Container::new(ContainerName::new("c"), reference);
+        let key = PodKey { namespace: Namespace::new("default"), name: PodName::new("a-n1") };
+        let mut pod = Pod::new(key, Generation::new("g"), NodeName::new("n1"), vec![container]);
+        assert_eq!(pod.qos(), Qos::BestEffort);
+        pod.resources = Some(resources(1000, 1 << 20));
+        assert_eq!(pod.qos(), Qos::Guaranteed);
+        pod.resources = Some(Resources { memory_limit: None, ..resources(1000, 1 << 20) });
+        assert_eq!(pod.qos(), Qos::Burstable);
+        pod.resources = Some(Resources::default());
+        pod.containers[0].resources = resources(1, 1);
+        assert_eq!(pod.qos(), Qos::Guaranteed);
+    }
 }

@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::Path;
 
-use podstrap::manifest::fields::{Verdict, all};
+use podstrap::manifest::fields::{Field, Verdict, all, all_of_objects};
 
 const BEGIN: &str = ".\\\" BEGIN FIELDS";
 const END: &str = ".\\\" END FIELDS";
@@ -20,8 +20,12 @@ fn plain(text: &str) -> String {
 }
 
 fn list() -> String {
+    format!(".Ss Pod\n{}.Ss ConfigMap and Secret\n{}", table(all()), table(all_of_objects()))
+}
+
+fn table(fields: Vec<(String, &Field)>) -> String {
     let mut out = String::from(".Bl -tag -width Ds\n");
-    for (path, field) in all() {
+    for (path, field) in fields {
         let verdict = match field.verdict {
             Verdict::Honoured => "honoured",
             Verdict::Warned => "ignored with a warning",

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::rc::Rc;
 
 use super::Daemon;
 use super::jobs::Purpose;
@@ -11,9 +10,9 @@ use crate::command::{CommandLine, SELF};
 use crate::core::Event;
 use crate::helper::project::Projection;
 use crate::monitor::objects;
-use crate::pod::objects::{Object, References};
+use crate::pod::objects::References;
 use crate::pod::{Namespace, ObjectRef, Pod};
-use crate::source::Merged;
+use crate::source::{HeldObject, Merged};
 use crate::sys::spawn::ExitStatus;
 use crate::{error, info, warning};
 
@@ -21,7 +20,7 @@ use crate::{error, info, warning};
 const PROJECT_MS: u64 = 60_000;
 
 /// All objects by namespace and name.
-pub type Objects = BTreeMap<(Namespace, ObjectRef), Rc<Object>>;
+pub type Objects = BTreeMap<(Namespace, ObjectRef), HeldObject>;
 
 impl Daemon {
     /// Takes in what the sources hold now: writes what is new, removes what is gone, and has the volumes of Pods that refer to
@@ -31,11 +30,11 @@ impl Daemon {
             return;
         }
         let mut changed: BTreeSet<(Namespace, ObjectRef)> = BTreeSet::new();
-        for (key, object) in &merged.objects {
-            if self.objects_told && self.merged.objects.get(key) == Some(object) {
+        for (key, held) in &merged.objects {
+            if self.objects_told && self.merged.objects.get(key).is_some_and(|h| h.object == held.object) {
                 continue;
             }
-            if let Err(e) = objects::write(&self.config.roots, object) {
+            if let Err(e) = objects::write(&self.config.roots, &held.object) {
                 error!("{} {}/{}: cannot be written: {e}", key.1.kind.as_str(), key.0, key.1.name);
             }
             changed.insert(key.clone());

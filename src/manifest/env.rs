@@ -45,7 +45,7 @@ fn value(variable: &Spot<'_>, containers: &BTreeSet<&str>, findings: &mut Findin
         return None;
     }
     let Value::Map(_) = from.node.value else { return None };
-    let (name, source) = references::only(&from, "valueFrom", fields::VALUE_FROM, findings)?;
+    let (name, source) = references::only(&from, "a valueFrom", fields::VALUE_FROM, findings)?;
     let Value::Map(_) = source.node.value else { return None };
     match name {
         "fieldRef" => references::field(&source, Place::Env, findings).map(EnvValue::Field),

@@ -146,7 +146,7 @@ fn dns(spec: &Spot<'_>, findings: &mut Findings) -> Dns {
     let searches = texts(config.as_ref(), "searches", findings, |spot, text, findings| {
         let name = text.strip_suffix('.').unwrap_or(text);
         // Names of services have underscores; "." is the root.
-        if text != "." && names::subdomain(&name.replace('_', "-")).is_err() {
+        if text != "." && names::subdomain(&name.replace('_', "a")).is_err() {
             spot.error(findings, format!("{} is no domain", quoted(text)));
         }
     });

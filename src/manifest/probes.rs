@@ -95,7 +95,12 @@ fn grpc(spot: &Spot<'_>, findings: &mut Findings) -> Option<ProbeAction> {
 
 /// The command of a probe or hook.
 pub(super) fn command(spot: &Spot<'_>, findings: &mut Findings) -> Option<Vec<String>> {
-    let command = spot.get("command").map(|c| c.texts(findings)).unwrap_or_default();
+    let Value::Map(_) = spot.node.value else { return None };
+    let given = spot.get("command");
+    if given.as_ref().is_some_and(|c| !matches!(c.node.value, Value::List(_))) {
+        return None;
+    }
+    let command = given.map(|c| c.texts(findings)).unwrap_or_default();
     if command.is_empty() {
         findings.error(spot.id(), &spot.path_of("command"), "must have at least one item");
         return None;

@@ -164,10 +164,7 @@ fn mode(spot: &Spot<'_>, findings: &mut Findings) -> Option<u32> {
     if let Some(mode) = u32::try_from(value).ok().filter(|m| *m <= 0o777) {
         return Some(mode);
     }
-    let finding = spot.error(findings, format!("{value} is not within 0 to 0777"));
-    let digits = value.to_string();
-    if digits.len() <= 3 && digits.bytes().all(|b| (b'0'..=b'7').contains(&b)) {
-        finding.help(format!("an octal number begins with 0: 0{digits}"));
-    }
+    spot.error(findings, format!("{value} is not within 0 to 0777"))
+        .help("permissions are written in octal, with a 0 before them, such as 0644");
     None
 }

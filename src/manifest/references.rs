@@ -71,7 +71,10 @@ pub(super) fn field(spot: &Spot<'_>, place: Place, findings: &mut Findings) -> O
                 return None;
             }
         };
-        if let Err(reason) = names::qualified(key) {
+        // The prefix of an annotation may have capitals.
+        let lower = key.to_ascii_lowercase();
+        let checked = if map == "metadata.annotations" { lower.as_str() } else { key };
+        if let Err(reason) = names::qualified(checked) {
             path.error(findings, format!("the key {} {}", quoted(key), reason.reason));
             return None;
         }

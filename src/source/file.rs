@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Good, Refused};
+use super::{Good, HeldObject, Refused};
 use crate::manifest::{self, Accepted, Context, Document};
-use crate::pod::objects::Object;
 use crate::pod::{Namespace, ObjectRef, Origin, PodKey};
 
 /// The state of one file.
@@ -17,7 +16,7 @@ pub struct FileState {
     /// A strict prefix of the good content, held back; with the time stamp it had.
     suspect: Option<(Box<[u8]>, i128)>,
     good: Vec<Good>,
-    objects: Vec<Rc<Object>>,
+    objects: Vec<HeldObject>,
     refused: Vec<Refused>,
 }
 
@@ -28,7 +27,7 @@ impl FileState {
     }
 
     /// The ConfigMaps and Secrets; one that is refused now stays as it was.
-    pub fn objects(&self) -> &[Rc<Object>] {
+    pub fn objects(&self) -> &[HeldObject] {
         &self.objects
     }
 
@@ -128,7 +127,8 @@ impl FileState {
                         });
                         continue;
                     }
-                    self.objects.push(Rc::new(object));
+                    let origin = origin(context, document.number);
+                    self.objects.push(HeldObject { object: Rc::new(object), origin });
                 }
                 Ok(Accepted::Pod { pod, canonical }) => {
                     if self.is_defined(&pod.key) {
@@ -150,7 +150,7 @@ impl FileState {
                     let problems: Rc<[String]> =
                         problems.iter().chain(&document.warnings).map(ToString::to_string).collect();
                     if let Some((namespace, reference)) = &document.object {
-                        let was = |o: &&Rc<Object>| o.namespace == *namespace && o.reference == *reference;
+                        let was = |o: &&HeldObject| is(o, namespace, reference);
                         if !self.is_held(namespace, reference) {
                             self.objects.extend(former_objects.iter().find(was).cloned());
                         }
@@ -186,7 +186,7 @@ impl FileState {
     }
 
     /// Keeps everything that a document without a name of its own might have been.
-    fn keep_unnamed(&mut self, former: Vec<Good>, former_objects: Vec<Rc<Object>>, problems: Rc<[String]>) {
+    fn keep_unnamed(&mut self, former: Vec<Good>, former_objects: Vec<HeldObject>, problems: Rc<[String]>) {
         let mut told = false;
         for good in former {
             if !self.is_defined(&good.pod.key) {
@@ -194,9 +194,9 @@ impl FileState {
                 told = true;
             }
         }
-        for object in former_objects {
-            if !self.is_held(&object.namespace, &object.reference) {
-                self.objects.push(object);
+        for held in former_objects {
+            if !self.is_held(&held.object.namespace, &held.object.reference) {
+                self.objects.push(held);
             }
         }
         if told {
@@ -205,12 +205,16 @@ impl FileState {
     }
 
     fn is_held(&self, namespace: &Namespace, reference: &ObjectRef) -> bool {
-        self.objects.iter().any(|o| o.namespace == *namespace && o.reference == *reference)
+        self.objects.iter().any(|held| is(held, namespace, reference))
     }
 
     fn is_defined(&self, key: &PodKey) -> bool {
         self.good.iter().any(|g| g.pod.key == *key)
     }
+}
+
+fn is(held: &HeldObject, namespace: &Namespace, reference: &ObjectRef) -> bool {
+    held.object.namespace == *namespace && held.object.reference == *reference
 }
 
 fn origin(context: &Context<'_>, document: u32) -> Origin {
@@ -382,5 +386,47 @@ mod tests {
         f.take(&join(&[document("a", "one"), broken("b")]), 1);
         assert_eq!(f.state.good_content(), None);
         assert_eq!(f.good(), [("a-n", "one", false)]);
+    }
+
+    #[test]
+    fn objects_are_kept_while_they_are_refused() {
+        let node = NodeName::new("n1");
+        let context = Context { node: &node, path: "f.yaml", limits: Limits::default() };
+        let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: etcd}]}\n";
+        let map = |name: &str, value: &str| {
+            format!(
+                "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: {value}}}\n"
+            )
+        };
+        let values = |state: &FileState| -> Vec<String> {
+            let of = |HeldObject { object, .. }: &HeldObject| {
+                format!("{}={}", object.reference.name, String::from_utf8_lossy(&object.data["a"]))
+            };
+            state.objects().iter().map(of).collect()
+        };
+        let mut state = FileState::default();
+        let both = format!("{}{pod}{}", map("x", "old"), map("y", "same"));
+        assert!(state.take(both.as_bytes(), 1, &context));
+        assert_eq!(
+            (values(&state), state.refused().len()),
+            (vec!["x=old".to_owned(), "y=same".to_owned()], 0)
+        );
+
+        // A number is no text: the object stays as it was, and the Pod beside it is not touched.
+        let broken = format!("{}{pod}{}", map("x", "7"), map("y", "new"));
+        assert!(state.take(broken.as_bytes(), 2, &context));
+        assert_eq!(values(&state), ["x=old", "y=new"]);
+        assert_eq!(state.refused().len(), 1);
+        assert!(state.good().iter().all(|g| g.kept_for.is_none()) && state.good().len() == 1);
+
+        // Without a name it could be any of them.
+        let nameless = format!("{}{pod}", map("[]", "b"));
+        assert!(state.take(nameless.as_bytes(), 3, &context));
+        assert_eq!(values(&state), ["x=old", "y=new"]);
+
+        let twice = format!("{}{}", map("x", "one"), map("x", "two"));
+        assert!(state.take(twice.as_bytes(), 4, &context));
+        assert_eq!(values(&state), ["x=one"]);
+        assert!(state.refused().iter().any(|r| r.problems.iter().any(|p| p.contains("defined twice"))));
     }
 }

@@ -27,6 +27,15 @@ pub struct Good {
     pub kept_for: Option<Rc<[String]>>,
 }
 
+/// A ConfigMap or Secret that Pods may refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldObject {
+    /// The object.
+    pub object: Rc<Object>,
+    /// File and document.
+    pub origin: Origin,
+}
+
 /// One document (or whole file) that was refused and has no earlier version to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -44,7 +53,7 @@ pub struct Merged {
     /// What should run.
     pub good: BTreeMap<PodKey, Good>,
     /// The ConfigMaps and Secrets that Pods may refer to.
-    pub objects: BTreeMap<(Namespace, ObjectRef), Rc<Object>>,
+    pub objects: BTreeMap<(Namespace, ObjectRef), HeldObject>,
     /// What was refused.
     pub refused: Vec<Refused>,
     /// Every source has been read at least once.
@@ -82,10 +91,26 @@ pub fn merge(sources: &[dir::DirSource]) -> Merged {
                     }),
                 }
             }
-            for object in file.objects() {
-                // Of two with one name the first file in byte order wins, as with Pods.
-                let key = (object.namespace.clone(), object.reference.clone());
-                merged.objects.entry(key).or_insert_with(|| object.clone());
+            for held in file.objects() {
+                let key = (held.object.namespace.clone(), held.object.reference.clone());
+                match merged.objects.get(&key) {
+                    None => {
+                        merged.objects.insert(key, held.clone());
+                    }
+                    Some(first) => merged.refused.push(Refused {
+                        key: None,
+                        origin: held.origin.clone(),
+                        problems: Rc::new([format!(
+                            "{}: error: {} {}/{} is defined in {} already, and the first file in byte order wins; remove \
+                             or rename one of the two",
+                            held.origin,
+                            key.1.kind.as_str(),
+                            key.0,
+                            key.1.name,
+                            first.origin
+                        )]),
+                    }),
+                }
             }
             merged.refused.extend(file.refused().iter().cloned());
         }

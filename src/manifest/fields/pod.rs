@@ -9,7 +9,7 @@ pub(super) const SPEC: &[Field] = &[
     has(
         "initContainers",
         Kind::ListLike(CONTAINER),
-        "fields as for containers; run one after the other before them. With restartPolicy Always it is a sidecar and \
+        "fields as for containers; run one after the other before them; with restartPolicy Always it is a sidecar and \
          runs beside them; only then it may have probes and lifecycle",
     ),
     has("volumes", Kind::List(VOLUME), ""),
@@ -48,7 +48,7 @@ pub(super) const SPEC: &[Field] = &[
     has(
         "resources",
         Kind::ObjectLike(RESOURCES),
-        "as for containers: of the Pod as a whole; cpu, memory and hugepages only. The containers' requests together, and \
+        "as for containers: of the Pod as a whole; cpu, memory and hugepages only; the containers' requests together, and \
          each one's limits, must fit in",
     ),
     has("tolerations", Kind::Opaque, "without effect: a static Pod tolerates everything"),
