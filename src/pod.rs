@@ -236,8 +236,13 @@ impl Pod {
     pub fn qos(&self) -> Qos {
         let mut best_effort = true;
         let mut guaranteed = true;
-        for c in self.all_containers() {
-            let r = &c.resources;
+        // What the Pod says for itself counts alone.
+        let own = self.resources.as_ref().filter(|r| {
+            [r.cpu_request, r.cpu_limit].iter().any(Option::is_some)
+                || [r.memory_request, r.memory_limit].iter().any(Option::is_some)
+        });
+        let of_containers = self.all_containers().map(|c| &c.resources).filter(|_| own.is_none());
+        for r in own.into_iter().chain(of_containers) {
             if [r.cpu_request, r.cpu_limit].iter().flatten().any(|q| q.0 > 0)
                 || [r.memory_request, r.memory_limit].iter().flatten().any(|q| q.0 > 0)
             {
