@@ -80,9 +80,12 @@ pub fn files(
         let path = made.join(name);
         fs::write(&path, text).map(|()| Some(path))
     };
+    // In the host's UTS namespace the kernel's word counts, not what the node is called.
+    let real = if pod.host_network { nix::unistd::gethostname().ok() } else { None };
+    let real = real.map_or_else(|| host_name.to_owned(), |name| name.to_string_lossy().into_owned());
     Ok(HostFiles {
         hosts: write("hosts", &etc::hosts(pod, addresses, &of_host, cluster))?,
-        hostname: write("hostname", &format!("{host_name}\n"))?,
+        hostname: write("hostname", &format!("{real}\n"))?,
         resolv_conf: write("resolv.conf", &resolver.to_string())?,
         termination_message: None,
         shm: None,

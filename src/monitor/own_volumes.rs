@@ -14,12 +14,14 @@ use crate::runtime::resources;
 use crate::sys::lock::{self, Lock};
 use crate::sys::mount;
 
+/// The lock among a Pod's own volumes: no volume's name begins with a dot.
+pub const LOCK: &str = ".lock";
+
 /// Takes the lock of a Pod's own volumes, which its monitors make together. `root` is made.
 pub fn own_lock(root: &Path) -> io::Result<Lock> {
     // Secrets lie below: nobody but root comes in.
     DirBuilder::new().recursive(true).mode(0o700).create(root)?;
-    // No volume's name begins with a dot.
-    lock::wait(&root.join(".lock"))
+    lock::wait(&root.join(LOCK))
 }
 
 /// Makes one volume that is the Pod's own, or finds it made.
@@ -59,7 +61,9 @@ pub fn make(
             }
         }
         Volume::Projected { .. } => {
-            project::volume(pod, name, path, setting.facts, setting.objects).map_err(NotStarted::config)?;
+            // Read under the lock, so that the one who writes last has read last.
+            let objects = facts::objects(pod, roots).map_err(failed("read the Pod's objects"))?;
+            project::volume(pod, name, path, setting.facts, &objects).map_err(NotStarted::config)?;
         }
         Volume::Image { reference, .. } => {
             DirBuilder::new()

@@ -14,12 +14,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use super::facts;
-use super::own_volumes::own_lock;
+use super::own_volumes::LOCK;
 use crate::paths::Roots;
 use crate::pod::{Pod, Volume, VolumeName};
 use crate::runtime::environment::{Facts, Objects};
 use crate::runtime::projection::{self, Files, ProjectionError};
-use crate::sys::{clock, process};
+use crate::sys::{clock, lock, process};
 
 /// Why a projected volume could not be written.
 #[derive(Debug)]
@@ -62,8 +62,10 @@ pub fn project(pod: &Pod, roots: &Roots) -> Result<Vec<VolumeName>, Vec<ProjectE
     let boot_id = process::boot_id().map_err(|e| setup(format!("boot id: {e}")))?;
     let sandbox = facts::sandbox(pod, roots, &boot_id).map_err(|e| setup(e.message))?;
     let facts = facts::look(pod, roots, sandbox.as_ref());
+    // Not made here: a Pod that has just been removed must not get a directory again.
+    let _lock = lock::wait(&root.join(LOCK)).map_err(|e| setup(format!("{}: {e}", root.display())))?;
+    // Under the lock, so that the one who writes last has read last.
     let objects = facts::objects(pod, roots).map_err(|e| setup(format!("objects: {e}")))?;
-    let _lock = own_lock(&root).map_err(|e| setup(format!("{}: {e}", root.display())))?;
     let (mut changed, mut failed) = (Vec::new(), Vec::new());
     for name in pod.volumes.keys().filter(|n| root.join(n.as_str()).exists()) {
         match volume(pod, name, &root.join(name.as_str()), &facts, &objects) {

@@ -127,7 +127,7 @@ pub fn make_bundle(
     let facts = facts::look(pod, roots, sandbox.as_ref());
     let objects = facts::objects(pod, roots)
         .map_err(|e| NotStarted::at("read the Pod's objects in", &roots.objects(), e))?;
-    let setting = Setting { pod, roots, boot_id: &spec.boot_id, facts: &facts, objects: &objects };
+    let setting = Setting { pod, roots, boot_id: &spec.boot_id, facts: &facts };
     let placed = volumes::prepare(&setting)?;
     let (variables, mut warnings) =
         environment::own(pod, container, &facts, &objects).map_err(NotStarted::config)?;

@@ -12,7 +12,7 @@ use super::start::NotStarted;
 use super::{own_volumes, sub_path};
 use crate::paths::Roots;
 use crate::pod::{Container, HostPathType, Medium, Pod, SubPath, Volume, VolumeName};
-use crate::runtime::environment::{Facts, Objects};
+use crate::runtime::environment::Facts;
 use crate::runtime::{Source, process};
 
 /// Why a volume cannot be used.
@@ -66,8 +66,6 @@ pub struct Setting<'a> {
     pub boot_id: &'a str,
     /// What is known of the Pod.
     pub facts: &'a Facts,
-    /// The ConfigMaps and Secrets that were found.
-    pub objects: &'a Objects,
 }
 
 /// Checks or makes every volume of the Pod and says where each lies.

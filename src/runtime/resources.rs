@@ -184,6 +184,16 @@ mod tests {
             ..Resources::default()
         });
         assert_eq!(of(&p), (512, Some(50_000), Some(7)));
+        assert_eq!(p.qos(), Qos::Burstable);
+        let (cpu, memory) = (Some(MilliCpu(500)), Some(Bytes(7)));
+        p.resources = Some(Resources {
+            cpu_request: cpu,
+            cpu_limit: cpu,
+            memory_request: memory,
+            memory_limit: memory,
+            ..Resources::default()
+        });
+        assert_eq!(p.qos(), Qos::Guaranteed);
     }
 
     #[test]

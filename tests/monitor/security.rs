@@ -97,12 +97,14 @@ fn namespaces_of_the_pod_are_shared() {
 
 #[test]
 fn host_namespaces_are_the_hosts() {
-    let mut stage = Stage::new("hosts", NAMESPACES);
+    let mut stage = Stage::new("hosts", &format!("{NAMESPACES}; cat /etc/hostname"));
     (stage.pod.host_pid, stage.pod.host_ipc) = (true, true);
     assert_eq!(stage.run(), End::Exited { code: 0 }, "{}", stage.log());
     let own = ["net", "ipc", "uts", "pid"].map(|k| fs::read_link(format!("/proc/self/ns/{k}")).unwrap());
     let own: Vec<_> = own.iter().map(|l| l.to_string_lossy().into_owned()).collect();
-    assert_eq!(stage.lines(), own);
+    let lines = stage.lines();
+    assert_eq!(lines[..4], own);
+    assert_eq!(lines[4], nix::unistd::gethostname().unwrap().to_string_lossy());
 }
 
 #[test]
