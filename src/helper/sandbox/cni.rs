@@ -147,7 +147,9 @@ fn port_mappings(pod: &Pod) -> Vec<Value> {
                 "containerPort": port.container_port,
                 "protocol": port.protocol.to_ascii_lowercase(),
             });
-            if let (Some(ip), Some(fields)) = (port.host_ip.as_deref(), mapping.as_object_mut()) {
+            if let (Some(ip), Some(fields)) =
+                (port.host_ip.as_deref().filter(|ip| !ip.is_empty()), mapping.as_object_mut())
+            {
                 fields.insert("hostIP".to_owned(), ip.into());
             }
             Some(mapping)
