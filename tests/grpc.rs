@@ -83,10 +83,11 @@ fn probe(port: u16, service: &str, timeout_ms: u64) -> (Verdict, String, Duratio
     (Verdict::from_exit_code(output.status.code().unwrap()), line.trim_end().to_owned(), begin.elapsed())
 }
 
-/// A server for one connection: waits for the whole request, then does `answer`. Gives the request and what came after.
-fn server(
-    answer: impl FnOnce(&mut TcpStream) + Send + 'static,
-) -> (SocketAddr, JoinHandle<(Vec<u8>, Vec<u8>)>) {
+/// The bytes of a request, and those that came after it.
+type Heard = (Vec<u8>, Vec<u8>);
+
+/// A server for one connection: waits for the whole request, then does `answer`.
+fn server(answer: impl FnOnce(&mut TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<Heard>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {

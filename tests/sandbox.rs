@@ -289,17 +289,26 @@ fn a_shared_pid_namespace_has_a_first_process_that_reaps_and_goes() {
     let descriptors = || -> Vec<PathBuf> {
         entries(&proc.join("fd")).iter().filter_map(|f| fs::read_link(f).ok()).collect()
     };
-    // It is there before it has become what it is to be; the program's own start opens a file for a moment.
     let begin = Instant::now();
-    while fs::read(proc.join("cmdline")).unwrap() != b"podstrap\0pause\0"
-        || descriptors() != [Path::new("/dev/null"); 3]
-    {
+    while descriptors() != [Path::new("/dev/null"); 3] {
         assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", descriptors());
         std::thread::sleep(Duration::from_millis(5));
     }
+    assert_eq!(fs::read(proc.join("cmdline")).unwrap(), b"podstrap\0pause\0");
     let status = fs::read_to_string(proc.join("status")).unwrap();
     assert!(status.lines().any(|l| l.starts_with("NSpid:") && l.ends_with("\t1")), "{status}");
     assert!(fs::read(proc.join("environ")).unwrap().is_empty());
+    // Containers see this process, and some may trace it: there is nothing to be had from it.
+    assert_eq!(entries(&proc.join("root")), Vec::<PathBuf>::new());
+    for line in
+        ["Uid:\t65535\t65535\t65535\t65535", "Groups:\t ", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"]
+    {
+        assert!(status.lines().any(|l| l == line), "{line}: {status}");
+    }
+    let flags = nix::sys::statvfs::statvfs(&proc.join("exe")).unwrap().flags();
+    assert!(flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY), "{flags:?}");
+    let ns = |kind: &str| fs::metadata(proc.join("ns").join(kind)).unwrap().ino();
+    assert_eq!(ns("ipc"), fs::metadata(s.ipc.as_ref().unwrap()).unwrap().ino());
 
     // An orphan in there is reaped, and TERM does nothing to the reaper.
     let nsenter = |script: &str| {
@@ -544,7 +553,8 @@ fn removal_ends_the_sandbox_first() {
         roots: spec.roots.clone(),
         pod: spec.pod.clone(),
         cgroup_root: stage.cgroup_root.clone(),
-        cni: spec.cni.clone(),
+        // Who removes may not know where the plugins were when the network was joined.
+        cni: CniPaths::default(),
     };
     let remove = || {
         let mut child = Command::new(env!("CARGO_BIN_EXE_podstrap"))
@@ -562,5 +572,130 @@ fn removal_ends_the_sandbox_first() {
     assert!(!process::is_running(s.pause.unwrap().pid));
     assert_eq!(common::host::cgroups_of(&format!("pod{}", spec.pod.generation)), Vec::<PathBuf>::new());
     assert!(remove().status.success());
+    stage.assert_clean();
+}
+
+/// runc's containers join what was made: the same network, host name, IPC and processes for all of them.
+#[test]
+fn containers_of_runc_live_in_the_sandbox() {
+    let Some(stage) = Stage::new(&json!([{ "type": "one" }])) else { return };
+    if let Some(reason) = common::host::cannot_run_containers() {
+        skip(&reason);
+        return;
+    }
+    script(&stage, "one", ANSWER);
+    let mut p = pod("j");
+    p.share_process_namespace = true;
+    let spec = stage.spec(p);
+    let s = stage.up(&spec);
+    let root = stage.dir.join("root");
+    for sub in ["bin", "proc", "dev"] {
+        fs::create_dir_all(root.join(sub)).unwrap();
+    }
+    fs::copy(find("busybox").unwrap(), root.join("bin/busybox")).unwrap();
+    let runc = |name: &str, script: &str, args: &[&str]| {
+        let bundle = stage.dir.join(name);
+        fs::create_dir_all(&bundle).unwrap();
+        let joined =
+            |kind: &str, file: &Option<PathBuf>| json!({ "type": kind, "path": file.as_ref().unwrap() });
+        let config = json!({
+            "ociVersion": "1.0.2",
+            "process": { "cwd": "/", "user": { "uid": 0, "gid": 0 }, "args": ["/bin/busybox", "sh", "-c", script] },
+            "root": { "path": root, "readonly": true },
+            "mounts": [
+                { "destination": "/proc", "type": "proc", "source": "proc" },
+                { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" },
+                { "destination": "/dev/shm", "type": "bind", "source": s.shm, "options": ["rbind", "rw"] },
+            ],
+            "linux": {
+                "sysctl": { "net.ipv4.ip_unprivileged_port_start": "0" },
+                "namespaces": [{ "type": "mount" }, joined("network", &s.net), joined("uts", &s.uts),
+                    joined("ipc", &s.ipc), joined("pid", &s.pid)],
+                "cgroupsPath": format!("/{}/pod{}/{name}", stage.cgroup_root, spec.pod.generation),
+            },
+        });
+        fs::write(bundle.join("config.json"), config.to_string()).unwrap();
+        Command::new(find("runc").unwrap())
+            .args(["--root", stage.dir.join("runc").to_str().unwrap(), "run", "--bundle"])
+            .arg(&bundle)
+            .args(args)
+            .arg(format!("{}-{name}", stage.cgroup_root))
+            .stdin(Stdio::null())
+            .stdout(if args.is_empty() { Stdio::piped() } else { Stdio::null() })
+            .stderr(if args.is_empty() { Stdio::piped() } else { Stdio::null() })
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap()
+    };
+    // Within this container: a file in shared memory, a server on the loopback, a process to be seen.
+    let server =
+        "b=/bin/busybox; $b echo word >/dev/shm/first; while :; do $b nc -l -p 80 -e $b echo heard; done";
+    assert!(runc("first", server, &["--detach"]).status.success());
+    let begin = Instant::now();
+    let text = loop {
+        let output = runc(
+            "second",
+            "b=/bin/busybox; $b hostname; $b cat /dev/shm/first; $b nc 127.0.0.1 80; $b cat /proc/1/cmdline; \
+             $b cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
+            &[],
+        );
+        let text = String::from_utf8(output.stdout).unwrap();
+        if text.contains("heard") {
+            break text;
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    assert_eq!(text, "j-node1\nword\nheard\npodstrap\0pause\x000\n");
+    // The end of the first process is the end of all.
+    stage.down(&spec);
+    let root = stage.dir.join("runc");
+    for name in ["first", "second"] {
+        let id = format!("{}-{name}", stage.cgroup_root);
+        let _ = Command::new(find("runc").unwrap())
+            .args(["--root", root.to_str().unwrap(), "delete", "--force", &id])
+            .stderr(Stdio::null())
+            .status();
+    }
+    assert_eq!(common::host::processes_of(&stage.dir, &stage.cgroup_root), []);
+    stage.assert_clean();
+}
+
+/// A helper is killed, and its plugin goes on: what comes next waits for it, or ends it.
+#[test]
+fn plugins_of_a_killed_helper_are_waited_for() {
+    let Some(stage) = Stage::new(&json!([{ "type": "slow" }])) else { return };
+    let log = stage.dir.join("calls").display().to_string();
+    let spec = stage.spec(pod("o"));
+    let interrupted = |body: &str| {
+        script(
+            &stage,
+            "slow",
+            &format!("if [ $CNI_COMMAND = ADD ]; then {body}; fi; echo \"$CNI_COMMAND end\" >>{log}"),
+        );
+        let mut child = stage.spawn("up", &spec);
+        let begin = Instant::now();
+        while calls(&stage).last().is_none_or(|c| c != "ADD slow") {
+            assert!(begin.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        stage.down(&spec);
+        let seen = calls(&stage);
+        fs::remove_file(stage.dir.join("calls")).unwrap();
+        seen
+    };
+    assert_eq!(interrupted("sleep 0.5"), ["ADD slow", "ADD end", "DEL slow", "DEL end"]);
+    // One that does not end is killed after some seconds, with what it has started.
+    assert_eq!(interrupted("sleep 778; sleep 778"), ["ADD slow", "DEL slow", "DEL end"]);
+    let mine = format!("CNI_NETNS={}", stage.dir.display());
+    let environment = |p: &PathBuf| fs::read(p.join("environ")).unwrap_or_default();
+    let left = entries(Path::new("/proc")).into_iter().map(|p| environment(&p));
+    assert_eq!(left.filter(|e| String::from_utf8_lossy(e).contains(&mine)).count(), 0);
     stage.assert_clean();
 }

@@ -101,19 +101,6 @@ fn remove_stale(stale: &Stale) -> Vec<String> {
     tried.filter_map(|(path, result)| Some(format!("remove {}: {}", path.display(), result.err()?))).collect()
 }
 
-fn sandbox_down(removal: &Removal) -> Result<(), String> {
-    let boot_id = process::boot_id().map_err(|e| format!("read this boot's id: {e}"))?;
-    let spec = SandboxSpec {
-        roots: removal.roots.clone(),
-        boot_id,
-        pod: removal.pod.clone(),
-        cni: removal.cni.clone(),
-        cluster_domain: String::new(),
-        cgroup_root: None,
-    };
-    sandbox::down(&spec).map_err(|e| e.to_string())
-}
-
 fn remove_state(path: &Path) -> io::Result<()> {
     match fs::canonicalize(path) {
         Ok(real) => mount::unmount_all(&real)?,
@@ -239,4 +226,17 @@ fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(e),
     }
+}
+
+fn sandbox_down(removal: &Removal) -> Result<(), String> {
+    let boot_id = process::boot_id().map_err(|e| format!("read this boot's id: {e}"))?;
+    let spec = SandboxSpec {
+        roots: removal.roots.clone(),
+        boot_id,
+        pod: removal.pod.clone(),
+        cni: removal.cni.clone(),
+        cluster_domain: String::new(),
+        cgroup_root: None,
+    };
+    sandbox::down(&spec).map_err(|e| e.to_string())
 }

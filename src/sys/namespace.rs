@@ -5,7 +5,8 @@ use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -15,6 +16,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 use nix::unistd::{ForkResult, Pid, pipe2};
+
+use crate::command::SELF;
 
 /// A kind of namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,14 +111,21 @@ pub struct Init {
     /// Its pid in our own namespace. A child of ours.
     pub pid: Pid,
     go: File,
+    ready: File,
 }
 
 impl Init {
     /// Makes a pid namespace, its first process, and `file` (must not exist), by which it can be entered. The process
-    /// has a session of its own and /dev/null for its three descriptors. To be called in a process with one thread.
+    /// has a session of its own, /dev/null for its three descriptors, and is in the namespaces `join` (kind and file).
+    /// The verb's program must call [`be_init`]. To be called in a process with one thread.
     #[allow(unsafe_code)]
-    pub fn make(verb: &str, file: &Path) -> io::Result<Self> {
+    pub fn make(verb: &str, file: &Path, join: &[(Kind, &Path)]) -> io::Result<Self> {
         let arguments = [c"podstrap".to_owned(), CString::new(verb)?];
+        let join: Vec<(CloneFlags, File)> = join
+            .iter()
+            .map(|(kind, path)| Ok((kind.flag(), File::open(path)?)))
+            .collect::<io::Result<_>>()?;
+        let (ready, tell) = pipe2(OFlag::O_CLOEXEC)?;
         let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
         let (hear, go) = pipe2(OFlag::O_CLOEXEC)?;
         let home = File::open("/proc/self/ns/pid_for_children")?;
@@ -124,7 +134,7 @@ impl Init {
         let forked = unsafe { nix::unistd::fork() };
         if matches!(forked, Ok(ForkResult::Child)) {
             drop(go);
-            become_program(&mut File::from(hear), &null, &arguments)
+            become_program(&mut File::from(hear), &File::from(tell), &null, &join, &arguments)
         }
         // Children to come are concerned, not this process itself: it has never left its own.
         setns(&home, CloneFlags::CLONE_NEWPID)?;
@@ -132,35 +142,84 @@ impl Init {
             // The child is gone its own way above.
             ForkResult::Child => Err(io::ErrorKind::Unsupported.into()),
             ForkResult::Parent { child } => {
-                let init = Self { pid: child, go: File::from(go) };
+                let init = Self { pid: child, go: File::from(go), ready: File::from(ready) };
                 keep(Path::new(&format!("/proc/{child}/ns/pid")), file)?;
                 Ok(init)
             }
         }
     }
 
-    /// Gives the word: from now on it lives until it is killed.
+    /// Gives the word, and waits until it is what it is to be: from now on it lives until it is killed.
     pub fn go(mut self) -> io::Result<()> {
-        self.go.write_all(b"g")
+        self.go.write_all(b"g")?;
+        self.ready.read_exact(&mut [0])
     }
 }
 
 /// The child's side of [`Init::make`].
 #[allow(unsafe_code)]
-fn become_program(hear: &mut File, null: &File, arguments: &[CString]) -> ! {
+fn become_program(
+    hear: &mut File,
+    tell: &File,
+    null: &File,
+    join: &[(CloneFlags, File)],
+    arguments: &[CString],
+) -> ! {
     let told = hear.read_exact(&mut [0]).is_ok()
         && nix::unistd::setsid().is_ok()
         && nix::unistd::chdir("/").is_ok()
+        && join.iter().all(|(kind, file)| setns(file, *kind).is_ok())
         && nix::unistd::dup2_stdin(null).is_ok()
-        && nix::unistd::dup2_stdout(null).is_ok()
+        && nix::unistd::dup2_stdout(tell).is_ok()
         && nix::unistd::dup2_stderr(null).is_ok();
-    if told {
+    if told && let Ok(program) = own_program() {
         // Its number in the new namespace is 1, but /proc is still the old one's, where `self` is right all the same.
-        let _ = nix::unistd::execve(c"/proc/self/exe", arguments, &[] as &[CString]);
+        let _ = nix::unistd::execve(&program, arguments, &[] as &[CString]);
     }
     // SAFETY: _exit touches no memory, and runs nothing that the parent registered.
     unsafe { libc::_exit(127) }
 }
+
+/// Makes all that this process sees read-only, in a mount namespace of its own, and gives the way to its own program in
+/// there. Containers that share the pid namespace and may trace (CAP_SYS_PTRACE) can reach the program's file by
+/// /proc/1/exe; they must not be able to write to it.
+fn own_program() -> io::Result<CString> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&Path>, "/", None::<&Path>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&Path>)?;
+    let path = fs::read_link(SELF)?;
+    let identity = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino()));
+    if identity(&path).ok() != Some(identity(Path::new(SELF))?) {
+        // Replaced since: nobody starts this file any more.
+        return Ok(CString::new(SELF)?);
+    }
+    mount(Some(&path), &path, None::<&Path>, MsFlags::MS_BIND, None::<&Path>)?;
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
+    mount(None::<&Path>, &path, None::<&Path>, read_only, None::<&Path>)?;
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// Leaves everything that a process of root has: an empty read-only root, an unprivileged user (the number that the pause
+/// image of Kubernetes has), no capabilities. A container that shares the pid namespace may be able to trace this process,
+/// and must not gain by it.
+fn give_up_everything() -> io::Result<()> {
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // /proc is a directory that every host has; what is mounted on it is hidden in this mount namespace alone.
+    mount(Some("none"), "/proc", Some("tmpfs"), flags, Some("size=4k,mode=555"))?;
+    nix::unistd::chdir("/proc")?;
+    // Both the new and the old root at one point (pivot_root(2), NOTES); then the old one, which is on top, goes.
+    nix::unistd::pivot_root(".", ".")?;
+    nix::mount::umount2(".", nix::mount::MntFlags::MNT_DETACH)?;
+    nix::unistd::chdir("/")?;
+    let (user, group) = (nix::unistd::Uid::from_raw(NOBODY), nix::unistd::Gid::from_raw(NOBODY));
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setresgid(group, group, group)?;
+    // From root to another user: all capabilities are gone with it (capabilities(7)).
+    nix::unistd::setresuid(user, user, user)?;
+    nix::sys::prctl::set_no_new_privs()?;
+    Ok(())
+}
+
+const NOBODY: u32 = 65_535;
 
 /// The life of a pid namespace's first process: orphans that end are taken by the kernel at once, and no signal but KILL
 /// and STOP from outside reaches it (pid_namespaces(7)).
@@ -169,9 +228,23 @@ pub fn be_init() -> ! {
     // SAFETY: SIG_IGN installs no handler. It makes the kernel reap our children itself (wait(2), NOTES).
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     super::process::give_back_memory();
+    if let Err(error) = become_harmless() {
+        // Whoever waits for the word of success sees the end instead; /dev/null hears why.
+        eprintln!("podstrap pause: {error}");
+        std::process::exit(1);
+    }
     loop {
         nix::unistd::pause();
     }
+}
+
+/// Gives up everything and says so on standard output, which then is /dev/null.
+fn become_harmless() -> io::Result<()> {
+    give_up_everything()?;
+    io::stdout().write_all(b"r\n")?;
+    io::stdout().flush()?;
+    // Standard input is /dev/null, open for both ways.
+    nix::unistd::dup2_stdout(io::stdin()).map_err(Into::into)
 }
 
 /// Sets the host name of the UTS namespace in which the calling thread is.

@@ -8,6 +8,7 @@ mod config;
 mod plugin;
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -146,7 +147,9 @@ fn port_mappings(pod: &Pod) -> Vec<Value> {
                 "containerPort": port.container_port,
                 "protocol": port.protocol.to_ascii_lowercase(),
             });
-            if let (Some(ip), Some(fields)) = (port.host_ip.as_deref(), mapping.as_object_mut()) {
+            if let (Some(ip), Some(fields)) =
+                (port.host_ip.as_deref().filter(|ip| !ip.is_empty()), mapping.as_object_mut())
+            {
                 fields.insert("hostIP".to_owned(), ip.into());
             }
             Some(mapping)
@@ -168,22 +171,32 @@ pub fn outlast(spec: &SandboxSpec) -> Result<(), SandboxError> {
     }
     let failed = |error| SandboxError::Process { what: "a CNI plugin of a former try", error };
     let until = boot_ms().saturating_add(ORPHAN_MS);
-    for pidfd in orphans(spec).map_err(failed)? {
-        let left = until.saturating_sub(boot_ms());
-        if namespaces::wait_for_end(pidfd.as_fd(), left).map_err(failed)? {
-            continue;
+    let at_last = until.saturating_add(ORPHAN_MS);
+    // Looked for again each time: what is killed or waited for may have started another before.
+    loop {
+        let found = orphans(spec).map_err(failed)?;
+        if found.is_empty() {
+            return Ok(());
         }
-        // Fails only when it has just ended.
-        let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
-        if !namespaces::wait_for_end(pidfd.as_fd(), ORPHAN_MS).map_err(failed)? {
-            return Err(failed(std::io::ErrorKind::TimedOut.into()));
+        let now = boot_ms();
+        if now >= at_last {
+            return Err(failed(io::ErrorKind::TimedOut.into()));
+        }
+        let limit = if now >= until { at_last } else { until };
+        if now >= until {
+            for pidfd in &found {
+                // Fails only when it has just ended.
+                let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+            }
+        }
+        for pidfd in &found {
+            namespaces::wait_for_end(pidfd.as_fd(), limit.saturating_sub(boot_ms())).map_err(failed)?;
         }
     }
-    Ok(())
 }
 
 /// Processes whose environment says that they work on this Pod's network.
-fn orphans(spec: &SandboxSpec) -> std::io::Result<Vec<OwnedFd>> {
+fn orphans(spec: &SandboxSpec) -> io::Result<Vec<OwnedFd>> {
     let id = format!("CNI_CONTAINERID={}", spec.pod.generation);
     let net = format!("CNI_NETNS={}", namespaces::net_file(&spec.roots, &spec.pod.generation).display());
     let is_ours = |environment: &Path| {

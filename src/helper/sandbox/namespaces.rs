@@ -118,7 +118,10 @@ pub fn share_processes(spec: &SandboxSpec, sandbox: &mut Sandbox) -> Result<(), 
     let (roots, generation) = (&spec.roots, &spec.pod.generation);
     let file = file(roots, generation, Kind::Pid);
     let failed = |error| SandboxError::Namespace { kind: Kind::Pid.name(), error };
-    let init = Init::make("pause", &file).map_err(failed)?;
+    let own = [(Kind::Net, &sandbox.net), (Kind::Ipc, &sandbox.ipc), (Kind::Uts, &sandbox.uts)];
+    let join: Vec<(Kind, &Path)> =
+        own.iter().filter_map(|(kind, file)| Some((*kind, file.as_deref()?))).collect();
+    let init = Init::make("pause", &file, &join).map_err(failed)?;
     let pid = init.pid.as_raw();
     let ticks = process::start_ticks(pid).map_err(failed)?;
     let pause = Pause { pid, start_ticks: ticks.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))? };
@@ -129,6 +132,8 @@ pub fn share_processes(spec: &SandboxSpec, sandbox: &mut Sandbox) -> Result<(), 
             .and_then(|c| c.enter(&group, pid))
             .map_err(|e| SandboxError::file("enter cgroup", &group, e))?;
     }
+    // Its end is the end of the Pod's processes, as a sandbox's; a host that does not allow this runs the Pod all the same.
+    let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "-998");
     init.go().map_err(failed)?;
     sandbox.pid = Some(file);
     sandbox.pause = Some(pause);
