@@ -167,7 +167,7 @@ pub fn cases() -> Vec<Case> {
             "spec.containers.resources.limits.cpu",
             "refused when negative",
             "resources: {limits: {cpu: '-1'}}",
-            &["limits.cpu"],
+            &["resources.limits", "cpu"],
         ),
         container(
             "spec.containers.lifecycle.stopSignal",

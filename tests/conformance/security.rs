@@ -89,7 +89,7 @@ pub fn cases() -> Vec<Case> {
             .main("grep -c ' /proc/' /proc/mounts", "securityContext: {procMount: Unmasked}")
             .then(|t| {
                 // It takes a user namespace, which the host or the runtime may not be able to give: then it is refused.
-                t.until("it ends, or is refused", || {
+                t.until_or_refused("it ends, or is refused", || {
                     t.refusal().is_some() || t.container("main")["state"]["terminated"].is_object()
                 });
                 match t.refusal() {
@@ -293,7 +293,7 @@ fn namespaces() -> Vec<Case> {
             .spec("hostUsers: false")
             .main("id -u; tr -s ' ' </proc/self/uid_map", "")
             .then(|t| {
-                t.until("it ends, or is refused", || {
+                t.until_or_refused("it ends, or is refused", || {
                     t.refusal().is_some() || t.container("main")["state"]["terminated"].is_object()
                 });
                 match t.refusal() {
