@@ -48,7 +48,7 @@ fn daemon(host: Host, archives: &[std::path::PathBuf]) -> Option<Instance> {
         fs::write(cni.join("10-conformance.conflist"), list.to_string()).unwrap();
     }
     let cni = cni.to_string_lossy().into_owned();
-    instance.args(&["--restart-backoff", "1s,1s"]);
+    instance.args(&["--restart-backoff", "1s,1s", "--cni-conf-dir", &cni]);
     // A daemon whose first scan lists the images has them before the first case asks.
     instance.start();
     Some(instance)
