@@ -157,8 +157,23 @@ impl<'a> Bench<'a> {
 
     // Waiting.
 
-    /// Polls a condition until the case's time is up.
+    /// Polls a condition until the case's time is up. A refusal of the document ends the case at once.
     pub fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let mut tries = 0_u32;
+        self.until_or_refused(what, || {
+            tries += 1;
+            if tries.is_multiple_of(16)
+                && let Some(problems) = self.refusal()
+            {
+                let first = problems.first().and_then(|p| p.lines().next()).unwrap_or_default();
+                panic!("{what}: the document is refused: {first}");
+            }
+            condition()
+        });
+    }
+
+    /// The same for what may end in a refusal.
+    pub fn until_or_refused(&self, what: &str, mut condition: impl FnMut() -> bool) {
         while !condition() {
             assert!(Instant::now() < self.end, "not in time: {what}");
             std::thread::sleep(Duration::from_millis(40));
@@ -220,7 +235,7 @@ impl<'a> Bench<'a> {
 
     /// Waits for the refusal of the document, in words that contain these.
     pub fn refused(&self, words: &[&str]) {
-        self.until("the document is refused", || self.refusal().is_some());
+        self.until_or_refused("the document is refused", || self.refusal().is_some());
         let problems = self.refusal().unwrap_or_default().join("\n");
         for word in words {
             assert!(problems.contains(word), "the refusal does not name `{word}`: {problems}");

@@ -4,7 +4,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `PODSTRAP_TEST_RUNTIME` | the runtime under test: `runc` (default) or `docker` |
-//! | `PODSTRAP_TEST_CASES` | only cases whose area, field or description contains this text |
+//! | `PODSTRAP_TEST_CASES` | only cases whose area, field and description contain one of these texts (commas between) |
 //! | `PODSTRAP_TEST_JOBS` | how many cases are under way at a time (default 16) |
 //!
 //! The report goes to standard error and to `conformance-RUNTIME.txt` in cargo's directory for tests.

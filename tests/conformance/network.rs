@@ -81,11 +81,11 @@ pub fn cases() -> Vec<Case> {
             .own_network()
             .main("say main", "ports: [{containerPort: 80, hostPort: @PORT@}]")
             .then(|t| {
-                t.until("it is told", || {
+                t.until_or_refused("it is told", || {
                     let text = t.status().map(|s| serde_json::to_string(&s).unwrap()).unwrap_or_default();
                     (text + &t.refusal().unwrap_or_default().join(" ")).contains("hostPort")
                 });
-                t.until("with the plugin that maps ports", || {
+                t.until_or_refused("with the plugin that maps ports", || {
                     let message = t.status().and_then(|s| s.message).unwrap_or_default();
                     (message + &t.refusal().unwrap_or_default().join(" ")).contains("portmap")
                         || t.status().is_some_and(|s| s.message.is_some_and(|m| m.contains("CNI")))

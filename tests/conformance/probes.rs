@@ -152,7 +152,7 @@ fn others() -> Vec<Case> {
             .then(|t| t.ready()),
         case("spec.containers.readinessProbe.tcpSocket", "a refused connection is not; the port may open later")
             .main(
-                "while ! [ -e /out/go ]; do sleep 0.1; done; exec nc -lk -p @PORT@ -e true",
+                "while ! [ -e /out/go ]; do sleep 0.1; done; exec nc -ll -p @PORT@ -e true",
                 "readinessProbe: {tcpSocket: {port: @PORT@}, periodSeconds: 1, failureThreshold: 1}",
             )
             .then(|t| {
@@ -163,15 +163,15 @@ fn others() -> Vec<Case> {
             }),
         case("spec.containers.readinessProbe.exec", "with the container's user, variables, directory and files")
             .main(
-                "echo of the container >/tmp/mark; stay",
+                "echo of the container >/dev/shm/mark; stay",
                 "env: [{name: WORD, value: hello}]
-                 workingDir: /tmp
+                 workingDir: /dev/shm
                  securityContext: {runAsUser: 1234}
-                 readinessProbe: {exec: {command: [sh, -c, 'echo $(id -u) $WORD $PWD $(cat mark) >/out/seen; test -e /tmp/mark']}, periodSeconds: 1}",
+                 readinessProbe: {exec: {command: [sh, -c, 'echo $(id -u) $WORD $PWD $(cat mark) >/out/seen; test -e mark']}, periodSeconds: 1}",
             )
             .then(|t| {
                 t.ready();
-                assert_eq!(t.content("seen"), "1234 hello /tmp of the container");
+                assert_eq!(t.content("seen"), "1234 hello /dev/shm of the container");
             }),
         case("spec.containers.readinessProbe.exec", "one that takes too long has failed, and is ended")
             .main(
@@ -217,7 +217,7 @@ fn others() -> Vec<Case> {
         case("spec.containers.livenessProbe.grpc", "a server that speaks something else is a failure")
             .spec("restartPolicy: Always")
             .main(
-                "trap 'say term; exit 0' TERM; say main; exec_nc() { nc -lk -p @PORT@ -e echo nonsense & wait $!; }; exec_nc",
+                "trap 'say term; exit 0' TERM; say main; exec_nc() { nc -ll -p @PORT@ -e echo nonsense & wait $!; }; exec_nc",
                 "livenessProbe: {grpc: {port: @PORT@}, periodSeconds: 1, failureThreshold: 1}",
             )
             .then(|t| {

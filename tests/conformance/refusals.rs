@@ -74,20 +74,8 @@ pub fn cases() -> Vec<Case> {
             "volumeDevices: [{name: v, devicePath: /dev/x}]",
             &["volumeDevices"],
         ),
-        container(
-            "spec.containers.securityContext.windowsOptions",
-            "refused: this is Linux",
-            "securityContext: {windowsOptions: {runAsUserName: x}}",
-            &["windowsOptions"],
-        ),
         spec("spec.os.name", "refused: this is Linux", "os: {name: windows}", &["os"]),
         spec("spec.activeDeadlineSeconds", SENSE, "activeDeadlineSeconds: 0", &["activeDeadlineSeconds"]),
-        spec(
-            "spec.terminationGracePeriodSeconds",
-            SENSE,
-            "terminationGracePeriodSeconds: -1",
-            &["terminationGracePeriodSeconds"],
-        ),
         spec("spec.restartPolicy", SENSE, "restartPolicy: Sometimes", &["restartPolicy", "Sometimes"]),
         spec("spec.dnsPolicy", SENSE, "dnsPolicy: Cluster", &["dnsPolicy", "Cluster"]),
         spec(
@@ -156,18 +144,12 @@ pub fn cases() -> Vec<Case> {
             "workingDir: relative",
             &["workingDir"],
         ),
-        container(
-            "spec.containers.terminationMessagePath",
-            "refused unless absolute",
-            "terminationMessagePath: relative",
-            &["terminationMessagePath"],
-        ),
         container("spec.containers.command", "a number is no string", "args: [8080]", &["args[0]"]),
         container(
             "spec.containers.resources.limits.cpu",
             "refused when negative",
             "resources: {limits: {cpu: '-1'}}",
-            &["limits.cpu"],
+            &["resources.limits", "cpu"],
         ),
         container(
             "spec.containers.lifecycle.stopSignal",

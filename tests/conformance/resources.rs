@@ -220,9 +220,9 @@ fn limits() -> Vec<Case> {
             }),
         case("spec.containers.resources.requests", "refused when greater than the limit")
             .main("true", "resources: {requests: {memory: 64Mi}, limits: {memory: 32Mi}}")
-            .refused(&["requests.memory"]),
+            .refused(&["resources.requests", "memory"]),
         case("spec.containers.resources.limits.memory", "refused when it is no quantity")
             .main("true", "resources: {limits: {memory: lots}}")
-            .refused(&["limits.memory", "lots"]),
+            .refused(&["resources.limits", "memory", "lots"]),
     ]
 }

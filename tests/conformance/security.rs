@@ -79,17 +79,17 @@ pub fn cases() -> Vec<Case> {
             .says("written"),
         case("spec.containers.securityContext.procMount=Default", "masked and read-only places")
             .main(
-                "head -c1 /proc/kcore | wc -c; head -c1 /proc/timer_list 2>/dev/null | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | grep -v : | grep -vc '^$'; (echo 1 >/proc/sys/kernel/domainname) 2>/dev/null || echo refused; (echo h >/proc/sysrq-trigger) 2>/dev/null || echo refused; (mkdir /sys/fs/cgroup/x) 2>/dev/null || echo refused",
+                "head -c1 /proc/kcore 2>/dev/null | wc -c; head -c1 /proc/timer_list 2>/dev/null | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | grep -v : | grep -vc '^$'; (echo 1 >/proc/sys/kernel/domainname) 2>/dev/null || echo sysctl refused; (echo h >/proc/sysrq-trigger) 2>/dev/null || echo sysrq refused; (mkdir /sys/fs/cgroup/x) 2>/dev/null || echo cgroup refused",
                 "",
             )
-            .says("0\n0\n0\nrefused\nrefused\nrefused"),
+            .says("0\n0\n0\nsysctl refused\nsysrq refused\ncgroup refused"),
         case("spec.containers.securityContext.procMount=Unmasked", "no place is masked")
             .spec("hostUsers: false")
             .own_network()
             .main("grep -c ' /proc/' /proc/mounts", "securityContext: {procMount: Unmasked}")
             .then(|t| {
                 // It takes a user namespace, which the host or the runtime may not be able to give: then it is refused.
-                t.until("it ends, or is refused", || {
+                t.until_or_refused("it ends, or is refused", || {
                     t.refusal().is_some() || t.container("main")["state"]["terminated"].is_object()
                 });
                 match t.refusal() {
@@ -293,7 +293,7 @@ fn namespaces() -> Vec<Case> {
             .spec("hostUsers: false")
             .main("id -u; tr -s ' ' </proc/self/uid_map", "")
             .then(|t| {
-                t.until("it ends, or is refused", || {
+                t.until_or_refused("it ends, or is refused", || {
                     t.refusal().is_some() || t.container("main")["state"]["terminated"].is_object()
                 });
                 match t.refusal() {

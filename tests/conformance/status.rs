@@ -46,6 +46,7 @@ pub fn cases() -> Vec<Case> {
             .then(|t| {
                 t.ended("short");
                 t.event("long");
+                t.phase("Running");
                 t.holds(1.0, "it is Running", || t.at("/status/phase") == "Running");
                 assert!(!t.is_ready(), "a Pod with an ended container is not ready");
                 assert_eq!(t.condition("ContainersReady")["reason"], "ContainersNotReady");
