@@ -11,7 +11,7 @@
 //! RUN/pods/GENERATION/state.json    restart counts, back-off and last states
 //! RUN/pods/GENERATION/sandbox.json  its own namespaces and addresses, and RUN/pods/GENERATION/ns/ with their mounts
 //! RUN/pods/GENERATION/cni.json      the network that the Pod was added to, and the plugins' answer
-//! RUN/pods/GENERATION/volumes/      projected files, memory, image volumes; RUN/pods/GENERATION/shm: shared memory
+//! RUN/pods/GENERATION/volumes/      projected files, memory, image volumes
 //! RUN/pods/GENERATION/c/CONTAINER/ATTEMPT/{spec.json,lock,record.json,bundle/}
 //! STATE/images/                     layers and images (see `image::store`)
 //! STATE/images.d/                   archives to load
@@ -99,11 +99,6 @@ impl Roots {
     /// The volumes of a generation that a reboot may clear: projected files, memory.
     pub fn run_volumes(&self, generation: &Generation) -> PathBuf {
         self.pod(generation).join("volumes")
-    }
-
-    /// The shared memory (/dev/shm) of a Pod whose containers share their IPC namespace.
-    pub fn shm(&self, generation: &Generation) -> PathBuf {
-        self.pod(generation).join("shm")
     }
 
     /// Seccomp profiles of the operator's own.

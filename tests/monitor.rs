@@ -398,7 +398,7 @@ fn what_cannot_be_made_is_refused_by_name() {
                 false,
             );
         },
-        "CreateContainerConfigError",
+        "FailedMount",
         "volume \"data\": /nosuch/x: nothing is there",
     );
     next(

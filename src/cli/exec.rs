@@ -35,7 +35,7 @@ fn prepare(args: &ExecArgs, command: &[OsString]) -> Result<Command, Error> {
         return Err(Error::Runtime { name: daemon.runtime.clone() });
     }
     let view = View::of(entry);
-    let status = view.containers.iter().find(|c| c.name == container);
+    let status = view.all().find(|c| c.name == container);
     let id = status
         .filter(|c| c.state.running.is_some())
         .and_then(|c| c.container_id.as_deref()?.strip_prefix("runc://"));

@@ -90,7 +90,7 @@ fn find(published: &Published, log_root: &Path, args: &LogsArgs) -> Result<Place
     };
     let container = pick(&label(entry), &container_names(entry), args.container.as_deref())?;
     let view = View::of(entry);
-    let status = view.containers.iter().find(|c| c.name == container);
+    let status = view.all().find(|c| c.name == container);
     let former = status
         .and_then(|c| c.last_state.terminated.as_ref()?.container_id.as_deref()?.rsplit('-').next())
         .and_then(|attempt| attempt.parse().ok());
@@ -145,9 +145,9 @@ fn directories(path: &Path) -> io::Result<Vec<String>> {
 
 /// The names of a Pod's containers in the manifest's order.
 pub fn container_names(entry: &PodStatusFile) -> Vec<String> {
-    let list = entry.pod.pointer("/spec/containers").and_then(|c| c.as_array());
-    let names = list.into_iter().flatten().filter_map(|c| c.get("name")?.as_str());
-    names.map(str::to_owned).collect()
+    let of = |path: &str| entry.pod.pointer(path).and_then(|c| c.as_array()).into_iter().flatten();
+    let all = of("/spec/containers").chain(of("/spec/initContainers"));
+    all.filter_map(|c| c.get("name")?.as_str()).map(str::to_owned).collect()
 }
 
 /// The container that is meant: the one named, else the first; that there are others is said on standard error.

@@ -6,7 +6,9 @@ use crate::report::{ContainerStatus, ManifestState, PodStatusFile};
 /// What tables and `wait` need to know of one entry.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The containers' statuses, init containers not among them.
+    /// The init containers' statuses, sidecars not among them.
+    pub init: Vec<ContainerStatus>,
+    /// The other containers' statuses, sidecars first.
     pub containers: Vec<ContainerStatus>,
     /// How many containers the Pod has.
     pub total: usize,
@@ -20,11 +22,23 @@ impl View {
     /// Reads the parts; what is missing counts as not ready.
     pub fn of(entry: &PodStatusFile) -> Self {
         let status = entry.pod.get("status");
-        let containers: Vec<ContainerStatus> = status
-            .and_then(|s| s.get("containerStatuses"))
-            .and_then(|c| serde_json::from_value(c.clone()).ok())
-            .unwrap_or_default();
-        let declared = entry.pod.pointer("/spec/containers").and_then(|c| c.as_array()).map_or(0, Vec::len);
+        let list = |name: &str| -> Vec<ContainerStatus> {
+            let list = status.and_then(|s| s.get(name)).cloned();
+            list.and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default()
+        };
+        let declared = |path: &str| entry.pod.pointer(path).and_then(|c| c.as_array());
+        let is_sidecar = |c: &&serde_json::Value| c["restartPolicy"] == "Always";
+        let sidecars: Vec<&str> = declared("/spec/initContainers")
+            .into_iter()
+            .flatten()
+            .filter(is_sidecar)
+            .filter_map(|c| c["name"].as_str())
+            .collect();
+        // A sidecar counts among those that run, as kubectl counts it.
+        let (mut containers, init): (Vec<_>, Vec<_>) =
+            list("initContainerStatuses").into_iter().partition(|c| sidecars.contains(&c.name.as_str()));
+        containers.extend(list("containerStatuses"));
+        let declared = declared("/spec/containers").map_or(0, Vec::len) + sidecars.len();
         let total = declared.max(containers.len());
         let condition = status.and_then(|s| s.get("conditions")).and_then(|c| c.as_array()).and_then(|all| {
             let ready = all.iter().find(|c| c.get("type").and_then(|t| t.as_str()) == Some("Ready"))?;
@@ -38,6 +52,7 @@ impl View {
                 .and_then(|p| p.as_str())
                 .unwrap_or_default()
                 .to_owned(),
+            init,
             containers,
             total,
         }
@@ -55,18 +70,23 @@ impl View {
 
     /// Restarts of all containers together.
     pub fn restarts(&self) -> u64 {
-        self.containers.iter().map(|c| u64::from(c.restart_count)).sum()
+        self.all().map(|c| u64::from(c.restart_count)).sum()
     }
 
     /// When a container last ended before it was started again: Unix milliseconds.
     pub fn last_restart_ms(&self) -> Option<i64> {
         let ended = |c: &ContainerStatus| unix_ms(c.last_state.terminated.as_ref()?.finished_at.as_deref()?);
-        self.containers.iter().filter_map(ended).max()
+        self.all().filter_map(ended).max()
     }
 
     /// The first container that keeps the Pod from being ready.
     pub fn culprit(&self) -> Option<&ContainerStatus> {
-        self.containers.iter().find(|c| !c.ready)
+        self.all().find(|c| !c.ready)
+    }
+
+    /// Every container, init containers first.
+    pub fn all(&self) -> impl Iterator<Item = &ContainerStatus> {
+        self.init.iter().chain(&self.containers)
     }
 }
 

@@ -170,6 +170,9 @@ impl ProbeKind {
     }
 }
 
+/// How the reason of a stop begins that a postStart hook has caused.
+pub const HOOK_FAILED: &str = "its postStart hook failed";
+
 /// Which hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum HookKind {

@@ -45,6 +45,8 @@ pub struct SavedContainer {
     pub done: bool,
     /// Its last run that ended.
     pub last: Option<Past>,
+    /// The one before that.
+    pub previous: Option<Past>,
     /// How far its stop is.
     pub stop: Option<Stopping>,
     /// Its startup probe had succeeded.
@@ -73,6 +75,7 @@ impl Life {
                     backoff_until,
                     done,
                     last: state.last.clone(),
+                    previous: state.previous.clone(),
                     stop,
                     started: state.is_started(),
                     ready: state.is_ready(),

@@ -216,6 +216,8 @@ pub struct ContainerState {
     pub phase: Phase,
     /// Its last run that ended.
     pub last: Option<Past>,
+    /// The one before that.
+    pub previous: Option<Past>,
     /// Runs that have not been cleared away yet, the living one included.
     pub uncleared: BTreeMap<u32, Uncleared>,
     pub(super) ticket: Ticket,
@@ -361,6 +363,7 @@ impl ContainerState {
             backoff: Backoff::default(),
             phase: Phase::Waiting { missing: None },
             last: None,
+            previous: None,
             uncleared: BTreeMap::new(),
             ticket: Ticket::default(),
             had_turn: false,

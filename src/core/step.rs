@@ -304,6 +304,7 @@ fn end_run(
     } else {
         Phase::Backoff { until: state.backoff.next(rule, uptime, at.boot) }
     };
+    state.previous = state.last.take();
     state.last = Some(Past { attempt, ending, started, finished: at, image_id, stopped: stop, message });
 }
 
@@ -326,6 +327,7 @@ fn adopt(
     state.next_attempt = saved.next_attempt;
     state.backoff = saved.backoff;
     state.last = saved.last.clone();
+    state.previous = saved.previous.clone();
     state.had_turn = state.last.is_some();
     state.phase = match (saved.done, saved.backoff_until) {
         (true, _) => Phase::Done,

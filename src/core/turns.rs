@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::images::{Images, Missing};
 use super::plan::SLOW_START_MS;
 use super::state::{ContainerState, HookState, Life, Opened, Phase, Role, Run, Stopping, Uncleared};
-use super::{Action, HookKind, ProbeKind, RunKey, Stamp, Time};
+use super::{Action, HOOK_FAILED, HookKind, ProbeKind, RunKey, Stamp, Time};
 use crate::pod::{Container, Hook, Namespace, ObjectKind, ObjectRef, Pod, Volume};
 
 /// KILL is sent again after this many milliseconds, should it not help (a process in uninterruptible sleep).
@@ -74,7 +74,7 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
         turn &= life.initialized && role != Role::Main
             || match role {
                 Role::Init => state.has_succeeded(),
-                Role::Sidecar => state.is_started(),
+                Role::Sidecar => state.is_started() && state.has_begun(),
                 Role::Main => state.has_begun(),
             };
         if let Phase::Running(run) = &mut state.phase {
@@ -140,7 +140,11 @@ fn missing_objects(life: &Life, present: &BTreeSet<(Namespace, ObjectRef)>) -> O
         ObjectKind::Secret => "secret",
     };
     Some(Missing {
-        reason: "CreateContainerConfigError",
+        reason: if life.references.of_environment.contains(absent) {
+            "CreateContainerConfigError"
+        } else {
+            "ContainerCreating"
+        },
         message: format!(
             "{kind} \"{}\" not found: it must be a document in namespace {namespace} beside the Pods' manifests",
             absent.name
@@ -240,7 +244,7 @@ impl Running<'_> {
             return Some((why.to_owned(), grace));
         }
         if let HookState::Failed(error) = &self.run.post_start {
-            return Some((format!("its postStart hook failed: {error}"), grace));
+            return Some((format!("{HOOK_FAILED}: {error}"), grace));
         }
         let kind = self.run.probes.failed()?;
         let rule = match kind {

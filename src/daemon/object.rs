@@ -40,7 +40,7 @@ pub fn v1_pod(
     statuses: &Statuses,
     created: Option<&str>,
     deletion: Option<&str>,
-    host_ip: Option<IpAddr>,
+    host_ips: &[IpAddr],
 ) -> Value {
     let since: Option<Stamp> = life.map(|l| l.since);
     let mut annotations = pod.annotations.clone();
@@ -75,6 +75,9 @@ pub fn v1_pod(
         let since = if kind.ends_with("Ready") { &changed_at } else { &started_at };
         let mut c = json!({"type": kind, "status": if status { "True" } else { "False" },
             "lastProbeTime": null, "lastTransitionTime": since});
+        if status && kind == "Initialized" && phase == "Succeeded" {
+            c["reason"] = json!("PodCompleted");
+        }
         if !status && let Some(c) = c.as_object_mut() {
             let unready = |list: &[ContainerStatus]| {
                 list.iter().filter(|s| !s.ready).map(|s| s.name.clone()).collect::<Vec<_>>().join(" ")
@@ -126,13 +129,14 @@ pub fn v1_pod(
         status.insert("podIP".to_owned(), json!(life.addresses.first()));
         status.insert("podIPs".to_owned(), json!(all));
     }
-    if let (Some(ip), Some(status)) = (host_ip, status.as_object_mut()) {
-        status.insert("hostIP".to_owned(), json!(ip));
-        status.insert("hostIPs".to_owned(), json!([{"ip": ip}]));
+    if let (Some(first), Some(status)) = (host_ips.first(), status.as_object_mut()) {
+        let all: Vec<Value> = host_ips.iter().map(|ip| json!({"ip": ip})).collect();
         if pod.host_network {
-            status.insert("podIP".to_owned(), json!(ip));
-            status.insert("podIPs".to_owned(), json!([{"ip": ip}]));
+            status.insert("podIP".to_owned(), json!(first));
+            status.insert("podIPs".to_owned(), json!(all));
         }
+        status.insert("hostIP".to_owned(), json!(first));
+        status.insert("hostIPs".to_owned(), json!(all));
     }
     fields.insert("status".to_owned(), status);
     object

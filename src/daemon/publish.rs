@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::Daemon;
@@ -17,6 +17,7 @@ use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
 use crate::source::Refused;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::clock;
+use crate::sys::net::host_addresses;
 use crate::{error, info};
 
 /// What could not be written is tried again after this many milliseconds.
@@ -34,7 +35,7 @@ pub struct Publisher {
     failing: bool,
     /// When what could not be written is tried again (boot clock, milliseconds).
     again: Option<u64>,
-    host_ip: Option<IpAddr>,
+    host_ips: Vec<IpAddr>,
 }
 
 impl Publisher {
@@ -62,7 +63,7 @@ impl Publisher {
             refused_files: BTreeSet::new(),
             failing: false,
             again: None,
-            host_ip: None,
+            host_ips: Vec::new(),
         }
     }
 
@@ -136,7 +137,7 @@ impl Daemon {
             dirty.extend(self.world.slots().map(|(k, _)| k.clone()));
             dirty.extend(self.merged.good.keys().cloned());
             self.publish_refused();
-            self.publisher.host_ip = host_ip();
+            self.publisher.host_ips = host_addresses();
             self.publisher.daemon_changed = true;
         }
         for key in dirty {
@@ -190,7 +191,7 @@ impl Daemon {
         let good = self.merged.good.get(key);
         let stored = self.stored_document(slot);
         let kept_for = if good.is_none() { self.kept_for(key, slot) } else { Vec::new() };
-        let file = view::pod_status(key, slot, good, kept_for, stored, self.publisher.host_ip);
+        let file = view::pod_status(key, slot, good, kept_for, stored, &self.publisher.host_ips);
         if let Ok(bytes) = serde_json::to_vec(&file) {
             self.publisher.write(path, &bytes);
         }
@@ -265,16 +266,4 @@ impl Daemon {
             }
         }
     }
-}
-
-/// The address that this host would use towards the outside. Nothing is sent: connecting a datagram socket only asks the
-/// routing table.
-fn host_ip() -> Option<IpAddr> {
-    for (local, remote) in [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")] {
-        let address = UdpSocket::bind(local).and_then(|s| s.connect(remote).and_then(|()| s.local_addr()));
-        if let Ok(address) = address {
-            return Some(address.ip());
-        }
-    }
-    None
 }

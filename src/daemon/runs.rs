@@ -101,7 +101,7 @@ pub fn ended(record: &Record) -> Option<(Ending, Stamp)> {
         End::NotStarted { reason, message } => {
             let (reason, message) = (reason.clone(), message.clone());
             // What never came to be made is the host's or the manifest's fault and leaves no log file behind.
-            if reason.starts_with("Create") || reason.starts_with("Image") {
+            if reason.starts_with("Create") || reason.starts_with("Image") || reason == "FailedMount" {
                 Ending::NotCreated { reason, message }
             } else {
                 Ending::NotStarted { reason, message }

@@ -1,7 +1,7 @@
 //! Container statuses as `v1.ContainerStatus` has them.
 
-use crate::core::Ending;
 use crate::core::state::{ContainerState, Life, Opened, Past, Phase, Role};
+use crate::core::{Ending, HOOK_FAILED};
 use crate::log::rfc3339;
 use crate::paths::container_id;
 use crate::pod::Container;
@@ -86,14 +86,22 @@ fn container_status(
             }
         },
     }
-    if !last_is_state {
-        status.last_state.terminated = last;
-    }
+    let previous = state.previous.as_ref().filter(|p| was_made(p)).map(|p| terminated(p, &name_of));
+    status.last_state.terminated = if last_is_state { previous } else { last };
     status
 }
 
 fn backoff_waiting(state: &ContainerState) -> Waiting {
+    if let Some(error) =
+        state.last.as_ref().and_then(|p| p.stopped.as_deref()).filter(|s| s.starts_with(HOOK_FAILED))
+    {
+        return Waiting { reason: "PostStartHookError".to_owned(), message: Some(error.to_owned()) };
+    }
     match state.last.as_ref().map(|p| &p.ending) {
+        // A volume that cannot be mounted is tried again; the kubelet's word for the wait is this.
+        Some(Ending::NotCreated { reason, message }) if reason == "FailedMount" => {
+            Waiting { reason: "ContainerCreating".to_owned(), message: Some(message.clone()) }
+        }
         Some(Ending::NotCreated { reason, message }) => {
             Waiting { reason: reason.clone(), message: Some(message.clone()) }
         }

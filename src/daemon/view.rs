@@ -19,7 +19,7 @@ pub fn pod_status(
     good: Option<&Good>,
     kept_for: Vec<String>,
     document: Option<Value>,
-    host_ip: Option<IpAddr>,
+    host_ips: &[IpAddr],
 ) -> PodStatusFile {
     let life = slot.life.as_ref();
     let pod = life.map(|l| &l.pod).or(slot.want.as_ref());
@@ -36,7 +36,7 @@ pub fn pod_status(
     let object = match (pod, document.or_else(|| good.and_then(|g| serde_json::from_str(&g.canonical).ok())))
     {
         (Some(pod), Some(document)) => {
-            v1_pod(pod, document, life, &statuses, created.as_deref(), deletion.as_deref(), host_ip)
+            v1_pod(pod, document, life, &statuses, created.as_deref(), deletion.as_deref(), host_ips)
         }
         _ => Value::Null,
     };

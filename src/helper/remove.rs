@@ -88,9 +88,8 @@ fn remove(removal: &Removal) -> Vec<String> {
     };
     step("remove cgroup", &cgroup, Cgroups::detect().and_then(|c| c.remove(&cgroup)));
     step("remove", &state, remove_state(&state));
-    for path in [roots.run_volumes(&pod.generation), roots.shm(&pod.generation)] {
-        step("remove", &path, remove_state(&path));
-    }
+    let volumes = roots.run_volumes(&pod.generation);
+    step("remove", &volumes, remove_state(&volumes));
     step("remove old logs in", &roots.log, forget_logs(roots, pod));
     step("remove links in", &roots.log_links(), forget_links(&roots.log_links(), pod));
     failures

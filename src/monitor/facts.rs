@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
@@ -14,6 +14,7 @@ use crate::pod::objects::References;
 use crate::pod::{EnvValue, Pod, Volume};
 use crate::runtime::Sandbox;
 use crate::runtime::environment::{Facts, Objects};
+use crate::sys::net::host_addresses;
 
 /// The Pod's sandbox; `None` for a Pod that needs none.
 pub fn sandbox(pod: &Pod, roots: &Roots, boot_id: &str) -> Result<Option<Sandbox>, NotStarted> {
@@ -42,7 +43,7 @@ pub fn look(pod: &Pod, roots: &Roots, sandbox: Option<&Sandbox>) -> Facts {
     if !in_env && !in_volumes {
         return Facts::default();
     }
-    let host_ips = host_ips();
+    let host_ips = host_addresses();
     let pod_ips = if pod.host_network {
         host_ips.clone()
     } else {
@@ -60,17 +61,6 @@ pub fn look(pod: &Pod, roots: &Roots, sandbox: Option<&Sandbox>) -> Facts {
 /// Bytes of memory that the machine has.
 pub fn memory() -> u64 {
     nix::sys::sysinfo::sysinfo().map_or(0, |s| s.ram_total())
-}
-
-/// The addresses that the host would use towards the world, IPv4 first: connecting a datagram socket sends nothing, it only
-/// asks for the route.
-fn host_ips() -> Vec<IpAddr> {
-    let towards = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
-    let addresses = towards.iter().filter_map(|(local, remote)| {
-        let address = UdpSocket::bind(local).and_then(|s| s.connect(remote).and_then(|()| s.local_addr()));
-        address.ok().map(|a| a.ip()).filter(|ip| !ip.is_unspecified())
-    });
-    addresses.collect()
 }
 
 /// How many cpus are online.

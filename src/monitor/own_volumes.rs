@@ -4,7 +4,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::start::{self, NotStarted};
 use super::volumes::{Setting, Why, make_directories, refused};
@@ -63,7 +63,7 @@ pub fn make(
         Volume::Projected { .. } => {
             // Read under the lock, so that the one who writes last has read last.
             let objects = facts::objects(pod, roots).map_err(failed("read the Pod's objects"))?;
-            project::volume(pod, name, path, setting.facts, &objects).map_err(NotStarted::config)?;
+            project::volume(pod, name, path, setting.facts, &objects).map_err(NotStarted::volume)?;
         }
         Volume::Image { reference, .. } => {
             DirBuilder::new()
@@ -82,19 +82,6 @@ pub fn make(
         }
     }
     Ok(())
-}
-
-/// The shared memory of a Pod whose containers share an IPC namespace: mounted once, 64 MiB as containerd has it.
-pub fn shared_memory(setting: &Setting<'_>) -> Result<PathBuf, NotStarted> {
-    let Setting { pod, roots, .. } = *setting;
-    let path = roots.shm(&pod.generation);
-    let failed = |e: io::Error| NotStarted::create(format!("cannot make {}: {e}", path.display()));
-    let _lock = own_lock(&roots.run_volumes(&pod.generation)).map_err(failed)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
-    if !is_mounted(&path).map_err(failed)? {
-        mount::tmpfs(&path, Some(64 << 20), 0o1777).map_err(failed)?;
-    }
-    Ok(path)
 }
 
 /// Whether something is mounted there: it lies on another file system than its parent.

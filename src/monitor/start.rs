@@ -20,7 +20,7 @@ use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::{Cgroups, Limits};
 use crate::sys::mount;
 
-use super::{facts, host, message, own_volumes, volumes};
+use super::{facts, host, message, volumes};
 
 /// Why a container never ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,11 @@ impl NotStarted {
     /// The manifest (or the host's side of it) does not fit: `CreateContainerConfigError`.
     pub fn config(message: impl ToString) -> Self {
         Self { reason: "CreateContainerConfigError", message: message.to_string() }
+    }
+
+    /// A volume is not as it must be; it may become so.
+    pub fn volume(message: impl ToString) -> Self {
+        Self { reason: "FailedMount", message: message.to_string() }
     }
 
     /// The host could not make what the container needs: `CreateContainerError`.
@@ -168,9 +173,7 @@ pub fn make_bundle(
     let message = termination_message(dir);
     message::make(&message).map_err(|e| NotStarted::at("make", &message, e))?;
     host.files.termination_message = Some(message);
-    if sandbox.as_ref().is_some_and(|s| s.ipc.is_some()) && !pod.host_ipc {
-        host.files.shm = Some(own_volumes::shared_memory(&setting)?);
-    }
+    host.files.shm = sandbox.as_ref().and_then(|s| s.shm.clone());
     let profile = match &security.seccomp {
         Some(Seccomp::Localhost(path)) if !container.privileged => Some(facts::seccomp_profile(roots, path)?),
         Some(_) | None => None,

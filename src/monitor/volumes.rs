@@ -111,7 +111,7 @@ pub fn prepare(setting: &Setting<'_>) -> Result<BTreeMap<VolumeName, Placed>, No
 }
 
 pub(super) fn refused(name: &VolumeName, path: &Path, why: Why) -> NotStarted {
-    NotStarted::config(VolumeError { volume: name.clone(), path: path.to_owned(), why })
+    NotStarted::volume(VolumeError { volume: name.clone(), path: path.to_owned(), why })
 }
 
 /// Where each of a container's mounts comes from, in their order. `bundle` is where parts of volumes are mounted for it.

@@ -25,6 +25,8 @@ pub struct References {
     pub required: BTreeSet<ObjectRef>,
     /// Those that it can do without.
     pub optional: BTreeSet<ObjectRef>,
+    /// Those of the required ones that its environment refers to, and not only its volumes.
+    pub of_environment: BTreeSet<ObjectRef>,
 }
 
 impl References {
@@ -42,6 +44,7 @@ impl References {
                 }
             }
         }
+        found.of_environment = found.required.clone();
         for volume in pod.volumes.values() {
             let Volume::Projected { sources, .. } = volume else { continue };
             for source in sources {
@@ -51,7 +54,7 @@ impl References {
                 }
             }
         }
-        let Self { required, optional } = &mut found;
+        let Self { required, optional, .. } = &mut found;
         optional.retain(|o| !required.contains(o));
         found
     }

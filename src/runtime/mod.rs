@@ -64,6 +64,9 @@ pub struct Sandbox {
     pub pid: Option<PathBuf>,
     /// The Pod's addresses.
     pub addresses: Vec<IpAddr>,
+    /// The file system that is /dev/shm in all containers of the IPC namespace.
+    #[serde(default)]
+    pub shm: Option<PathBuf>,
 }
 
 /// Where one of a container's volume mounts comes from.

@@ -12,6 +12,7 @@ pub mod lease;
 pub mod lock;
 pub mod mount;
 pub mod namespace;
+pub mod net;
 pub mod process;
 pub mod signals;
 pub mod spawn;

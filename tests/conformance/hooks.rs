@@ -64,6 +64,7 @@ pub fn cases() -> Vec<Case> {
                 assert!(asked[0].1.to_lowercase().contains("\r\nx-word: hello\r\n"), "{asked:?}");
             }),
         case("spec.containers.lifecycle.postStart.sleep", "waits")
+            .spec("terminationGracePeriodSeconds: 5")
             .container(part("one", "say one; stay").with("lifecycle: {postStart: {sleep: {seconds: 2}}}"))
             .container(part("two", "say two; stay"))
             .then(|t| {

@@ -37,11 +37,6 @@ pub fn cases() -> Vec<Case> {
             .document("apiVersion: v1\nkind: Secret\nmetadata: {name: '@NAME@-s'}\ndata: {pass: aHVudGVyMg==}\nstringData: {user: admin}")
             .container(part("main", "cd /conf; ls; cat pass; echo; cat user; echo; stat -L -c %a pass").mount(AT))
             .says("pass\nuser\nhunter2\nadmin\n644"),
-        case("spec.volumes.secret", "does not lie on a disk")
-            .volume("{name: conf, secret: {secretName: '@NAME@-s'}}")
-            .document("apiVersion: v1\nkind: Secret\nmetadata: {name: '@NAME@-s'}\nstringData: {user: admin}")
-            .container(part("main", "grep ' /conf ' /proc/mounts | cut -d' ' -f3").mount(AT))
-            .says("tmpfs"),
         case("spec.volumes.configMap.optional", "a missing one is an empty directory")
             .volume("{name: conf, configMap: {name: '@NAME@-c', optional: true}}")
             .container(part("main", "ls /conf | wc -l").mount(AT))

@@ -34,15 +34,17 @@ pub fn cases() -> Vec<Case> {
         case("spec.containers.tty", "the process has a terminal")
             .main("test -t 1 && echo terminal && stty size >/dev/null && echo sized", "tty: true")
             .output(|_, out| {
-                let lines: Vec<&str> = out.lines().map(|l| l.trim_end_matches('\r')).collect();
+                let lines = out.lines().map(|l| l.trim_end_matches('\r'));
+                // A terminal that nobody has given a size is complained of by busybox' stty.
+                let lines: Vec<&str> = lines.filter(|l| !l.starts_with("stty:")).collect();
                 assert_eq!(lines, ["terminal", "sized"]);
             }),
         case("spec.containers.tty", "absent: it has none")
             .main("test -t 0 || test -t 1 || test -t 2 || echo none", "")
             .says("none"),
         case("spec.containers.stdin", "stays open")
-            .main("timeout 1 cat; [ $? != 0 ] && echo open", "stdin: true")
-            .says("open"),
+            .main("timeout 1 cat 2>/dev/null; [ $? != 0 ] && echo open", "stdin: true")
+            .output(|_, out| assert!(out.starts_with("open"), "{out}")),
         case("spec.containers.stdin", "absent: it is at its end")
             .main("timeout 5 cat; echo $?", "")
             .says("0"),

@@ -47,6 +47,13 @@ fn daemon(host: Host, archives: &[std::path::PathBuf]) -> Option<Instance> {
         });
         fs::write(cni.join("10-conformance.conflist"), list.to_string()).unwrap();
     }
+    if host == Host::Plain {
+        // The least network there is: loopback alone.
+        let list = serde_json::json!({
+            "cniVersion": "1.0.0", "name": "loopback", "plugins": [{"type": "loopback"}]
+        });
+        fs::write(cni.join("10-loopback.conflist"), list.to_string()).unwrap();
+    }
     let cni = cni.to_string_lossy().into_owned();
     instance.args(&["--restart-backoff", "1s,1s", "--cni-conf-dir", &cni]);
     // A daemon whose first scan lists the images has them before the first case asks.

@@ -192,7 +192,9 @@ fn lsm(name: &'static str, context: &str, sign: &'static str, word: &'static str
                 let label = t.logs("main");
                 assert!(!label.trim().is_empty() && !label.contains("unconfined"), "{label}");
             } else {
-                t.refused(&[word]);
+                t.until("it is refused by name", || {
+                    t.status().and_then(|s| s.message).is_some_and(|m| m.contains(word))
+                });
             }
         })
 }

@@ -85,7 +85,7 @@ fn huge_pages_are_mounted_or_refused() {
     let mut stage = Stage::new("huge", "mount | grep ' /h '");
     stage.volume("h", Volume::EmptyDir { medium: Medium::HugePages(3 << 20), size_limit: None }, "/h", false);
     let (reason, message) = stage.refusal();
-    assert_eq!(reason, "CreateContainerConfigError");
+    assert_eq!(reason, "FailedMount");
     assert!(message.contains("no huge pages of 3072 KiB"), "{message}");
     if Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists() {
         stage.attempt = 1;
@@ -153,7 +153,7 @@ fn projected_files_and_their_updates() {
     stage.volume("p", Volume::Projected { sources, default_mode: 0o644 }, "/p", false);
     stage.volume("sync", Volume::EmptyDir { medium: Medium::Disk, size_limit: None }, "/sync", false);
     let (reason, message) = stage.refusal();
-    assert_eq!(reason, "CreateContainerConfigError");
+    assert_eq!(reason, "FailedMount");
     assert_eq!(message, "MountVolume.SetUp failed for volume \"p\": configmap \"m\" not found");
     stage.attempt = 1;
     stage.write_object(map.clone(), &[("a", "old\n"), ("gone", "")]);
