@@ -42,8 +42,15 @@ impl World {
                 self.dirty.insert(key.clone());
             }
         }
-        let draining = self.draining;
-        self.slots.retain(|_, slot| slot.life.is_some() || (slot.want.is_some() && !draining));
+        let (draining, dirty) = (self.draining, &mut self.dirty);
+        self.slots.retain(|key, slot| {
+            let stays = slot.life.is_some() || (slot.want.is_some() && !draining);
+            if !stays {
+                // Its end may have been published before it was forgotten.
+                dirty.insert(key.clone());
+            }
+            stays
+        });
         actions
             .extend(self.images.begin_due(now.boot).into_iter().map(|reference| Action::Pull { reference }));
         actions

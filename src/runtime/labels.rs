@@ -21,7 +21,10 @@ pub enum LabelError {
 impl fmt::Display for LabelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAppArmor => f.write_str("Cannot enforce AppArmor: AppArmor is not enabled on the host"),
+            Self::NoAppArmor => f.write_str(
+                "securityContext.appArmorProfile: Cannot enforce AppArmor: AppArmor is not enabled on the host; \
+                 remove the profile or enable it",
+            ),
             Self::NotLoaded(name) => {
                 write!(f, "Cannot enforce AppArmor: profile {name:?} is not loaded; load it with apparmor_parser")
             }

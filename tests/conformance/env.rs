@@ -98,7 +98,14 @@ fn fields() -> Vec<Case> {
     let status = |what, path: &'static str, pointer: &'static str| {
         case("spec.containers.env.valueFrom.fieldRef", what)
             .main("echo $A", &format!("env: [{{name: A, valueFrom: {{fieldRef: {{fieldPath: {path}}}}}}}]"))
-            .output(move |t, out| assert_eq!(out.trim(), t.at(pointer).as_str().unwrap_or("no such status")))
+            .output(move |t, out| {
+                let value = t.at(pointer);
+                let all =
+                    value.as_array().map(|a| a.iter().filter_map(|i| i["ip"].as_str()).collect::<Vec<_>>());
+                let expected =
+                    all.map_or_else(|| value.as_str().unwrap_or("none").to_owned(), |a| a.join(","));
+                assert_eq!(out.trim(), expected);
+            })
     };
     vec![
         field("metadata.name", "metadata.name", "[@NAME@-node1]"),
@@ -110,9 +117,9 @@ fn fields() -> Vec<Case> {
         field("spec.serviceAccountName", "spec.serviceAccountName", "[]"),
         status("metadata.uid", "metadata.uid", "/metadata/uid"),
         status("status.hostIP", "status.hostIP", "/status/hostIP"),
-        status("status.hostIPs", "status.hostIPs", "/status/hostIPs/0/ip"),
+        status("status.hostIPs", "status.hostIPs", "/status/hostIPs"),
         status("status.podIP", "status.podIP", "/status/podIP"),
-        status("status.podIPs", "status.podIPs", "/status/podIPs/0/ip"),
+        status("status.podIPs", "status.podIPs", "/status/podIPs"),
         case("spec.containers.env.valueFrom.fieldRef.fieldPath", "refused when unknown")
             .main("true", "env: [{name: A, valueFrom: {fieldRef: {fieldPath: spec.colour}}}]")
             .refused(&["fieldPath", "spec.colour"]),

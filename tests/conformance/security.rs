@@ -79,7 +79,7 @@ pub fn cases() -> Vec<Case> {
             .says("written"),
         case("spec.containers.securityContext.procMount=Default", "masked and read-only places")
             .main(
-                "head -c1 /proc/kcore 2>/dev/null | wc -c; head -c1 /proc/timer_list 2>/dev/null | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | grep -v : | grep -vc '^$'; (echo 1 >/proc/sys/kernel/domainname) 2>/dev/null || echo sysctl refused; (echo h >/proc/sysrq-trigger) 2>/dev/null || echo sysrq refused; (mkdir /sys/fs/cgroup/x) 2>/dev/null || echo cgroup refused",
+                "head -c1 /proc/kcore 2>/dev/null | wc -c; head -c1 /proc/timer_list 2>/dev/null | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | grep -v : | grep -vc '^$'; (echo 1 >/proc/sys/kernel/domainname) 2>/dev/null || echo sysctl refused; (echo h >/proc/sysrq-trigger) 2>/dev/null || echo sysrq refused; (mkdir /sys/fs/cgroup/pids/x || mkdir /sys/fs/cgroup/x/y) 2>/dev/null || echo cgroup refused",
                 "",
             )
             .says("0\n0\n0\nsysctl refused\nsysrq refused\ncgroup refused"),
