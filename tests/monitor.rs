@@ -259,6 +259,7 @@ impl Stage {
             uts: of("uts"),
             pid: of("pid"),
             addresses,
+            shm: of("shm"),
             ..Default::default()
         };
         let path = self.roots.sandbox(&self.pod.generation);

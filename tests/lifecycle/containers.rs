@@ -213,7 +213,7 @@ fn a_container_that_cannot_be_made_is_tried_again_and_starts_once_it_can_be() {
     i.start();
     i.until("the refusal is shown", |i| {
         i.container("web", "main").is_some_and(|c| {
-            c.state.waiting.is_some_and(|w| w.reason.starts_with("CreateContainer") && w.message.is_some())
+            c.state.waiting.is_some_and(|w| w.reason == "ContainerCreating" && w.message.is_some())
         })
     });
     let status = i.pod("web").unwrap();

@@ -31,7 +31,12 @@ const SPOILT: &[(&str, &str, &str, &str)] = &[
     ("probe", "    image:", "    livenessProbe: {periodSeconds: 1}\n    image:", "livenessProbe"),
     ("path", "mountPath: /shared", "mountPath: /x/../../y", ".."),
     ("no-volume", "[{name: shared,", "[{name: other,", "other"),
-    ("secret", "  volumes:\n", "  volumes:\n  - {name: s, secret: {secretName: x}}\n", "secret"),
+    (
+        "claim",
+        "  volumes:\n",
+        "  volumes:\n  - {name: s, persistentVolumeClaim: {claimName: x}}\n",
+        "persistentVolumeClaim",
+    ),
     ("bool", "hostNetwork: true", "hostNetwork: maybe", "hostNetwork"),
     ("quantity", "    image:", "    resources: {limits: {cpu: 1x}}\n    image:", "1x"),
 ];
@@ -157,16 +162,19 @@ fn an_unknown_field_is_a_warning_and_the_pod_runs() {
 }
 
 #[test]
-fn a_pod_network_is_refused_with_a_word_about_host_network() {
+fn a_pod_that_wants_a_network_where_none_is_configured_waits_and_says_what_to_do() {
     let Some(mut i) = instance() else { return };
+    let none = i.dir.join("no-networks");
+    i.args(&["--cni-conf-dir", none.to_str().unwrap()]);
     i.write_manifest("net.yaml", &one(&i, "net", &canary("net"), &[]).replace("  hostNetwork: true\n", ""));
     i.start();
-    i.until("it is refused", |i| {
-        i.document("net.yaml").is_some_and(|d| match d.manifest {
-            ManifestState::Refused { problems } => problems.iter().any(|p| p.contains("hostNetwork")),
-            _ => false,
-        })
+    i.until("it says what to do", |i| {
+        let message = i.pod("net").and_then(|p| p.message).unwrap_or_default();
+        message.contains("hostNetwork: true") && message.contains("containernetworking-plugins")
     });
+    assert!(i.lines("net").is_empty(), "nothing of it was started");
+    i.remove("net.yaml");
+    i.until("it is gone", |i| i.pod("net").is_none());
 }
 
 #[test]

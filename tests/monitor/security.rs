@@ -61,7 +61,11 @@ fn namespaces_of_the_pod_are_shared() {
     );
     stage.pod.host_network = false;
     let keeper = Keeper::new();
-    stage.sandbox(&keeper.all(), Vec::new());
+    let shared = stage.roots.namespaces(&stage.pod.generation).join("shm");
+    fs::create_dir_all(&shared).unwrap();
+    let mut namespaces = keeper.all();
+    namespaces.push(("shm", shared));
+    stage.sandbox(&namespaces, Vec::new());
     let run = |stage: &mut Stage| {
         stage.start();
         let status = stage.monitors.pop().unwrap().wait().unwrap();
