@@ -31,7 +31,9 @@ pub struct Published {
 
 /// The roots of which only RUN is known; the others are the defaults, for as long as the daemon has not told.
 pub fn roots_of(run: &Path) -> Roots {
-    Roots { run: run.to_owned(), state: super::args::STATE_DIR.into(), log: super::args::LOG_DIR.into() }
+    // runc and others are given paths below it, from whatever directory they work in.
+    let run = std::path::absolute(run).unwrap_or_else(|_| run.to_owned());
+    Roots { run, state: super::args::STATE_DIR.into(), log: super::args::LOG_DIR.into() }
 }
 
 impl Published {
@@ -41,7 +43,7 @@ impl Published {
         // The lock first: a daemon that starts in between then counts as not there, not its old files as fresh.
         let alive = holder(&roots).map_err(Error::file("read", roots.lock()))?;
         let mut found =
-            Self { run: run.to_owned(), daemon: None, alive, entries: Vec::new(), unreadable: Vec::new() };
+            Self { run: roots.run.clone(), daemon: None, alive, entries: Vec::new(), unreadable: Vec::new() };
         let directory = roots.status();
         let names = match fs::read_dir(&directory) {
             Ok(names) => names,
@@ -161,5 +163,17 @@ fn holder(roots: &Roots) -> io::Result<Option<i32>> {
     match text.trim().parse::<u32>() {
         Ok(pid) if Path::new(&format!("/proc/{pid}")).exists() => lock::holder(&path),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_run_directory_is_made_absolute() {
+        assert!(
+            roots_of(Path::new("run")).run.ends_with("run") && roots_of(Path::new("run")).run.is_absolute()
+        );
     }
 }
