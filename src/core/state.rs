@@ -279,6 +279,13 @@ pub struct Run {
     pub stop: Option<Stopping>,
 }
 
+impl Run {
+    /// Its postStart hook (if any) has ended well: until then Kubernetes does not call it running.
+    pub fn is_up(&self) -> bool {
+        self.post_start == HookState::Done
+    }
+}
+
 /// How far a hook is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HookState {
@@ -403,12 +410,12 @@ impl ContainerState {
 
     /// Running, started, and its readiness probe (if any) stands at success.
     pub fn is_ready(&self) -> bool {
-        matches!(&self.phase, Phase::Running(run) if run.probes.ready())
+        matches!(&self.phase, Phase::Running(run) if run.is_up() && run.probes.ready())
     }
 
     /// Running, and its startup probe (if any) has succeeded.
     pub fn is_started(&self) -> bool {
-        matches!(&self.phase, Phase::Running(run) if run.probes.started())
+        matches!(&self.phase, Phase::Running(run) if run.is_up() && run.probes.started())
     }
 }
 

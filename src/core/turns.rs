@@ -230,7 +230,7 @@ impl Running<'_> {
         changed |= self.stop(may_end || stop_of_pod.is_none(), turns);
         let stopping = self.run.stop.is_some();
         for kind in ProbeKind::ALL {
-            if self.run.probes.begin_due(kind, stopping, now.boot) {
+            if self.run.is_up() && self.run.probes.begin_due(kind, stopping, now.boot) {
                 turns.actions.push(Action::Probe { pod: self.pod.clone(), run: self.key.clone(), kind });
             }
         }
@@ -372,7 +372,7 @@ pub(super) fn deadline(
                 sleeping(&run.post_start),
                 run.stop.as_ref().and_then(|s| sleeping(&s.pre_stop)),
                 run.stop.as_ref().map(|s| s.kill_at),
-                run.probes.deadline(run.stop.is_some()),
+                run.probes.deadline(run.stop.is_some()).filter(|_| run.is_up()),
             ]
             .into_iter()
             .flatten()

@@ -70,6 +70,14 @@ fn container_status(
         Phase::Starting { .. } => {
             status.state.waiting = Some(Waiting { reason: creating(life, role).to_owned(), message: None });
         }
+        Phase::Running(run) if !run.is_up() => {
+            status.state.waiting = Some(Waiting {
+                reason: creating(life, role).to_owned(),
+                message: Some("its postStart hook runs".to_owned()),
+            });
+            status.image_id = run.image_id.clone().unwrap_or_default();
+            status.container_id = Some(name_of(run.attempt));
+        }
         Phase::Running(run) => {
             status.state.running = Some(Running { started_at: rfc3339(run.at.unix_ms) });
             status.image_id = run.image_id.clone().unwrap_or_default();

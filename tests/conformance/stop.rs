@@ -5,7 +5,7 @@ use crate::case::{Case, case, part};
 use crate::images::COMMAND;
 
 /// Tells of TERM, does not end, and keeps a file of its last sign of life.
-const DEAF: &str = "trap 'say term' TERM; say main; while :; do read -r up _ </proc/uptime; echo $up >/out/last; sleep 0.05; done";
+const DEAF: &str = "trap 'say term' TERM; say main; while :; do read -r up _ </proc/uptime; echo $up >/out/last.new; mv /out/last.new /out/last; sleep 0.05; done";
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
@@ -82,7 +82,8 @@ pub fn cases() -> Vec<Case> {
                 assert_eq!(t.at("/status/reason"), "DeadlineExceeded");
                 t.until("it has been stopped", || t.count("term") == 1);
                 let lived = t.event("term") - t.event("main");
-                assert!((1.0..4.0).contains(&lived), "lived for {lived} s");
+                // It counts from the Pod's beginning, and a busy machine may take its time to start the container.
+                assert!((0.0..4.0).contains(&lived), "lived for {lived} s");
                 t.holds(1.5, "it is not started again", || t.count("main") == 1);
             }),
         case("spec.activeDeadlineSeconds", "counts for init containers, too")
