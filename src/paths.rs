@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! RUN/lock                          held (flock) by the living daemon; holds its pid
+//! RUN/boot_id                       the boot that the rest of RUN is of; under another one it is cleared
 //! RUN/notify                        FIFO: monitors and `down` nudge the daemon; what happened stands in files
 //! RUN/requests/                     one file per request of a command-line verb
 //! RUN/runc/                         runc's own --root
@@ -9,14 +10,17 @@
 //! RUN/status/                       published: daemon.json, and one file per Pod or refused document
 //! RUN/pods/GENERATION/pod.json      the input document, so that a later daemon (or build) knows the Pod
 //! RUN/pods/GENERATION/state.json    restart counts, back-off and last states
-//! RUN/pods/GENERATION/sandbox.json  its own namespaces and addresses, and RUN/pods/GENERATION/ns/ with their mounts
+//! RUN/pods/GENERATION/sandbox.json  its own namespaces and addresses
+//! RUN/pods/GENERATION/sandbox.lock  held (flock) by whoever makes or ends them
 //! RUN/pods/GENERATION/cni.json      the network that the Pod was added to, and the plugins' answer
-//! RUN/pods/GENERATION/volumes/      projected files, memory, image volumes
+//! RUN/pods/GENERATION/ns/           mounts that keep the namespaces: net, ipc, uts, pid; shm (/dev/shm); pause.json
+//! RUN/pods/GENERATION/volumes/      projected files, memory, huge pages, image volumes
 //! RUN/pods/GENERATION/c/CONTAINER/ATTEMPT/{spec.json,lock,record.json,bundle/}
+//! STATE/boot_id                     the boot that STATE/containers is of; a new RUN alone does not clear that
 //! STATE/images/                     layers and images (see `image::store`)
 //! STATE/images.d/                   archives to load
 //! STATE/containers/ID/{upper,work}  writable layer of a running container
-//! STATE/pods/GENERATION/volumes/    emptyDir volumes
+//! STATE/pods/GENERATION/volumes/    emptyDir volumes on disk
 //! STATE/seccomp/                    seccomp profiles of the operator's own
 //! STATE/manifests/                  the last good content of each manifest file
 //! LOG/NAMESPACE_POD_UID/CONTAINER/ATTEMPT.log
@@ -96,7 +100,7 @@ impl Roots {
         self.pod(generation).join("sandbox.lock")
     }
 
-    /// The volumes of a generation that a reboot may clear: projected files, memory.
+    /// The volumes of a generation that a reboot may clear: projected files, memory, huge pages, images.
     pub fn run_volumes(&self, generation: &Generation) -> PathBuf {
         self.pod(generation).join("volumes")
     }
