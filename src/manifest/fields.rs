@@ -1,8 +1,8 @@
 //! Every field of the v1 Pod, up to Kubernetes 1.35, and what becomes of it here.
 //!
-//! One table, in parts ([`pod`], [`container`], [`volume`]), drives the check of unknown and unsupported fields and the field list of podstrap-manifest(5). A field is
-//! refused only when it cannot be honoured *and* its loss would change what the Pod means; a verdict on an object holds
-//! for all that is below it. Source: the types of <https://github.com/kubernetes/api/blob/master/core/v1/types.go>.
+//! One table, in parts (`pod`, `container`, `volume`), drives the check of unknown and unsupported fields and the field list
+//! of podstrap-manifest(5). A field is refused only when it cannot be honoured *and* its loss would change what the Pod
+//! means; a verdict on an object holds for all that is below it. Source: the types of <https://github.com/kubernetes/api/blob/master/core/v1/types.go>.
 
 mod container;
 mod pod;

@@ -73,7 +73,7 @@ pub fn cases() -> Vec<Case> {
             .container(
                 part(
                     "main",
-                    "say main; while :; do cd /conf/..data; a=$(cat one) b=$(cat two.conf); [ \"$a\" = \"$b\" ] || echo torn >/out/torn; echo $a >/out/.part; mv /out/.part /out/seen; cd /; done",
+                    "say main; while :; do cd /conf/..data && a=$(cat one 2>/dev/null) && b=$(cat two.conf 2>/dev/null) && { [ \"$a\" = \"$b\" ] || echo torn >/out/torn; echo $a >/out/.part; mv /out/.part /out/seen; }; cd /; done",
                 )
                 .mount(AT),
             )
