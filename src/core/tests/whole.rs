@@ -639,6 +639,6 @@ impl Play {
 
 #[test]
 fn random_histories_of_whole_pods_keep_the_invariants() {
-    let crashes: u32 = (0..1_500).map(|seed| Play::new(seed).history()).sum();
-    assert!(crashes > 1_500, "daemons were killed in the middle: {crashes}");
+    let crashes: u32 = (0..1_000).map(|seed| Play::new(seed).history()).sum();
+    assert!(crashes > 1_000, "daemons were killed in the middle: {crashes}");
 }
