@@ -5,9 +5,9 @@
 
 use super::images::{Images, Missing};
 use super::state::{Life, Opened, Phase, PodStop, Removal, Role, Slot, StopReason, Uncleared, World};
-use super::turns::{self, Turns};
+use super::turns::{self, Turns, image_of};
 use super::{Action, RunKey, Stamp, Time};
-use crate::pod::PodKey;
+use crate::pod::{PodKey, Volume};
 
 /// A container that has been starting for this many milliseconds hangs (in a mount, for want of a disk) and no longer counts
 /// among those that are started at one time: others need not wait for it.
@@ -101,6 +101,9 @@ fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool) -> bool {
         for (state, ticket) in life.containers.iter_mut().zip(&slot.tickets) {
             state.ticket = *ticket;
         }
+        for (of_life, ticket) in life.volume_tickets.iter_mut().zip(&slot.volume_tickets) {
+            *of_life = *ticket;
+        }
         slot.life = Some(life);
         slot.replacement_waits = None;
         changed = true;
@@ -158,6 +161,13 @@ fn reason_to_stop(slot: &mut Slot, images: &mut Images, changed: &mut bool) -> O
                 missing.get_or_insert(m);
             }
         }
+        for (volume, ticket) in want.volumes.values().zip(&mut slot.volume_tickets) {
+            if let Volume::Image { reference, pull_policy } = volume
+                && let Err(m) = images.image_ready(reference, *pull_policy, ticket)
+            {
+                missing.get_or_insert(m);
+            }
+        }
     }
     let waits = missing.is_some();
     if slot.replacement_waits != missing {
@@ -175,12 +185,18 @@ fn own_end(life: &Life, now: Time) -> Option<StopReason> {
     if deadline_of(life).is_some_and(|t| t <= now) {
         return Some(StopReason::DeadlineExceeded);
     }
+    // What ends for the sake of a new beginning has come to no end of its own.
+    if life.restarting {
+        return None;
+    }
     let mut mains = 0;
     let mut mains_done = 0;
     for (place, state) in life.containers.iter().enumerate() {
         let done = matches!(state.phase, Phase::Done);
         match Role::of(&life.pod, place) {
-            Role::Init if done && !state.has_succeeded() => return Some(StopReason::InitFailed),
+            Role::Init if done && !life.initialized && !state.has_succeeded() => {
+                return Some(StopReason::InitFailed);
+            }
             Role::Init | Role::Sidecar => {}
             Role::Main => {
                 mains += 1;
@@ -188,7 +204,7 @@ fn own_end(life: &Life, now: Time) -> Option<StopReason> {
             }
         }
     }
-    (mains == mains_done && !life.restarting).then_some(StopReason::Finished)
+    (mains == mains_done).then_some(StopReason::Finished)
 }
 
 /// When `activeDeadlineSeconds` are over.
@@ -197,7 +213,8 @@ fn deadline_of(life: &Life) -> Option<Time> {
 }
 
 fn stop_life(life: &mut Life, why: StopReason, now: Stamp) {
-    let since = life.stop.map_or(now, |s| s.since);
+    // A Pod that has come to its own end is deleted when it is, not when it ended.
+    let since = life.leaving().map_or(now, |s| s.since);
     life.stop = Some(PodStop { why, since });
     life.restarting = false;
     life.removal = Removal::Due(now.boot);
@@ -213,8 +230,9 @@ fn slot_deadline(slot: &Slot, images: &Images, now: Time) -> Option<Time> {
     let mut next: Option<Time> = None;
     let mut at = |t: Option<Time>| next = [next, t.filter(|t| *t > now)].into_iter().flatten().min();
     if let (Some(want), Some(_)) = (&slot.want, &slot.replacement_waits) {
-        for container in want.all_containers() {
-            at(images.deadline(&container.image));
+        for image in want.all_containers().map(|c| &c.image).chain(want.volumes.values().filter_map(image_of))
+        {
+            at(images.deadline(image));
         }
     }
     if life.stop.is_none() {
@@ -230,7 +248,7 @@ fn slot_deadline(slot: &Slot, images: &Images, now: Time) -> Option<Time> {
                 Uncleared::Monitor | Uncleared::Sweeping => {}
             }
         }
-        at(turns::deadline(life, container, state, images));
+        at(turns::deadline(life, container, state, images, now));
     }
     match life.removal {
         Removal::Due(t) if life.leaving().is_some() && is_over(life) => at(Some(t)),

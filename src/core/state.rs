@@ -95,8 +95,10 @@ pub struct Slot {
     pub replacement_waits: Option<Missing>,
     /// A source has asked for it since this daemon began.
     pub(super) seen: bool,
-    /// For the wanted generation's containers, in order: which pull each must have seen.
+    /// For the wanted generation's containers, in the order of [`Pod::all_containers`]: which pull each must have seen.
     pub(super) tickets: Vec<Ticket>,
+    /// The same for its volumes, in theirs.
+    pub(super) volume_tickets: Vec<Ticket>,
 }
 
 /// One life of one generation.

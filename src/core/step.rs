@@ -146,7 +146,8 @@ impl World {
                 if slot.held.as_ref().is_some_and(|g| *g != pod.generation) {
                     slot.held = None;
                 }
-                slot.tickets = vec![Ticket::default(); pod.containers.len()];
+                slot.tickets = vec![Ticket::default(); pod.all_containers().count()];
+                slot.volume_tickets = vec![Ticket::default(); pod.volumes.len()];
                 slot.want = Some(pod);
                 self.dirty.insert(key);
             }
@@ -214,9 +215,20 @@ impl World {
             let role = Role::of(&pod, place);
             life.restarting |= adopt(&pod, role, container, state, &saved, &mine, rule, stopping, now.boot);
         }
+        // The others had their turn: the init containers are done, whatever was saved (or could not be read) of them.
+        let is_main = |place: usize| Role::of(&pod, place) == Role::Main;
+        if life.containers.iter().enumerate().any(|(n, c)| is_main(n) && !c.is_still()) {
+            life.initialized = true;
+        }
         let key = pod.key.clone();
-        // What was being stopped is not wanted until a source says so.
-        let want = (!stopping).then_some(pod);
+        let former = self.slots.remove(&key).and_then(|s| s.life);
+        if !opened && former.is_some_and(|l| l.pod.generation == pod.generation && l.opened == Opened::Asked)
+        {
+            life.opened = Opened::Asked;
+        }
+        // What was being removed is not wanted until a source says so. What has come to its own end is: it stays to be
+        // looked at, and is not begun again.
+        let want = life.leaving().is_none().then_some(pod);
         let slot = Slot { want, life: Some(life), ..Slot::default() };
         self.slots.insert(key.clone(), slot);
         self.dirty.insert(key);
@@ -316,14 +328,14 @@ fn adopt(
     role: Role,
     container: &Container,
     state: &mut ContainerState,
-    saved: &super::Saved,
+    all: &super::Saved,
     runs: &[&FoundRun],
     rule: BackoffRule,
     stopping: bool,
     now: Time,
 ) -> bool {
     let name: &ContainerName = &container.name;
-    let saved = saved.containers.get(name).cloned().unwrap_or_default();
+    let saved = all.containers.get(name).cloned().unwrap_or_default();
     state.next_attempt = saved.next_attempt;
     state.backoff = saved.backoff;
     state.last = saved.last.clone();
@@ -372,6 +384,8 @@ fn adopt(
         if let Some((ending, at)) = &run.ended {
             let after = After::of(pod, role, container, ending);
             let end = End { ending: ending.clone(), at: *at, message: run.message.clone() };
+            // As in `ended`: what ends because everything is to be started anew has not failed.
+            let stopping = stopping || all.restarting;
             end_run(state, attempt, end, rule, after, stopping);
             all_anew |= after == After::All && !stopping;
         }

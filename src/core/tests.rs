@@ -7,6 +7,8 @@ use super::state::StopReason;
 use super::*;
 use crate::pod::*;
 
+mod whole;
+
 const RULE: BackoffRule = BackoffRule { initial_ms: 1000, max_ms: 60_000 };
 
 fn at(ms: u64) -> Stamp {

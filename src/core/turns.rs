@@ -12,6 +12,7 @@ use super::images::{Images, Missing};
 use super::plan::SLOW_START_MS;
 use super::state::{ContainerState, HookState, Life, Opened, Phase, Role, Run, Stopping, Uncleared};
 use super::{Action, HOOK_FAILED, HookKind, ProbeKind, RunKey, Stamp, Time};
+use crate::pod::reference::Reference;
 use crate::pod::{Container, Hook, Namespace, ObjectKind, ObjectRef, Pod, Volume};
 
 /// KILL is sent again after this many milliseconds, should it not help (a process in uninterruptible sleep).
@@ -62,7 +63,12 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
                 turns.actions.push(Action::Sweep { run: key(*attempt) });
             }
         }
-        if turn && (role != Role::Main || life.initialized) {
+        let is_due = match role {
+            Role::Init => !life.initialized,
+            Role::Sidecar => true,
+            Role::Main => life.initialized,
+        };
+        if turn && is_due {
             changed |= start_if_due(&pod, container, state, missing.as_ref(), &mut volume_tickets, turns);
             if let Phase::Starting { attempt, .. } = state.phase
                 && state.uncleared.insert(attempt, Uncleared::Monitor).is_none()
@@ -71,12 +77,6 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
                 turns.actions.push(Action::Start { pod: pod.clone(), run: key(attempt) });
             }
         }
-        turn &= life.initialized && role != Role::Main
-            || match role {
-                Role::Init => state.has_succeeded(),
-                Role::Sidecar => state.is_started() && state.has_begun(),
-                Role::Main => state.has_begun(),
-            };
         if let Phase::Running(run) = &mut state.phase {
             let attempt = run.attempt;
             let stop_of_pod = match (life.stop, life.restarting) {
@@ -87,6 +87,13 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
             changed |=
                 Running { pod: &pod, container, run, key: key(attempt) }.plan(stop_of_pod, may_end, turns);
         }
+        // After its hook: one that has just slept its time out opens the way now.
+        turn &= life.initialized && role != Role::Main
+            || match role {
+                Role::Init => state.has_succeeded(),
+                Role::Sidecar => state.is_started() && state.has_begun(),
+                Role::Main => state.has_begun(),
+            };
         if turn && !life.initialized && place + 1 == pod.init_containers.len() {
             life.initialized = true;
             changed = true;
@@ -115,7 +122,8 @@ fn start_anew(life: &mut Life) -> bool {
 
 /// Whether a container of a stopping Pod may get its stop signal: sidecars wait for all others, the last one first.
 fn may_end(life: &Life, place: usize) -> bool {
-    let ended = |(_, state): (usize, &ContainerState)| matches!(state.phase, Phase::Done);
+    // Under a restart of all, what has ended may have a back-off ahead.
+    let ended = |(_, state): (usize, &ContainerState)| state.is_still();
     match Role::of(&life.pod, place) {
         Role::Init | Role::Main => true,
         Role::Sidecar => life
@@ -217,7 +225,9 @@ struct Running<'a> {
 impl Running<'_> {
     fn plan(mut self, stop_of_pod: Option<&'static str>, may_end: bool, turns: &mut Turns<'_>) -> bool {
         let now = turns.now;
-        let mut changed = self.post_start(turns);
+        // What is to be stopped begins nothing new.
+        let is_last = stop_of_pod.is_some() || self.run.stop.is_some();
+        let mut changed = !(is_last && self.run.post_start == HookState::Pending) && self.post_start(turns);
         if self.run.stop.is_none()
             && let Some((why, grace_seconds)) = self.reason_to_stop(stop_of_pod)
         {
@@ -347,20 +357,28 @@ fn begin(hook: Option<&Hook>, state: &mut HookState, now: Time) -> Begun {
     }
 }
 
-/// When something of a container is due by itself.
+/// The image that a volume is made of.
+pub(super) fn image_of(volume: &Volume) -> Option<&Reference> {
+    match volume {
+        Volume::Image { reference, .. } => Some(reference),
+        Volume::HostPath { .. } | Volume::EmptyDir { .. } | Volume::Projected { .. } => None,
+    }
+}
+
+/// When something of a container is due by itself, after `now`.
 pub(super) fn deadline(
     life: &Life,
     container: &Container,
     state: &ContainerState,
     images: &Images,
+    now: Time,
 ) -> Option<Time> {
+    // What is past has been done or waits for an event; it must not hide what is still to come.
+    let coming = |t: &Time| *t > now;
     match &state.phase {
         Phase::Waiting { missing: Some(_) } => {
-            let volumes = life.pod.volumes.values().filter_map(|v| match v {
-                Volume::Image { reference, .. } => images.deadline(reference),
-                Volume::HostPath { .. } | Volume::EmptyDir { .. } | Volume::Projected { .. } => None,
-            });
-            volumes.chain(images.deadline(&container.image)).min()
+            let volumes = life.pod.volumes.values().filter_map(image_of);
+            volumes.chain([&container.image]).filter_map(|i| images.deadline(i)).filter(coming).min()
         }
         Phase::Backoff { until } if state.uncleared.len() < MOST_UNCLEARED => Some(*until),
         Phase::Running(run) => {
@@ -376,6 +394,7 @@ pub(super) fn deadline(
             ]
             .into_iter()
             .flatten()
+            .filter(coming)
             .min()
         }
         Phase::Starting { since, .. } => Some(since.plus(SLOW_START_MS)),

@@ -102,7 +102,8 @@ impl Daemon {
         }
         let sandbox = self.sandbox_of(&pod.generation);
         // A sandbox that was being made when the earlier daemon died is gone on with.
-        let opened = if pod.needs_sandbox() { saved.opened && sandbox.is_some() } else { true };
+        // Where something runs, it had been made, though the daemon died before it had saved that.
+        let opened = !pod.needs_sandbox() || (sandbox.is_some() && (saved.opened || !found.is_empty()));
         let addresses =
             sandbox.map(|s| s.addresses.iter().map(ToString::to_string).collect()).unwrap_or_default();
         Ok(Found { opened, addresses, pod, saved, runs: found })

@@ -148,6 +148,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         is_first_of_boot,
         finished: Vec::new(),
         objects_told: false,
+        unprojected: Default::default(),
         host_warnings: Default::default(),
         publisher,
         boot_id,

@@ -27,7 +27,9 @@ impl Daemon {
             HookKind::PreStop => &container.lifecycle.pre_stop,
         };
         let (Some(Hook::Call(action)), Some(info)) = (hook, self.runs.get(&run)) else {
-            // A mere wait is the core's own affair.
+            // A mere wait is the core's own affair, so this is a run that is over: nobody may wait for it.
+            let error = Some("its container is gone".to_owned());
+            self.events.push_back(Event::Hooked { run, kind, error });
             return;
         };
         let deadline_ms = within_ms.unwrap_or(LONGEST_MS);

@@ -32,7 +32,7 @@ use crate::config::{OnExit, RunConfig};
 use crate::core::{BackoffRule, Event, Refusal, RunKey, Settings, Stamp, Time, World};
 use crate::manifest::Limits;
 use crate::paths::AttemptDir;
-use crate::pod::PodKey;
+use crate::pod::{Namespace, ObjectRef, PodKey};
 use crate::source::dir::{DirSource, Rules};
 use crate::source::keep::Keep;
 use crate::source::{self, Merged, Refused};
@@ -75,6 +75,8 @@ struct Daemon {
     runs: BTreeMap<RunKey, RunInfo>,
     /// What the sources hold of ConfigMaps and Secrets has been written once.
     objects_told: bool,
+    /// ConfigMaps and Secrets that have changed, while the volumes that show them are not being written anew yet.
+    unprojected: BTreeSet<(Namespace, ObjectRef)>,
     /// What monitors said of this host.
     host_warnings: BTreeSet<String>,
     /// What was said last about a thing that is tried again and again: the same is not said twice.
@@ -256,6 +258,7 @@ impl Daemon {
             while let Some(event) = self.events.pop_front() {
                 self.world.step(event, now);
             }
+            self.project();
             let actions = self.world.plan(now);
             if !self.finished.is_empty() {
                 // Before anything is begun: what could not be made is tried again under the same number, in this directory.

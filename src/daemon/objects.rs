@@ -50,7 +50,7 @@ impl Daemon {
         }
         self.objects_told = true;
         self.events.push_back(Event::Objects { present: merged.objects.keys().cloned().collect() });
-        self.project(&changed);
+        self.unprojected.extend(changed);
     }
 
     /// What an earlier daemon wrote and no source holds any more.
@@ -66,7 +66,13 @@ impl Daemon {
         }
     }
 
-    fn project(&mut self, changed: &BTreeSet<(Namespace, ObjectRef)>) {
+    /// Has the volumes written anew that show what has changed. Only when the core knows every Pod that lives: those that
+    /// an earlier daemon left may have missed changes too.
+    pub(super) fn project(&mut self) {
+        let changed = std::mem::take(&mut self.unprojected);
+        if changed.is_empty() {
+            return;
+        }
         let refers = |pod: &Pod| {
             let references = References::of(pod);
             let mut all = references.required.iter().chain(&references.optional);

@@ -54,6 +54,7 @@ impl Daemon {
     ) {
         match self.sandbox_of(&generation).filter(|_| status.success()) {
             Some(sandbox) => {
+                self.said.remove(&format!("sandbox {generation}"));
                 let addresses: Vec<String> = sandbox.addresses.iter().map(ToString::to_string).collect();
                 if !addresses.is_empty() {
                     info!("{key}: has the address {}", addresses.join(", "));
@@ -65,7 +66,10 @@ impl Daemon {
                     Some(line) => line.strip_prefix("podstrap: ").unwrap_or(line).to_owned(),
                     None => format!("its network or namespaces cannot be made ({status})"),
                 };
-                error!("{key}: {message}");
+                // It is tried again for as long as it takes: the same is not said each time.
+                if self.is_new(format!("sandbox {generation}"), &message) {
+                    error!("{key}: {message}");
+                }
                 self.events.push_back(Event::OpenFailed { generation, message });
             }
         }

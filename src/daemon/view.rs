@@ -81,7 +81,7 @@ fn summary(slot: &Slot, life: &Life, statuses: &Statuses) -> (String, Option<Str
     if let Some(stop) = life.leaving() {
         return ("Terminating".to_owned(), Some(stop.why.as_str().to_owned()));
     }
-    if let Opened::Failed { message, .. } = &life.opened {
+    if let (Opened::Failed { message, .. }, None) = (&life.opened, life.stop) {
         return ("ContainerCreating".to_owned(), Some(message.clone()));
     }
     if life.stop.is_some_and(|s| s.why == StopReason::DeadlineExceeded) {

@@ -193,6 +193,21 @@ fn an_end_for_good() {
 }
 
 #[test]
+fn a_deadline_that_passes_while_the_network_cannot_be_made() {
+    let mut case = Case::new("  activeDeadlineSeconds: 40\n");
+    let generation = case.life().pod.generation.clone();
+    case.world.step(Event::OpenFailed { generation, message: "no network".to_owned() }, case.stamp());
+    let file = case.show();
+    assert_eq!((file.summary.as_str(), file.message.as_deref()), ("ContainerCreating", Some("no network")));
+    case.now += 40_000;
+    case.event(Event::Hold { pods: BTreeSet::new() });
+    case.ended(0, Ending::Lost);
+    let status = &case.show().pod["status"];
+    assert_eq!((&status["phase"], &status["reason"]), (&json!("Failed"), &json!("DeadlineExceeded")));
+    assert_eq!(case.show().summary, "DeadlineExceeded");
+}
+
+#[test]
 fn readiness_with_the_time_of_its_last_change() {
     let mut case = Case::new("");
     case.now += 5_000;

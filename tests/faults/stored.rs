@@ -314,3 +314,33 @@ fn two_daemons_by_two_names_of_one_run_directory() {
     i.until("it is restarted", |i| i.lines("web").len() == 2);
     assert_no_double(&i);
 }
+
+/// A Pod with namespaces of its own, which a later daemon must not take for one that is still to be opened.
+#[test]
+fn a_pod_with_a_sandbox_goes_on_though_its_saved_state_is_lost() {
+    let Some(mut i) = instance() else { return };
+    let manifest = one(&i, "a", &guard("a", "1"), &[]);
+    let shared =
+        manifest.replace("  hostNetwork: true\n", "  hostNetwork: true\n  shareProcessNamespace: true\n");
+    assert_ne!(manifest, shared);
+    i.write_manifest("a.yaml", &shared);
+    i.start();
+    until_guarded(&i, "a", "1");
+    let pid = i.running_pid("a", "main").unwrap();
+    let attempt = i.records("a", "main").pop().unwrap().0;
+    for files in [&["state.json"][..], &["state.json", "pod.json"], &["state.json", "pod.json", "spec.json"]]
+    {
+        i.kill9();
+        for file in files {
+            let dir = if *file == "spec.json" { attempt.clone() } else { generation(&attempt) };
+            fs::write(dir.join(file), "{").unwrap();
+        }
+        i.start();
+        i.until(&format!("it is ready without {files:?}"), |i| i.ready("a"));
+        assert!(host::alive(pid), "{files:?}");
+        assert_eq!(i.lines("a"), ["start 1"], "{files:?}");
+    }
+    i.remove("a.yaml");
+    i.until("it is gone", |i| i.pod("a").is_none());
+    assert_no_double(&i);
+}

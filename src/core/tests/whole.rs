@@ -1,0 +1,644 @@
+//! The whole Pod: what a review found, and random histories with init containers, sidecars, hooks, restart rules, sandboxes
+//! that fail, and daemons that are killed at any moment.
+
+use super::*;
+
+fn find(s: &Script, pods: &[(&Pod, Saved, Vec<FoundRun>)]) -> Script {
+    let mut next = Script::new();
+    next.now = s.now;
+    for (pod, saved, runs) in pods {
+        let found = Found {
+            opened: saved.opened,
+            addresses: vec![],
+            pod: Rc::new((*pod).clone()),
+            saved: saved.clone(),
+            runs: runs.clone(),
+        };
+        next.world.step(Event::Found(Box::new(found)), at(next.now));
+    }
+    next
+}
+
+fn saved_of(world: &World) -> Vec<(Generation, Saved)> {
+    world
+        .slots()
+        .filter_map(|(_, slot)| slot.life.as_ref())
+        .map(|life| (life.pod.generation.clone(), life.saved()))
+        .collect()
+}
+
+#[test]
+fn a_replacement_waits_for_the_images_of_init_containers_and_volumes_too() {
+    let new = Reference { given: "new".into(), full: "new".into() };
+    let mut of_main = with_init(&[("i", false)], &["c"]);
+    of_main.containers[0].image = new.clone();
+    let mut of_volume = pod("a", "g1", &["c"]);
+    let volume = Volume::Image { reference: new, pull_policy: PullPolicy::IfNotPresent };
+    of_volume.volumes.insert(VolumeName::new("v"), volume);
+    for next in [of_main, of_volume] {
+        let mut s = Script::new();
+        s.want(&[&pod("a", "g0", &["c"])]);
+        s.started(&run("g0", "c", 0));
+        let actions = s.want(&[&next]);
+        assert!(matches!(actions.as_slice(), [Action::Pull { .. }]), "the old one lives on: {actions:?}");
+        assert_eq!(s.event(Event::Pulled { reference: "new".into(), error: Some("no".into()) }), []);
+        assert_eq!(s.deadline(), Some(10_000));
+        assert!(matches!(s.pass(10_000).as_slice(), [Action::Pull { .. }]));
+        let actions = s.event(images(&["new", "docker.io/library/img:latest"]));
+        assert_eq!(terms(&actions), [run("g0", "c", 0)]);
+    }
+}
+
+#[test]
+fn a_sleeping_hook_that_outlasts_the_grace_does_not_hide_the_kill() {
+    let mut s = Script::new();
+    let mut p = pod("a", "g1", &["c"]);
+    p.containers[0].liveness = Some(Probe { grace_seconds: Some(1), ..exec_probe(10, 1) });
+    p.containers[0].lifecycle.pre_stop = Some(Hook::Sleep(2));
+    s.want(&[&p]);
+    let r = run("g1", "c", 0);
+    s.started(&r);
+    let (verdict, message) = (Verdict::Failure, String::new());
+    s.event(Event::Probed { run: r.clone(), kind: ProbeKind::Liveness, verdict, message });
+    let mut killed = vec![];
+    while let (Some(next), []) = (s.deadline(), killed.as_slice()) {
+        s.now = next;
+        killed = kills(&s.plan());
+    }
+    assert_eq!((s.now, killed), (3000, vec![r]));
+}
+
+#[test]
+fn a_hook_that_has_slept_its_time_out_opens_the_way_at_once() {
+    let mut s = Script::new();
+    let mut p = pod("a", "g1", &["one", "two"]);
+    p.containers[0].lifecycle.post_start = Some(Hook::Sleep(2));
+    s.want(&[&p]);
+    assert_eq!(starts(&s.started(&run("g1", "one", 0))), []);
+    assert_eq!(s.deadline(), Some(2000));
+    assert_eq!(starts(&s.pass(2000)), [run("g1", "two", 0)]);
+}
+
+#[test]
+fn a_finished_pod_that_is_found_is_not_begun_again_while_its_source_is_unread() {
+    let mut s = Script::new();
+    let p = Pod { restart_policy: RestartPolicy::Never, ..pod("a", "g1", &["c"]) };
+    s.want(&[&p]);
+    s.started(&run("g1", "c", 0));
+    s.ended(&run("g1", "c", 0), 0);
+    let saved = saved_of(&s.world).remove(0).1;
+    let mut s = find(&s, &[(&p, saved, vec![])]);
+    assert_eq!(s.plan(), [], "it stays to be looked at");
+    s.event(Event::Desired { pods: BTreeMap::new(), complete: false });
+    assert_eq!(stop_of(&s), Some(StopReason::Finished));
+    assert_eq!(s.want(&[&p]), []);
+    assert_eq!(removes(&s.event(Event::Drain)), 1, "and a full stop removes it");
+    s.event(Event::Removed { generation: p.generation, done: true });
+    assert!(s.world.is_empty());
+}
+
+#[test]
+fn a_new_beginning_stops_sidecars_when_the_others_have_ended_and_fails_no_init_container() {
+    let anew = |code| RestartRule {
+        action: RestartAction::RestartAllContainers,
+        not_in: false,
+        exit_codes: vec![code],
+    };
+    let mut s = Script::new();
+    let mut p = with_init(&[("side", true)], &["c"]);
+    p.containers[0].restart_rules = vec![anew(42)];
+    s.want(&[&p]);
+    s.started(&run("g1", "side", 0));
+    s.started(&run("g1", "c", 0));
+    assert_eq!(terms(&s.ended(&run("g1", "c", 0), 42)), [run("g1", "side", 0)], "at once");
+
+    let mut s = Script::new();
+    let mut p = with_init(&[("side", true), ("i", false)], &["c"]);
+    p.restart_policy = RestartPolicy::Never;
+    p.init_containers[0].restart_rules = vec![anew(42)];
+    s.want(&[&p]);
+    s.started(&run("g1", "side", 0));
+    s.started(&run("g1", "i", 0));
+    assert_eq!(terms(&s.ended(&run("g1", "side", 0), 42)), [run("g1", "i", 0)]);
+    assert_eq!(starts(&s.ended(&run("g1", "i", 0), 143)), [run("g1", "side", 1)]);
+    assert_eq!(stop_of(&s), None);
+}
+
+#[test]
+fn a_finished_pod_is_deleted_when_its_manifest_goes() {
+    let mut s = Script::new();
+    let p = Pod { restart_policy: RestartPolicy::Never, ..pod("a", "g1", &["c"]) };
+    s.want(&[&p]);
+    s.started(&run("g1", "c", 0));
+    s.ended(&run("g1", "c", 0), 0);
+    s.now = 60_000;
+    assert_eq!(removes(&s.want(&[])), 1);
+    let life = s.world.slots().next().unwrap().1.life.as_ref().unwrap();
+    assert_eq!(life.leaving().unwrap().since, at(60_000));
+}
+
+#[test]
+fn init_containers_are_not_run_again_beside_the_others_though_the_saved_state_is_lost() {
+    let p = with_init(&[("i", false)], &["c"]);
+    let mut living = found_run(0, Some(5), None);
+    living.run = run("g1", "c", 0);
+    let mut s = find(&Script::new(), &[(&p, Saved { opened: true, ..Saved::default() }, vec![living])]);
+    assert_eq!(s.want(&[&p]), []);
+    assert_eq!(starts(&s.ended(&run("g1", "c", 0), 1)), [run("g1", "c", 1)]);
+    assert_eq!(stop_of(&s), None);
+}
+
+/// A run's directory.
+#[derive(Clone, Default)]
+struct Dir {
+    started: Option<u64>,
+    ended: Option<(Ending, u64)>,
+    monitored: bool,
+    /// Over, to be removed once that is saved.
+    finished: bool,
+}
+
+/// What is outside the core: processes, helpers, and files.
+#[derive(Default)]
+struct Host {
+    runs: BTreeMap<RunKey, Dir>,
+    termed: BTreeSet<RunKey>,
+    killed: BTreeSet<RunKey>,
+    helpers: BTreeSet<Generation>,
+    removers: BTreeSet<Generation>,
+    sweepers: BTreeSet<RunKey>,
+    hooks: Vec<(RunKey, HookKind)>,
+    probes: Vec<(RunKey, ProbeKind)>,
+    pods: BTreeMap<Generation, Rc<Pod>>,
+    disk: BTreeMap<Generation, Saved>,
+    /// In this life: starts of each container, and init containers that have succeeded.
+    started: BTreeMap<(Generation, ContainerName), u32>,
+    succeeded: BTreeSet<(Generation, ContainerName)>,
+}
+
+impl Host {
+    fn lives(&self, generation: &Generation, role: impl Fn(Role) -> bool) -> bool {
+        self.runs.iter().any(|(run, dir)| {
+            run.generation == *generation && dir.ended.is_none() && role(role_of(&self.pods[generation], run))
+        })
+    }
+}
+
+use crate::core::state::{Phase, Role};
+
+fn role_of(pod: &Pod, run: &RunKey) -> Role {
+    Role::of(pod, pod.all_containers().position(|c| c.name == run.container).unwrap())
+}
+
+struct Play {
+    seed: u64,
+    dice: Dice,
+    now: u64,
+    world: World,
+    host: Host,
+    wanted: BTreeMap<&'static str, Pod>,
+    crashes: u32,
+    /// The sources have not been read since the last crash.
+    unread: bool,
+}
+
+/// The Pod that this number stands for.
+fn any_pod(name: &'static str, number: u64) -> Pod {
+    let mut dice = Dice(number * 77 + name.len() as u64);
+    let mut p = pod(name, &format!("{name}{number}"), &["one", "two"][..1 + dice.roll(2) as usize]);
+    let init = [("i", false), ("s", true), ("j", false), ("t", true)];
+    p.init_containers = init
+        .iter()
+        .filter(|_| dice.roll(2) == 0)
+        .map(|(name, sidecar)| Container { sidecar: *sidecar, ..container(name) })
+        .collect();
+    let policies = [RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
+    p.restart_policy = policies[dice.roll(3) as usize];
+    p.grace_seconds = 3;
+    p.active_deadline_seconds = (dice.roll(6) == 0).then_some(40);
+    for c in p.init_containers.iter_mut().chain(&mut p.containers) {
+        let call = || Hook::Call(ProbeAction::Exec { command: vec!["x".into()] });
+        if c.sidecar || !["i", "j"].contains(&c.name.as_str()) {
+            c.lifecycle.post_start =
+                [None, None, Some(call()), Some(Hook::Sleep(1))][dice.roll(4) as usize].clone();
+            c.lifecycle.pre_stop =
+                [None, None, Some(call()), Some(Hook::Sleep(2))][dice.roll(4) as usize].clone();
+            c.startup = (dice.roll(3) == 0).then(|| exec_probe(1, 3));
+            let grace_seconds = (dice.roll(2) == 0).then_some(1);
+            c.liveness = (dice.roll(3) == 0).then(|| Probe { grace_seconds, ..exec_probe(2, 2) });
+        }
+        if dice.roll(6) == 0 {
+            let action = RestartAction::RestartAllContainers;
+            c.restart_rules = vec![RestartRule { action, not_in: false, exit_codes: vec![42] }];
+        }
+    }
+    p
+}
+
+impl Play {
+    fn new(seed: u64) -> Self {
+        let world = Script::new().world;
+        let (host, wanted) = (Host::default(), BTreeMap::new());
+        Self { seed, dice: Dice(seed), now: 0, world, host, wanted, crashes: 0, unread: false }
+    }
+
+    fn desired(&self) -> Event {
+        let pods = self.wanted.values().map(|p| (p.key.clone(), Rc::new(p.clone()))).collect();
+        Event::Desired { pods, complete: true }
+    }
+
+    /// One turn of the daemon: step, plan, act; and, unless it is killed before it, publish.
+    fn turn(&mut self, event: Option<Event>, may_crash: bool) {
+        if let Some(event) = event {
+            self.world.step(event, at(self.now));
+        }
+        if self.host.runs.values().any(|d| d.finished) {
+            self.publish();
+        }
+        let actions = self.world.plan(at(self.now));
+        for action in actions {
+            self.act(action);
+        }
+        let seed = self.seed;
+        let more = self.world.plan(at(self.now)).len();
+        assert_eq!(more, 0, "seed {seed}: planning twice asks for nothing more");
+        if may_crash && self.dice.roll(25) == 0 {
+            if self.dice.roll(2) == 0 {
+                self.publish();
+            }
+            self.crash();
+        } else {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        self.host.disk.extend(saved_of(&self.world));
+        self.host.runs.retain(|_, d| !d.finished);
+    }
+
+    /// The daemon is killed, and another begins: helpers that are under way are of no use any more.
+    fn crash(&mut self) {
+        self.crashes += 1;
+        let host = &mut self.host;
+        host.helpers.clear();
+        host.removers.clear();
+        host.sweepers.clear();
+        host.hooks.clear();
+        host.probes.clear();
+        self.world = Script::new().world;
+        for (generation, pod) in &host.pods {
+            let saved = host.disk.get(generation).cloned().unwrap_or_default();
+            let runs: Vec<FoundRun> = host
+                .runs
+                .iter_mut()
+                .filter(|(run, _)| run.generation == *generation)
+                .map(|(run, dir)| {
+                    dir.finished = false;
+                    FoundRun {
+                        run: run.clone(),
+                        monitored: dir.monitored,
+                        started: dir.started.map(at),
+                        ended: dir.ended.clone().map(|(ending, ms)| (ending, at(ms))),
+                        message: None,
+                        image_id: None,
+                    }
+                })
+                .collect();
+            let opened = saved.opened || !runs.is_empty();
+            let found = Found { opened, addresses: vec![], pod: pod.clone(), saved, runs };
+            self.world.step(Event::Found(Box::new(found)), at(self.now));
+        }
+        if self.dice.roll(2) == 0 {
+            // The sources are read only later.
+            self.world.step(Event::Desired { pods: BTreeMap::new(), complete: false }, at(self.now));
+            self.unread = true;
+            self.turn(None, false);
+            self.unread = false;
+        }
+        let event = self.desired();
+        self.turn(Some(event), false);
+    }
+
+    fn act(&mut self, action: Action) {
+        let (seed, now) = (self.seed, self.now);
+        match action {
+            Action::Open { pod } => {
+                for other in self.host.pods.values() {
+                    let same = other.key == pod.key && other.generation != pod.generation;
+                    assert!(!same, "seed {seed}: {} beside {}", pod.generation, other.generation);
+                }
+                assert!(
+                    self.host.helpers.insert(pod.generation.clone()),
+                    "seed {seed}: opened twice at once"
+                );
+                self.host.pods.insert(pod.generation.clone(), pod);
+            }
+            Action::Start { pod, run } => {
+                let role = role_of(&pod, &run);
+                let lives = |role: fn(Role) -> bool| self.host.lives(&run.generation, role);
+                let name = (run.generation.clone(), run.container.clone());
+                let twice =
+                    self.host.runs.iter().any(|(r, d)| {
+                        (&r.generation, &r.container) == (&name.0, &name.1) && d.ended.is_none()
+                    });
+                assert!(!twice, "seed {seed}: two runs of {run} at {now}");
+                assert!(
+                    self.unread || self.wanted.values().any(|p| p.generation == run.generation),
+                    "seed {seed}: {run} unwanted"
+                );
+                match role {
+                    Role::Main => {
+                        for c in pod.init_containers.iter().filter(|c| !c.sidecar) {
+                            let done = self.host.succeeded.contains(&(name.0.clone(), c.name.clone()));
+                            assert!(done, "seed {seed}: {run} starts before {} has succeeded", c.name);
+                        }
+                        assert!(!lives(|r| r == Role::Init), "seed {seed}: {run} beside an init container");
+                    }
+                    Role::Init => {
+                        assert!(!lives(|r| r != Role::Sidecar), "seed {seed}: {run} beside others at {now}");
+                    }
+                    Role::Sidecar => {}
+                }
+                let has_rules = pod.all_containers().any(|c| !c.restart_rules.is_empty());
+                if pod.restart_policy == RestartPolicy::Never && role != Role::Sidecar && !has_rules {
+                    let begun = self.host.started.contains_key(&name);
+                    assert!(!begun, "seed {seed}: {run} runs again in spite of its policy");
+                }
+                if self.host.runs.get(&run).is_some_and(|d| d.finished) {
+                    self.publish();
+                }
+                let former = self.host.runs.insert(run.clone(), Dir { monitored: true, ..Dir::default() });
+                assert!(former.is_none(), "seed {seed}: {run} is used again before it was cleared");
+            }
+            Action::Term { pod, run, .. } => {
+                let lives = self.host.runs.get(&run).is_some_and(|d| d.ended.is_none());
+                assert!(lives, "seed {seed}: TERM to {run}, which does not live");
+                let again = !self.host.termed.insert(run.clone());
+                assert!(!again || self.crashes > 0, "seed {seed}: {run} is termed twice");
+                let life = self.world.slot(&pod.key).and_then(|s| s.life.as_ref()).unwrap();
+                let Phase::Running(state) = &life.get(&run.container).unwrap().1.phase else { panic!() };
+                let since = state.stop.as_ref().unwrap().since.boot;
+                if life.stop.is_some()
+                    && role_of(&pod, &run) == Role::Sidecar
+                    && Time(now).since(since) < u64::from(pod.grace_seconds) * 1000
+                {
+                    // A probe's own grace may be shorter.
+                    let others = self.host.lives(&run.generation, |r| r != Role::Sidecar);
+                    let own = life.get(&run.container).unwrap().0.liveness.is_some();
+                    assert!(!others || own, "seed {seed}: sidecar {run} is termed before the others");
+                }
+            }
+            Action::Kill { run, .. } => {
+                assert!(self.host.termed.contains(&run), "seed {seed}: {run} is killed without a word");
+                self.host.killed.insert(run);
+            }
+            Action::Sweep { run } => {
+                assert!(self.host.sweepers.insert(run.clone()), "seed {seed}: {run} is swept twice at once");
+            }
+            Action::Probe { run, kind, .. } => self.host.probes.push((run, kind)),
+            Action::Hook { run, kind, .. } => self.host.hooks.push((run, kind)),
+            Action::Pull { .. } => {}
+            Action::Remove { pod } => {
+                let generation = &pod.generation;
+                let left = self.host.runs.iter().any(|(r, d)| r.generation == *generation && !d.finished);
+                assert!(!left, "seed {seed}: {generation} is removed while something of it is left");
+                assert!(!self.host.helpers.contains(generation), "seed {seed}: removed while it is opened");
+                assert!(self.host.removers.insert(generation.clone()), "seed {seed}: removed twice at once");
+            }
+        }
+    }
+
+    fn run_where(&mut self, fits: impl Fn(&RunKey, &Dir) -> bool) -> Option<RunKey> {
+        let fitting: BTreeSet<RunKey> =
+            self.host.runs.iter().filter(|(r, d)| fits(r, d)).map(|(r, _)| r.clone()).collect();
+        pick(&mut self.dice, &fitting)
+    }
+
+    fn begun(&mut self, run: RunKey) -> Event {
+        self.host.runs.get_mut(&run).unwrap().started = Some(self.now);
+        *self.host.started.entry((run.generation.clone(), run.container.clone())).or_default() += 1;
+        Event::Started { run, at: at(self.now), image_id: None }
+    }
+
+    fn over(&mut self, run: RunKey, ending: Ending) -> Event {
+        let name = (run.generation.clone(), run.container.clone());
+        if ending.success() {
+            self.host.succeeded.insert(name);
+        }
+        self.host.termed.remove(&run);
+        self.host.killed.remove(&run);
+        self.host.runs.get_mut(&run).unwrap().ended = Some((ending.clone(), self.now));
+        Event::Ended { run, ending, at: at(self.now), message: None }
+    }
+
+    fn cleared(&mut self, run: RunKey) -> Event {
+        self.host.runs.get_mut(&run).unwrap().finished = true;
+        Event::Cleared { run }
+    }
+
+    fn removed(&mut self, generation: Generation, done: bool) -> Event {
+        self.host.removers.remove(&generation);
+        if done {
+            self.host.pods.remove(&generation);
+            self.host.disk.remove(&generation);
+            self.host.runs.retain(|r, _| r.generation != generation);
+            self.host.started.retain(|(g, _), _| *g != generation);
+            self.host.succeeded.retain(|(g, _)| *g != generation);
+        }
+        Event::Removed { generation, done }
+    }
+
+    fn something(&mut self) -> Option<Event> {
+        match self.dice.roll(14) {
+            0 => {
+                let name = ["a", "b"][self.dice.roll(2) as usize];
+                match self.dice.roll(4) {
+                    0 => drop(self.wanted.remove(name)),
+                    _ => drop(self.wanted.insert(name, any_pod(name, self.dice.roll(40)))),
+                }
+                Some(self.desired())
+            }
+            1 | 2 => pick(&mut self.dice, &self.host.helpers).map(|generation| {
+                self.host.helpers.remove(&generation);
+                if self.dice.roll(3) == 0 {
+                    return Event::OpenFailed { generation, message: "no network".into() };
+                }
+                Event::Opened { generation, first_attempts: BTreeMap::new(), addresses: vec![] }
+            }),
+            3..=5 => {
+                self.run_where(|_, d| d.started.is_none() && d.ended.is_none() && d.monitored).map(|run| {
+                    if self.dice.roll(10) == 0 {
+                        let (reason, message) = ("CreateContainerError".into(), "x".into());
+                        return self.over(run, Ending::NotCreated { reason, message });
+                    }
+                    self.begun(run)
+                })
+            }
+            6 | 7 => {
+                self.run_where(|_, d| d.started.is_some() && d.ended.is_none() && d.monitored).map(|run| {
+                    let code = [0, 0, 1, 42][self.dice.roll(4) as usize];
+                    self.over(run, Ending::Exited { code })
+                })
+            }
+            8 => self
+                .run_where(|_, d| d.ended.is_some() && d.monitored && !d.finished)
+                .map(|r| self.cleared(r)),
+            9 => self.run_where(|_, d| d.monitored && !d.finished).filter(|_| self.dice.roll(4) == 0).map(
+                |run| {
+                    self.host.runs.get_mut(&run).unwrap().monitored = false;
+                    Event::MonitorLost { run }
+                },
+            ),
+            10 => pick(&mut self.dice, &self.host.removers).map(|generation| {
+                let done = self.dice.roll(4) > 0;
+                self.removed(generation, done)
+            }),
+            11 | 12 if !self.host.hooks.is_empty() => {
+                let n = self.dice.roll(self.host.hooks.len() as u64) as usize;
+                let (run, kind) = self.host.hooks.swap_remove(n);
+                let error = (self.dice.roll(3) == 0).then(|| "no".to_owned());
+                Some(Event::Hooked { run, kind, error })
+            }
+            13 => self.host.probes.pop().map(|(run, kind)| {
+                let verdict = [Verdict::Success, Verdict::Failure][self.dice.roll(2) as usize];
+                Event::Probed { run, kind, verdict, message: String::new() }
+            }),
+            _ => None,
+        }
+    }
+
+    /// What a world without trouble answers. Half of all runs do not listen to TERM; every hook call hangs for ever while
+    /// its run is being stopped.
+    fn answer(&mut self) {
+        for generation in std::mem::take(&mut self.host.helpers) {
+            self.turn(
+                Some(Event::Opened { generation, first_attempts: BTreeMap::new(), addresses: vec![] }),
+                false,
+            );
+        }
+        for run in std::mem::take(&mut self.host.sweepers) {
+            if self.host.runs.get(&run).is_some_and(|d| d.ended.is_none()) {
+                let event = self.over(run.clone(), Ending::Lost);
+                self.turn(Some(event), false);
+            }
+            let event = self.cleared(run);
+            self.turn(Some(event), false);
+        }
+        for generation in std::mem::take(&mut self.host.removers) {
+            let event = self.removed(generation, true);
+            self.turn(Some(event), false);
+        }
+        for run in self.host.runs.keys().cloned().collect::<Vec<_>>() {
+            let Some(dir) = self.host.runs.get(&run).cloned() else { continue };
+            let role = role_of(&self.host.pods[&run.generation], &run);
+            let policy = self.host.pods[&run.generation].restart_policy;
+            let deaf = run.attempt % 2 == 0;
+            if dir.ended.is_some() {
+                if dir.monitored && !dir.finished {
+                    let event = self.cleared(run);
+                    self.turn(Some(event), false);
+                }
+            } else if !dir.monitored {
+            } else if dir.started.is_none() {
+                let event = self.begun(run);
+                self.turn(Some(event), false);
+            } else if self.host.killed.contains(&run) || (self.host.termed.contains(&run) && !deaf) {
+                let event = self.over(run, Ending::Exited { code: 143 });
+                self.turn(Some(event), false);
+            } else if role == Role::Init || (role == Role::Main && policy != RestartPolicy::Always) {
+                let event = self.over(run, Ending::Exited { code: 0 });
+                self.turn(Some(event), false);
+            }
+        }
+        for (run, kind) in std::mem::take(&mut self.host.hooks) {
+            if kind == HookKind::PostStart {
+                self.turn(Some(Event::Hooked { run, kind, error: None }), false);
+            }
+        }
+        for (run, kind) in std::mem::take(&mut self.host.probes) {
+            self.turn(
+                Some(Event::Probed { run, kind, verdict: Verdict::Success, message: String::new() }),
+                false,
+            );
+        }
+    }
+
+    fn history(mut self) -> u32 {
+        for _ in 0..150 {
+            self.now += self.dice.roll(1_500);
+            let event = self.something();
+            self.turn(event, true);
+        }
+        // Quiet: from here on time passes only to what the core itself says is due.
+        for _ in 0..600 {
+            self.answer();
+            self.turn(None, false);
+            if !self.host.helpers.is_empty() || !self.host.probes.is_empty() {
+                continue;
+            }
+            match self.world.deadline(Time(self.now)) {
+                Some(next) => {
+                    assert!(next.0 > self.now, "seed {}: a deadline in the past", self.seed);
+                    self.now = next.0;
+                }
+                None => self.now += 1,
+            }
+        }
+        self.settled();
+        self.crashes
+    }
+
+    fn settled(&self) {
+        let seed = self.seed;
+        let wanted: BTreeSet<&PodKey> = self.wanted.values().map(|p| &p.key).collect();
+        let known: BTreeSet<&PodKey> = self.world.slots().map(|(key, _)| key).collect();
+        assert_eq!(known, wanted, "seed {seed}: what is known in the end is what is wanted");
+        for p in self.wanted.values() {
+            let life = self.world.slot(&p.key).and_then(|s| s.life.as_ref()).unwrap();
+            assert_eq!(life.pod.generation, p.generation, "seed {seed}");
+            let living: BTreeSet<&str> = self
+                .host
+                .runs
+                .iter()
+                .filter(|(r, d)| r.generation == p.generation && d.ended.is_none())
+                .map(|(r, _)| r.container.as_str())
+                .collect();
+            let lasting: BTreeSet<&str> = match &life.stop {
+                Some(stop) => {
+                    assert!(
+                        !stop.why.removes(),
+                        "seed {seed}: {} is removed for ever: {stop:?}",
+                        p.generation
+                    );
+                    BTreeSet::new()
+                }
+                None => {
+                    assert_eq!(
+                        p.restart_policy,
+                        RestartPolicy::Always,
+                        "seed {seed}: {} has not ended",
+                        p.generation
+                    );
+                    p.init_containers
+                        .iter()
+                        .filter(|c| c.sidecar)
+                        .chain(&p.containers)
+                        .map(|c| c.name.as_str())
+                        .collect()
+                }
+            };
+            assert_eq!(living, lasting, "seed {seed}: of {} at {}", p.generation, self.now);
+        }
+        for run in self.host.runs.keys() {
+            let known = self.wanted.values().any(|p| p.generation == run.generation);
+            assert!(known, "seed {seed}: {run} is left");
+        }
+    }
+}
+
+#[test]
+fn random_histories_of_whole_pods_keep_the_invariants() {
+    let crashes: u32 = (0..1_000).map(|seed| Play::new(seed).history()).sum();
+    assert!(crashes > 1_000, "daemons were killed in the middle: {crashes}");
+}
