@@ -87,7 +87,8 @@ impl Daemon {
         let left = self.run_dirs(&generation);
         // The newest of each container. Not a number above it: two of them would live at a time.
         let newest: BTreeMap<_, _> = left.iter().map(|(r, _)| (r.container.clone(), r.attempt)).collect();
-        if !left.is_empty() {
+        // Known already: its sandbox was lost, and is made anew. To be told of it again would only ask for that again.
+        if left.iter().any(|(run, _)| !self.runs.contains_key(run)) {
             match self.take_over(pod.clone(), left) {
                 Ok(found) => {
                     warning!("{}: runs already; its damaged state is made anew", pod.key);

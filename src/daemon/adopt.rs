@@ -101,8 +101,10 @@ impl Daemon {
             self.runs.insert(run, RunInfo::found(dir, id, pod.key.clone(), monitor, record.as_ref()));
         }
         let sandbox = self.sandbox_of(&pod.generation);
-        // A sandbox that was being made when the earlier daemon died is gone on with.
-        let opened = if pod.needs_sandbox() { saved.opened && sandbox.is_some() } else { true };
+        // A sandbox that was being made when the earlier daemon died is gone on with. Runs are begun in whole ones only, even
+        // if that daemon died before it had saved that, or what it saved is damaged.
+        let whole = sandbox.is_some() && (saved.opened || !found.is_empty());
+        let opened = whole || !pod.needs_sandbox();
         let addresses =
             sandbox.map(|s| s.addresses.iter().map(ToString::to_string).collect()).unwrap_or_default();
         Ok(Found { opened, addresses, pod, saved, runs: found })
