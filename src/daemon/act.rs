@@ -271,6 +271,7 @@ impl Daemon {
     }
 
     fn remove(&mut self, pod: &Rc<Pod>) {
+        self.end_sandbox_helpers(&pod.generation);
         let spec = Removal {
             roots: self.config.roots.clone(),
             pod: Pod::clone(pod),

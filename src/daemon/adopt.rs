@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -149,9 +149,14 @@ impl Daemon {
 }
 
 /// The pidfd of the monitor that holds the run's lock, if one does.
-pub fn living_monitor(dir: &AttemptDir) -> io::Result<Option<std::os::fd::OwnedFd>> {
-    let Some(pid) = lock::holder(&dir.lock())? else { return Ok(None) };
+pub fn living_monitor(dir: &AttemptDir) -> io::Result<Option<OwnedFd>> {
+    living_holder(&dir.lock())
+}
+
+/// The pidfd of the process that holds the lock at `path`, if one does.
+pub fn living_holder(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = lock::holder(path)? else { return Ok(None) };
     let Ok(fd) = process::pidfd_open(pid) else { return Ok(None) };
     // Held before and after the descriptor was opened: it names the holder and not a later process of its number.
-    Ok(lock::holder(&dir.lock())?.filter(|p| *p == pid).map(|_| fd))
+    Ok(lock::holder(path)?.filter(|p| *p == pid).map(|_| fd))
 }

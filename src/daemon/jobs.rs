@@ -89,6 +89,13 @@ impl Jobs {
         self.0.values().any(|r| wanted(&r.purpose))
     }
 
+    /// Kills the children with this purpose; their end is reaped like any other.
+    pub fn kill(&self, wanted: impl Fn(&Purpose) -> bool) {
+        for (pid, _) in self.0.iter().filter(|(_, r)| wanted(&r.purpose)) {
+            spawn::kill_group(*pid);
+        }
+    }
+
     /// The descriptors to read from.
     pub fn outputs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.0.values().filter_map(|r| r.output.as_ref()).filter(|o| o.is_open()).map(AsFd::as_fd)
