@@ -291,6 +291,42 @@ fn a_pod_of_its_own_namespaces_outlives_its_saved_state() {
 }
 
 #[test]
+fn damaged_files_restart_nothing_of_whole_pods() {
+    let Some(mut i) = networked() else { return };
+    i.write_manifest("words.yaml", &config_map("words", "one"));
+    let names = ["a", "b", "c"];
+    for name in names {
+        i.write_manifest(&format!("{name}.yaml"), &everything(&i, name, 1));
+    }
+    i.start();
+    names.iter().for_each(|name| until_up(&i, name, 1));
+    let generations = names.map(|n| i.pod(n).unwrap().generation.unwrap());
+    i.kill9();
+    for (generation, files) in
+        generations.iter().zip([&["state.json"][..], &["pod.json"], &["pod.json", "state.json"]])
+    {
+        for file in files {
+            fs::write(i.run.join("pods").join(generation.as_str()).join(file), "{").unwrap();
+        }
+    }
+    i.start();
+    i.until("all are ready", |i| names.iter().all(|n| i.ready(n)));
+    i.holds_for(Duration::from_millis(700), "nothing is started", |i| {
+        names.iter().all(|n| {
+            let once = |file: String| i.lines(&file).len() == 1;
+            i.ready(n) && [(*n).to_owned(), format!("{n}-side"), format!("{n}.init")].into_iter().all(once)
+        })
+    });
+    for name in names {
+        i.remove(&format!("{name}.yaml"));
+        i.until("it is gone", |i| i.pod(name).is_none());
+    }
+    assert_none(&leases(&i));
+    assert_none(&mounts(&i));
+    assert_no_double(&i);
+}
+
+#[test]
 fn a_plugin_that_hangs_holds_up_nobody_else_and_not_the_end() {
     let Some(mut i) = networked() else { return };
     fs::write(i.dir.join("hang"), "slow").unwrap();
