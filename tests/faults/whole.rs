@@ -249,9 +249,11 @@ fn what_has_finished_is_not_run_again() {
     i.holds_for(Duration::from_millis(500), "nothing runs again", |i| {
         i.lines("once").len() == 1 && i.lines("stuck").len() == 1
     });
-    // `down` ends what has finished, too.
+    // `down` ends what has finished, too, without a daemon as with one.
+    i.cli_ok("down", &["once", "--timeout", "10s"]);
+    i.until("it is gone", |i| leases(i).len() == 1);
+    i.kill9();
     assert_exit(&i.cli("down", &["--timeout", "10s"]), 0);
-    assert!(i.daemon_exit(Duration::from_secs(5)).success());
     assert_none(&leases(&i));
     assert_none(&mounts(&i));
 }
@@ -379,6 +381,15 @@ fn children(parent: i32) -> Vec<i32> {
 
 #[test]
 fn down_ends_pods_that_never_came_up() {
+    never_came_up(true);
+}
+
+#[test]
+fn down_without_a_daemon_ends_pods_that_never_came_up() {
+    never_came_up(false);
+}
+
+fn never_came_up(with_daemon: bool) {
     let Some(mut i) = networked() else { return };
     fs::write(i.dir.join("hang"), "slow").unwrap();
     let first = container("first", "echo ran >>/shared/waits; sleep 1000", &[]);
@@ -392,9 +403,14 @@ fn down_ends_pods_that_never_came_up() {
     i.until("what the plugin says is told", |i| {
         i.pod("refused").and_then(|p| p.message).is_some_and(|m| m.contains("no address is free"))
     });
+    if !with_daemon {
+        i.kill9();
+    }
     let begun = Instant::now();
     assert_exit(&i.cli("down", &["--timeout", "25s"]), 0);
-    assert!(i.daemon_exit(Duration::from_secs(5)).success());
+    if with_daemon {
+        assert!(i.daemon_exit(Duration::from_secs(5)).success());
+    }
     assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
     assert_none(&leases(&i));
     assert_none(&mounts(&i));
