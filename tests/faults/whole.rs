@@ -197,6 +197,61 @@ fn settle(i: &Instance, names: &[&str; 3], tags: &[Option<u32>; 3]) {
     }
 }
 
+/// The daemon's children that were started with one of these verbs.
+fn helpers(i: &Instance, verbs: &[&str]) -> Vec<i32> {
+    let of_one = |pid: &i32| {
+        let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split('\0').nth(1).is_some_and(|verb| verbs.contains(&verb))
+    };
+    children(i.daemon_pid()).into_iter().filter(of_one).collect()
+}
+
+#[test]
+fn helpers_are_killed_while_whole_pods_come_and_go() {
+    let Some(mut i) = networked() else { return };
+    i.write_manifest("words.yaml", &config_map("words", "0"));
+    i.start();
+    let names = ["w0", "w1", "w2"];
+    let (mut dice, mut tags, mut killed) = (Dice(0x5ca1_ab1e), [None; 3], 0);
+    for round in 1..=12 {
+        let n = dice.below(3) as usize;
+        let file = format!("{}.yaml", names[n]);
+        if tags[n].is_some() && dice.below(3) == 0 {
+            i.remove(&file);
+            tags[n] = None;
+        } else {
+            tags[n] = Some(round);
+            i.write_manifest(&file, &everything(&i, names[n], round));
+        }
+        i.write_manifest("words.yaml", &config_map("words", &round.to_string()));
+        let end = Instant::now() + Duration::from_millis(dice.below(500));
+        while Instant::now() < end {
+            for pid in helpers(&i, &["sandbox", "remove", "project", "sweep"]) {
+                if dice.below(3) > 0 {
+                    host::signal(pid, Signal::SIGKILL);
+                    killed += 1;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(dice.below(30)));
+        }
+    }
+    settle(&i, &names, &tags);
+    assert!(killed > 5, "{killed} helpers were killed");
+    i.write_manifest("words.yaml", &config_map("words", "last"));
+    for (name, _) in names.iter().zip(tags).filter(|(_, tag)| tag.is_some()) {
+        i.until("its volume has the last", |i| {
+            let pid = i.running_pid(name, "main").unwrap_or(0);
+            fs::read_to_string(format!("/proc/{pid}/root/config/word")).is_ok_and(|w| w == "last")
+        });
+        i.remove(&format!("{name}.yaml"));
+    }
+    i.until("all are gone", |i| names.iter().all(|n| i.pod(n).is_none()));
+    assert_none(&leases(&i));
+    assert_none(&mounts(&i));
+    assert_none(&host::entries(&i.run.join("pods")));
+    assert_no_double(&i);
+}
+
 #[test]
 fn what_has_finished_is_not_run_again() {
     let Some(mut i) = networked() else { return };
@@ -358,11 +413,8 @@ fn a_plugin_that_hangs_holds_up_nobody_else_and_not_the_end() {
     i.write_manifest("slow.yaml", &plain(&i, "slow", &guard("slow", "3")));
     i.until("the plugin hangs", |i| leases(i).len() == 2);
     fs::remove_file(i.dir.join("hang")).unwrap();
-    let helpers = host::processes_of(&i.dir, &i.cgroup_root);
-    let of_us = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let killed: Vec<i32> =
-        children(i.daemon_pid()).into_iter().filter(|p| of_us(*p).contains("sandbox")).collect();
-    assert_eq!(killed.len(), 1, "one helper: {helpers:?}");
+    let killed = helpers(&i, &["sandbox"]);
+    assert_eq!(killed.len(), 1, "one helper: {killed:?}");
     host::signal(killed[0], Signal::SIGKILL);
     i.until("it comes up all the same", |i| i.ready("slow") && i.lines("slow") == ["start 3"]);
     assert_no_double(&i);
