@@ -323,7 +323,7 @@ impl Daemon {
             Purpose::Sandbox(key, generation, first) => {
                 self.sandbox_ended(&key, generation, first, status, &output);
             }
-            Purpose::Project => self.projected(status, &output),
+            Purpose::Project(changed) => self.projected(changed, status, &output),
             Purpose::Load => self.load_ended(status, &output),
             Purpose::Pull(reference) => self.pull_ended(reference, status, output),
             Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),

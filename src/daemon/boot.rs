@@ -148,6 +148,8 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         is_first_of_boot,
         finished: Vec::new(),
         objects_told: false,
+        unprojected: Default::default(),
+        project_again: None,
         host_warnings: Default::default(),
         publisher,
         boot_id,

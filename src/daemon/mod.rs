@@ -32,7 +32,7 @@ use crate::config::{OnExit, RunConfig};
 use crate::core::{BackoffRule, Event, Refusal, RunKey, Settings, Stamp, Time, World};
 use crate::manifest::Limits;
 use crate::paths::AttemptDir;
-use crate::pod::PodKey;
+use crate::pod::{Namespace, ObjectRef, PodKey};
 use crate::source::dir::{DirSource, Rules};
 use crate::source::keep::Keep;
 use crate::source::{self, Merged, Refused};
@@ -75,6 +75,10 @@ struct Daemon {
     runs: BTreeMap<RunKey, RunInfo>,
     /// What the sources hold of ConfigMaps and Secrets has been written once.
     objects_told: bool,
+    /// Objects that volumes have not been written anew for; and when that is tried again, because it failed (boot clock,
+    /// milliseconds).
+    unprojected: BTreeSet<(Namespace, ObjectRef)>,
+    project_again: Option<u64>,
     /// What monitors said of this host.
     host_warnings: BTreeSet<String>,
     /// What was said last about a thing that is tried again and again: the same is not said twice.
@@ -269,6 +273,7 @@ impl Daemon {
                 break;
             }
         }
+        self.project_due();
         self.publish();
         self.keep_manifests();
         if self.is_first_of_boot && self.merged.complete {
@@ -313,6 +318,7 @@ impl Daemon {
             .chain(self.publisher.deadline())
             .chain(self.look_again)
             .chain(self.keep_again)
+            .chain(self.project_again)
             .chain(self.reload)
             .min();
         match next {

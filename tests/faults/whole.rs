@@ -553,6 +553,30 @@ fn a_config_map_that_changes_often_and_goes() {
         std::thread::sleep(Duration::from_millis(90));
     }
     i.until_within(Duration::from_secs(5), "the last one is there", |i| word(i).as_deref() == Some("w50"));
+    // It changes while no daemon lives; and then the helper that writes it is killed.
+    i.kill9();
+    i.write_manifest("words.yaml", &config_map("words", "unseen"));
+    i.start();
+    i.until_within(Duration::from_secs(5), "it is there", |i| word(i).as_deref() == Some("unseen"));
+    i.until("a helper was killed", |i| {
+        let next = word(i).map_or_else(String::new, |w| w + "x");
+        i.write_manifest("words.yaml", &config_map("words", &next));
+        let end = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < end && word(i).as_ref() != Some(&next) {
+            if let Some(pid) = helpers(i, &["project"]).first() {
+                host::signal(*pid, Signal::SIGKILL);
+                return word(i).as_ref() != Some(&next);
+            }
+        }
+        false
+    });
+    i.write_manifest("other.yaml", &config_map("other", "is nothing to it"));
+    i.until_within(Duration::from_secs(5), "it is written all the same", |i| {
+        let wanted = fs::read_to_string(i.manifests.join("words.yaml")).unwrap();
+        word(i).is_some_and(|w| wanted.contains(&format!("\"{w}\"")))
+    });
+    i.write_manifest("words.yaml", &config_map("words", "w50"));
+    i.until("it is there", |i| word(i).as_deref() == Some("w50"));
     // It goes: what runs keeps it. An edited Pod waits, and says for what.
     i.remove("words.yaml");
     i.holds_for(Duration::from_millis(500), "it runs on", |i| {
