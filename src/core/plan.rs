@@ -130,11 +130,8 @@ fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool) -> bool {
     }
     changed |= turns::plan(life, turns);
     changed |= life.note_ready(now);
-    // A Pod whose namespaces are being made is removed after that.
-    if life.leaving().is_some()
-        && life.opened != Opened::Asked
-        && is_over(life)
-        && matches!(life.removal, Removal::Due(at) if at <= now.boot)
+    // Whatever makes the Pod's namespaces at that time is ended by the removal: a plugin may hang for minutes.
+    if life.leaving().is_some() && is_over(life) && matches!(life.removal, Removal::Due(at) if at <= now.boot)
     {
         life.removal = Removal::Running;
         turns.actions.push(Action::Remove { pod: life.pod.clone() });

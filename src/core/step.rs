@@ -204,7 +204,10 @@ impl World {
         life.stop = saved.stop;
         life.opened = if opened { Opened::Yes } else { Opened::No };
         life.addresses = addresses;
-        life.initialized = saved.initialized;
+        // Containers begin after the init containers: where what was saved is lost, they are the witnesses.
+        let is_main = |r: &FoundRun| pod.containers.iter().any(|c| c.name == r.run.container);
+        let by_witness = saved.since.is_none() && runs.iter().any(is_main);
+        life.initialized = saved.initialized || by_witness;
         life.restarting = saved.restarting;
         life.ready = saved.ready.unwrap_or(life.ready);
         let stopping = life.stop.is_some();
@@ -214,6 +217,9 @@ impl World {
             mine.sort_by_key(|r| r.run.attempt);
             let role = Role::of(&pod, place);
             life.restarting |= adopt(&pod, role, container, state, &saved, &mine, rule, stopping, now.boot);
+            if by_witness && role == Role::Init && !state.has_succeeded() {
+                succeeded_unseen(state, now);
+            }
         }
         // The others had their turn: the init containers are done, whatever was saved (or could not be read) of them.
         let is_main = |place: usize| Role::of(&pod, place) == Role::Main;
@@ -233,6 +239,21 @@ impl World {
         self.slots.insert(key.clone(), slot);
         self.dirty.insert(key);
     }
+}
+
+/// An init container of which nothing is known any more, in a Pod that is beyond it: taken for one that ended well, as the
+/// kubelet does (`pkg/kubelet/kubelet_pods.go`, `convertToAPIContainerStatuses`).
+fn succeeded_unseen(state: &mut ContainerState, now: Stamp) {
+    state.phase = Phase::Done;
+    state.last = Some(Past {
+        attempt: state.next_attempt,
+        ending: Ending::Exited { code: 0 },
+        started: None,
+        finished: now,
+        image_id: None,
+        stopped: None,
+        message: Some("its end is not known any more; the Pod was initialized, so it ended well".to_owned()),
+    });
 }
 
 /// A container without a postStart hook has nothing to wait for.

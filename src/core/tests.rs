@@ -760,6 +760,23 @@ fn a_sandbox_that_cannot_be_made_is_tried_again() {
     assert_eq!(world.deadline(Time(520)), Some(Time(1520)));
 }
 
+#[test]
+fn a_pod_is_removed_though_its_sandbox_is_still_being_made() {
+    let mut world = World::new(Settings { backoff: RULE, parallel_starts: 4 });
+    let p = Rc::new(pod("a", "g1", &["c"]));
+    world.step(Event::Desired { pods: BTreeMap::from([(p.key.clone(), p.clone())]), complete: true }, at(0));
+    assert_eq!(world.plan(at(0)), [Action::Open { pod: p.clone() }]);
+    world.step(Event::Desired { pods: BTreeMap::new(), complete: true }, at(10));
+    assert_eq!(world.plan(at(10)), [Action::Remove { pod: p.clone() }]);
+    // The helper's end is told after that, whatever it was.
+    let failed = Event::OpenFailed { generation: p.generation.clone(), message: "killed".into() };
+    world.step(failed, at(20));
+    assert_eq!(world.plan(at(20)), []);
+    world.step(Event::Removed { generation: p.generation.clone(), done: true }, at(30));
+    assert_eq!(world.plan(at(30)), []);
+    assert!(world.is_empty());
+}
+
 /// A small generator (SplitMix64): the histories are the same on every machine.
 struct Dice(u64);
 

@@ -87,7 +87,7 @@ impl Daemon {
         let left = self.run_dirs(&generation);
         // The newest of each container. Not a number above it: two of them would live at a time.
         let newest: BTreeMap<_, _> = left.iter().map(|(r, _)| (r.container.clone(), r.attempt)).collect();
-        // Once: a sandbox that must be made anew is asked for again with the same runs beside it.
+        // Known already: its sandbox was lost, and is made anew. To be told of it again would only ask for that again.
         if left.iter().any(|(run, _)| !self.runs.contains_key(run)) {
             match self.take_over(pod.clone(), left) {
                 Ok(found) => {
@@ -271,6 +271,7 @@ impl Daemon {
     }
 
     fn remove(&mut self, pod: &Rc<Pod>) {
+        self.end_sandbox_helpers(&pod.generation);
         let spec = Removal {
             roots: self.config.roots.clone(),
             pod: Pod::clone(pod),
@@ -322,7 +323,7 @@ impl Daemon {
             Purpose::Sandbox(key, generation, first) => {
                 self.sandbox_ended(&key, generation, first, status, &output);
             }
-            Purpose::Project => self.projected(status, &output),
+            Purpose::Project(changed) => self.projected(changed, status, &output),
             Purpose::Load => self.load_ended(status, &output),
             Purpose::Pull(reference) => self.pull_ended(reference, status, output),
             Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),

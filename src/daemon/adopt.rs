@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -101,9 +101,10 @@ impl Daemon {
             self.runs.insert(run, RunInfo::found(dir, id, pod.key.clone(), monitor, record.as_ref()));
         }
         let sandbox = self.sandbox_of(&pod.generation);
-        // A sandbox that was being made when the earlier daemon died is gone on with.
-        // Where something runs, it had been made, though the daemon died before it had saved that.
-        let opened = !pod.needs_sandbox() || (sandbox.is_some() && (saved.opened || !found.is_empty()));
+        // A sandbox that was being made when the earlier daemon died is gone on with. Runs are begun in whole ones only, even
+        // if that daemon died before it had saved that, or what it saved is damaged.
+        let whole = sandbox.is_some() && (saved.opened || !found.is_empty());
+        let opened = whole || !pod.needs_sandbox();
         let addresses =
             sandbox.map(|s| s.addresses.iter().map(ToString::to_string).collect()).unwrap_or_default();
         Ok(Found { opened, addresses, pod, saved, runs: found })
@@ -148,9 +149,14 @@ impl Daemon {
 }
 
 /// The pidfd of the monitor that holds the run's lock, if one does.
-pub fn living_monitor(dir: &AttemptDir) -> io::Result<Option<std::os::fd::OwnedFd>> {
-    let Some(pid) = lock::holder(&dir.lock())? else { return Ok(None) };
+pub fn living_monitor(dir: &AttemptDir) -> io::Result<Option<OwnedFd>> {
+    living_holder(&dir.lock())
+}
+
+/// The pidfd of the process that holds the lock at `path`, if one does.
+pub fn living_holder(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = lock::holder(path)? else { return Ok(None) };
     let Ok(fd) = process::pidfd_open(pid) else { return Ok(None) };
     // Held before and after the descriptor was opened: it names the holder and not a later process of its number.
-    Ok(lock::holder(&dir.lock())?.filter(|p| *p == pid).map(|_| fd))
+    Ok(lock::holder(path)?.filter(|p| *p == pid).map(|_| fd))
 }

@@ -149,6 +149,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         finished: Vec::new(),
         objects_told: false,
         unprojected: Default::default(),
+        project_again: None,
         host_warnings: Default::default(),
         publisher,
         boot_id,

@@ -1,6 +1,6 @@
 //! The children of the daemon: what each is for, its output, and when it has taken too long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use crate::command::CommandLine;
 use crate::core::{HookKind, ProbeKind, RunKey};
-use crate::pod::{ContainerName, Generation, PodKey};
+use crate::pod::{ContainerName, Generation, Namespace, ObjectRef, PodKey};
 use crate::sys::clock;
 use crate::sys::spawn::{self, Capture, Output};
 
@@ -27,8 +27,8 @@ pub enum Purpose {
     Hook(RunKey, HookKind),
     /// It makes a Pod's own namespaces and network.
     Sandbox(PodKey, Generation, BTreeMap<ContainerName, u32>),
-    /// It writes the volumes of ConfigMaps and Secrets anew.
-    Project,
+    /// It writes the volumes of these ConfigMaps and Secrets anew.
+    Project(BTreeSet<(Namespace, ObjectRef)>),
     /// It loads archives.
     Load,
     /// It pulls an image.
@@ -89,6 +89,13 @@ impl Jobs {
         self.0.values().any(|r| wanted(&r.purpose))
     }
 
+    /// Kills the children with this purpose; their end is reaped like any other.
+    pub fn kill(&self, wanted: impl Fn(&Purpose) -> bool) {
+        for (pid, _) in self.0.iter().filter(|(_, r)| wanted(&r.purpose)) {
+            spawn::kill_group(*pid);
+        }
+    }
+
     /// The descriptors to read from.
     pub fn outputs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.0.values().filter_map(|r| r.output.as_ref()).filter(|o| o.is_open()).map(AsFd::as_fd)
@@ -132,7 +139,7 @@ impl std::fmt::Display for Purpose {
             Self::Probe(run, kind) => write!(f, "{} probe of {run}", kind.as_str()),
             Self::Hook(run, kind) => write!(f, "{} hook of {run}", kind.as_str()),
             Self::Sandbox(key, ..) => write!(f, "network of {key}"),
-            Self::Project => write!(f, "writing volumes"),
+            Self::Project(_) => write!(f, "writing volumes"),
             Self::Load => write!(f, "loading image archives"),
             Self::Pull(reference) => write!(f, "pull of {reference}"),
             Self::Remove(key, _) => write!(f, "removal of {key}"),

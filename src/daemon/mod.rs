@@ -75,8 +75,10 @@ struct Daemon {
     runs: BTreeMap<RunKey, RunInfo>,
     /// What the sources hold of ConfigMaps and Secrets has been written once.
     objects_told: bool,
-    /// ConfigMaps and Secrets that have changed, while the volumes that show them are not being written anew yet.
+    /// Objects that volumes have not been written anew for; and when that is tried again, because it failed (boot clock,
+    /// milliseconds).
     unprojected: BTreeSet<(Namespace, ObjectRef)>,
+    project_again: Option<u64>,
     /// What monitors said of this host.
     host_warnings: BTreeSet<String>,
     /// What was said last about a thing that is tried again and again: the same is not said twice.
@@ -258,7 +260,6 @@ impl Daemon {
             while let Some(event) = self.events.pop_front() {
                 self.world.step(event, now);
             }
-            self.project();
             let actions = self.world.plan(now);
             if !self.finished.is_empty() {
                 // Before anything is begun: what could not be made is tried again under the same number, in this directory.
@@ -272,6 +273,7 @@ impl Daemon {
                 break;
             }
         }
+        self.project_due();
         self.publish();
         self.keep_manifests();
         if self.is_first_of_boot && self.merged.complete {
@@ -316,6 +318,7 @@ impl Daemon {
             .chain(self.publisher.deadline())
             .chain(self.look_again)
             .chain(self.keep_again)
+            .chain(self.project_again)
             .chain(self.reload)
             .min();
         match next {

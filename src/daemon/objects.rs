@@ -13,11 +13,14 @@ use crate::monitor::objects;
 use crate::pod::objects::References;
 use crate::pod::{Namespace, ObjectRef, Pod};
 use crate::source::{HeldObject, Merged};
+use crate::sys::clock;
 use crate::sys::spawn::ExitStatus;
 use crate::{error, info, warning};
 
 /// Writing volumes anew may take this long, in milliseconds.
 const PROJECT_MS: u64 = 60_000;
+/// Volumes that could not be written anew are tried again after this many milliseconds.
+const PROJECT_AGAIN_MS: u64 = 2_000;
 
 /// All objects by namespace and name.
 pub type Objects = BTreeMap<(Namespace, ObjectRef), HeldObject>;
@@ -50,7 +53,18 @@ impl Daemon {
         }
         self.objects_told = true;
         self.events.push_back(Event::Objects { present: merged.objects.keys().cloned().collect() });
+        // The lives that an earlier daemon left are known only when their events have been folded.
         self.unprojected.extend(changed);
+        self.project_again = None;
+    }
+
+    /// Has the volumes of Pods that refer to what has changed written anew, if that is due.
+    pub(super) fn project_due(&mut self) {
+        if !self.unprojected.is_empty() && self.project_again.is_none_or(|t| t <= clock::boot_ms()) {
+            self.project_again = None;
+            let changed = std::mem::take(&mut self.unprojected);
+            self.project(changed);
+        }
     }
 
     /// What an earlier daemon wrote and no source holds any more.
@@ -66,13 +80,7 @@ impl Daemon {
         }
     }
 
-    /// Has the volumes written anew that show what has changed. Only when the core knows every Pod that lives: those that
-    /// an earlier daemon left may have missed changes too.
-    pub(super) fn project(&mut self) {
-        let changed = std::mem::take(&mut self.unprojected);
-        if changed.is_empty() {
-            return;
-        }
+    fn project(&mut self, changed: BTreeSet<(Namespace, ObjectRef)>) {
         let refers = |pod: &Pod| {
             let references = References::of(pod);
             let mut all = references.required.iter().chain(&references.optional);
@@ -91,16 +99,36 @@ impl Daemon {
         let request = Projection { roots: self.config.roots.clone(), pods };
         let started = serde_json::to_vec(&request).map_err(io::Error::from).and_then(|request| {
             let line = CommandLine::new(SELF).arg("project").stdin(request).deadline(PROJECT_MS);
-            self.jobs.start(Purpose::Project, &line, true)
+            self.jobs.start(Purpose::Project(changed.clone()), &line, true)
         });
         if let Err(e) = started {
-            error!("the volumes of ConfigMaps and Secrets cannot be written anew: {e}");
+            self.project_failed(changed, &format!("its helper cannot be started: {e}"));
         }
     }
 
-    pub(super) fn projected(&self, status: ExitStatus, output: &str) {
+    fn project_failed(&mut self, changed: BTreeSet<(Namespace, ObjectRef)>, why: &str) {
+        if self.is_new("volumes".to_owned(), why) {
+            for line in why.lines() {
+                warning!("volumes of ConfigMaps and Secrets cannot be written anew yet: {line}");
+            }
+        }
+        self.unprojected.extend(changed);
+        self.project_again = Some(clock::boot_ms().saturating_add(PROJECT_AGAIN_MS));
+    }
+
+    pub(super) fn projected(
+        &mut self,
+        changed: BTreeSet<(Namespace, ObjectRef)>,
+        status: ExitStatus,
+        output: &str,
+    ) {
+        if !status.success() {
+            let why = if output.is_empty() { status.to_string() } else { output.to_owned() };
+            return self.project_failed(changed, &why);
+        }
+        self.said.remove("volumes");
         for line in output.lines() {
-            if status.success() { info!("{line}") } else { warning!("{line}") }
+            info!("{line}");
         }
     }
 }

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 
-use super::Daemon;
+use nix::libc;
+
 use super::jobs::Purpose;
+use super::{Daemon, adopt};
 use crate::command::{CommandLine, SELF};
 use crate::core::Event;
 use crate::helper::sandbox::{Sandbox, SandboxSpec};
 use crate::pod::{ContainerName, Generation, Pod};
+use crate::sys::process;
 use crate::sys::spawn::ExitStatus;
 use crate::{error, info};
 
@@ -66,12 +70,25 @@ impl Daemon {
                     Some(line) => line.strip_prefix("podstrap: ").unwrap_or(line).to_owned(),
                     None => format!("its network or namespaces cannot be made ({status})"),
                 };
+                // Of one that was ended because its Pod is to go, there is nothing to be told.
+                let life = self.world.slot(key).and_then(|s| s.life.as_ref());
+                let stays = life.is_some_and(|l| l.leaving().is_none());
                 // It is tried again for as long as it takes: the same is not said each time.
-                if self.is_new(format!("sandbox {generation}"), &message) {
+                if stays && self.is_new(format!("sandbox {generation}"), &message) {
                     error!("{key}: {message}");
                 }
                 self.events.push_back(Event::OpenFailed { generation, message });
             }
+        }
+    }
+
+    /// Ends whatever makes the sandbox of a generation that is to go, be it of an earlier daemon: plugins may hang for
+    /// minutes. What it leaves half done is what removal looks for.
+    pub(super) fn end_sandbox_helpers(&self, generation: &Generation) {
+        self.jobs.kill(|p| matches!(p, Purpose::Sandbox(_, g, _) if g == generation));
+        // Fails only when there is none, or it has just ended.
+        if let Ok(Some(holder)) = adopt::living_holder(&self.config.roots.sandbox_lock(generation)) {
+            let _ = process::pidfd_signal(holder.as_fd(), libc::SIGKILL);
         }
     }
 

@@ -43,11 +43,14 @@ pub fn take(path: &Path) -> io::Result<Taken> {
     }
 }
 
-/// Waits for the lock at `path`. For helper processes only: the daemon never waits.
+/// Waits for the lock at `path` and writes our pid into it. For helper processes only: the daemon never waits.
 pub fn wait(path: &Path) -> io::Result<Lock> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    Flock::lock(file, FlockArg::LockExclusive).map(Lock).map_err(|(_, errno)| errno.into())
+    let mut lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| io::Error::from(errno))?;
+    lock.set_len(0)?;
+    write!(lock, "{}", std::process::id())?;
+    Ok(Lock(lock))
 }
 
 /// Whether a living process holds the lock at `path`, and which pid it wrote there. A missing file is not held.

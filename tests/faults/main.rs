@@ -15,3 +15,4 @@ mod process;
 mod runc;
 mod source;
 mod stored;
+mod whole;
