@@ -64,6 +64,8 @@ fn packed(i: &Instance, name: &str) -> PathBuf {
     for applet in ["sh", "sleep", "test", "cat"] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
+    // A layer of its own: one that another test's container has mounted would not be pruned.
+    fs::write(root.join("name"), format!("{name} {}", i.dir.display())).unwrap();
     let archive = i.dir.join("image.tar");
     image::pack(&archive, name, &root);
     fs::remove_dir_all(root).unwrap();
