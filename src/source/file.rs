@@ -334,15 +334,15 @@ mod tests {
     #[test]
     fn a_refusal_that_could_be_any_pod_drops_none() {
         let nameless = "apiVersion: v1\nkind: Pod\nmetadata: {}\nspec: {}\n".to_owned();
-        for now in [nameless, "{".to_owned(), String::new(), broken("renamed")] {
+        for present in [nameless, "{".to_owned(), String::new(), broken("renamed")] {
             let mut f = File::new();
             f.take(&join(&[document("a", "one"), document("b", "one")]), 1);
-            f.take(&format!("{}---\n{now}", document("a", "two-is-longer")), 2);
+            f.take(&format!("{}---\n{present}", document("a", "two-is-longer")), 2);
             let good = f.good();
-            assert_eq!(good.first(), Some(&("a-n", "two-is-longer", false)), "{now}");
+            assert_eq!(good.first(), Some(&("a-n", "two-is-longer", false)), "{present}");
             // An empty document is none at all: then the second one was taken out.
             let kept = good.contains(&("b-n", "one", true));
-            assert_eq!(kept, !now.is_empty(), "{now}: {good:?}");
+            assert_eq!(kept, !present.is_empty(), "{present}: {good:?}");
         }
     }
 

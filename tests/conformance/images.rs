@@ -11,7 +11,7 @@ use crate::common::{describe, host, image, text};
 pub const USERS: &str = "localhost/users:test";
 /// The same, its user being 1234.
 pub const NUMBER: &str = "localhost/number:test";
-/// ENTRYPOINT `echo entry`, CMD `cmd one`, WORKDIR /work, STOPSIGNAL SIGUSR1 and a variable.
+/// ENTRYPOINT `echo entry`, CMD `cmd one`, WORKDIR /space, STOPSIGNAL SIGUSR1 and a variable.
 pub const COMMAND: &str = "localhost/command:test";
 /// /data/hello and /data/sub/inner, and no program.
 pub const FILES: &str = "localhost/files:test";
@@ -28,7 +28,7 @@ pub fn pack(dir: &Path) -> Vec<PathBuf> {
         "--env",
         r#"["PATH=/bin","FROM_IMAGE=image"]"#,
         "--workdir",
-        "/work",
+        "/space",
         "--stop-signal",
         "SIGUSR1",
     ];

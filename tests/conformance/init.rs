@@ -80,8 +80,8 @@ pub fn cases() -> Vec<Case> {
             }),
         case("spec.initContainers", "share the Pod's volumes with the containers")
             .volume("{name: work, emptyDir: {}}")
-            .init(part("a", "echo made by init >/work/file").mount("{name: work, mountPath: /work}"))
-            .container(part("main", "cat /work/file").mount("{name: work, mountPath: /work}"))
+            .init(part("a", "echo made by init >/space/file").mount("{name: work, mountPath: /space}"))
+            .container(part("main", "cat /space/file").mount("{name: work, mountPath: /space}"))
             .says("made by init"),
         case("spec.initContainers.image", "an image of its own, with its own user")
             .init(

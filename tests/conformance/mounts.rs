@@ -166,7 +166,7 @@ fn sub_paths() -> Vec<Case> {
             "one that another container of the Pod has turned into a link",
         )
         .volume("{name: work, emptyDir: {}}")
-        .init(part("evil", "ln -s /etc /work/sub").mount("{name: work, mountPath: /work}"))
+        .init(part("evil", "ln -s /etc /space/sub").mount("{name: work, mountPath: /space}"))
         .container(
             part("main", "ls /it >/out/seen; stay").mount("{name: work, mountPath: /it, subPath: sub}"),
         )
@@ -174,8 +174,8 @@ fn sub_paths() -> Vec<Case> {
         case("spec.containers.volumeMounts.subPath", "of an emptyDir, shared with another container")
             .volume("{name: work, emptyDir: {}}")
             .init(
-                part("one", "mkdir -p /work/sub; echo hello >/work/sub/file")
-                    .mount("{name: work, mountPath: /work}"),
+                part("one", "mkdir -p /space/sub; echo hello >/space/sub/file")
+                    .mount("{name: work, mountPath: /space}"),
             )
             .container(part("main", "cat /it/file").mount("{name: work, mountPath: /it, subPath: sub}"))
             .says("hello"),

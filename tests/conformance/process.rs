@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
             .says("/made/for/it"),
         case("spec.containers.workingDir", "absent: the image's")
             .main("pwd", &format!("image: {COMMAND}"))
-            .says("/work"),
+            .says("/space"),
         case("spec.containers.tty", "the process has a terminal")
             .main("test -t 1 && echo terminal && stty size >/dev/null && echo sized", "tty: true")
             .output(|_, out| {

@@ -69,8 +69,8 @@ pub fn cases() -> Vec<Case> {
         case("spec.containers.securityContext.readOnlyRootFilesystem", "the root cannot be written, volumes can")
             .volume("{name: work, emptyDir: {}}")
             .container(
-                part("main", "touch /x 2>/dev/null || echo refused; touch /etc/x 2>/dev/null || echo refused; touch /work/x && echo written; echo m >/dev/termination-log && echo message")
-                    .mount("{name: work, mountPath: /work}")
+                part("main", "touch /x 2>/dev/null || echo refused; touch /etc/x 2>/dev/null || echo refused; touch /space/x && echo written; echo m >/dev/termination-log && echo message")
+                    .mount("{name: work, mountPath: /space}")
                     .with("securityContext: {readOnlyRootFilesystem: true}"),
             )
             .says("refused\nrefused\nwritten\nmessage"),

@@ -72,8 +72,8 @@ pub fn cases() -> Vec<Case> {
             .spec("securityContext: {fsGroup: 6001, runAsUser: 4321, runAsGroup: 4321}")
             .volume("{name: work, emptyDir: {}}")
             .container(
-                part("main", "id -G | tr ' ' '\\n' | grep -x 6001; stat -c %g /work; touch /work/x && stat -c %g /work/x")
-                    .mount("{name: work, mountPath: /work}"),
+                part("main", "id -G | tr ' ' '\\n' | grep -x 6001; stat -c %g /space; touch /space/x && stat -c %g /space/x")
+                    .mount("{name: work, mountPath: /space}"),
             )
             .says("6001\n6001\n6001"),
         case("spec.securityContext.fsGroup", "can read a secret of mode 0400")

@@ -4,33 +4,33 @@ use crate::case::{Case, case, part};
 use crate::common::host;
 use crate::images::FILES;
 
-const WORK: &str = "{name: work, mountPath: /work}";
+const WORK: &str = "{name: work, mountPath: /space}";
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         case("spec.volumes.emptyDir", "empty, writable for everybody: mode 0777")
             .volume("{name: work, emptyDir: {}}")
             .container(
-                part("main", "stat -c %a /work; ls -A /work | wc -l; touch /work/x && echo written")
+                part("main", "stat -c %a /space; ls -A /space | wc -l; touch /space/x && echo written")
                     .mount(WORK)
                     .with("securityContext: {runAsUser: 4321}"),
             )
             .says("777\n0\nwritten"),
         case("spec.volumes", "without a source: an emptyDir")
             .volume("{name: work}")
-            .container(part("main", "touch /work/x && ls /work").mount(WORK))
+            .container(part("main", "touch /space/x && ls /space").mount(WORK))
             .says("x"),
         case("spec.volumes.emptyDir", "is shared by the containers of the Pod")
             .volume("{name: work, emptyDir: {}}")
-            .container(part("one", "echo from one >/work/.part; mv /work/.part /work/word").mount(WORK))
+            .container(part("one", "echo from one >/space/.part; mv /space/.part /space/word").mount(WORK))
             .container(
-                part("two", "while ! [ -e /work/word ]; do sleep 0.1; done; cat /work/word").mount(WORK),
+                part("two", "while ! [ -e /space/word ]; do sleep 0.1; done; cat /space/word").mount(WORK),
             )
             .prints("two", "from one"),
         case("spec.volumes.emptyDir", "is kept over restarts of the container")
             .spec("restartPolicy: OnFailure")
             .volume("{name: work, emptyDir: {}}")
-            .container(part("main", "echo life >>/work/lives; wc -l </work/lives; [ $(wc -l </work/lives) -ge 3 ]").mount(WORK))
+            .container(part("main", "echo life >>/space/lives; wc -l </space/lives; [ $(wc -l </space/lives) -ge 3 ]").mount(WORK))
             .phase("Succeeded")
             .says("3"),
         case("spec.containers", "what is written elsewhere is not")
@@ -44,7 +44,7 @@ pub fn cases() -> Vec<Case> {
             .metadata("labels: {version: first}")
             .volume("{name: work, emptyDir: {}}")
             .container(
-                part("main", "trap 'exit 0' TERM; ls /work | wc -l >>/out/seen; touch /work/x; say main; stay").mount(WORK),
+                part("main", "trap 'exit 0' TERM; ls /space | wc -l >>/out/seen; touch /space/x; say main; stay").mount(WORK),
             )
             .then(|t| {
                 t.event("main");
@@ -55,7 +55,7 @@ pub fn cases() -> Vec<Case> {
             }),
         case("spec.volumes.emptyDir.medium=Memory", "is a tmpfs")
             .volume("{name: work, emptyDir: {medium: Memory}}")
-            .container(part("main", "grep ' /work ' /proc/mounts | cut -d' ' -f3; stat -c %a /work").mount(WORK))
+            .container(part("main", "grep ' /space ' /proc/mounts | cut -d' ' -f3; stat -c %a /space").mount(WORK))
             .output(|_, out| {
                 let lines: Vec<&str> = out.lines().collect();
                 assert_eq!(lines[0], "tmpfs");
@@ -64,14 +64,14 @@ pub fn cases() -> Vec<Case> {
         case("spec.volumes.emptyDir.sizeLimit", "of a Memory one is its size")
             .volume("{name: work, emptyDir: {medium: Memory, sizeLimit: 2Mi}}")
             .container(
-                part("main", "df -k /work | tail -n 1 | tr -s ' ' | cut -d' ' -f2; head -c 3000000 /dev/zero >/work/x 2>/dev/null || echo full")
+                part("main", "df -k /space | tail -n 1 | tr -s ' ' | cut -d' ' -f2; head -c 3000000 /dev/zero >/space/x 2>/dev/null || echo full")
                     .mount(WORK),
             )
             .says("2048\nfull"),
         case("spec.volumes.emptyDir.medium=Memory", "the Pod's memory limit is its size where that is less")
             .volume("{name: work, emptyDir: {medium: Memory, sizeLimit: 1Gi}}")
             .container(
-                part("main", "df -k /work | tail -n 1 | tr -s ' ' | cut -d' ' -f2")
+                part("main", "df -k /space | tail -n 1 | tr -s ' ' | cut -d' ' -f2")
                     .mount(WORK)
                     .with("resources: {limits: {memory: 40Mi}}"),
             )
@@ -79,7 +79,7 @@ pub fn cases() -> Vec<Case> {
         case("spec.volumes.emptyDir.medium=Memory", "is kept over restarts of the container")
             .spec("restartPolicy: OnFailure")
             .volume("{name: work, emptyDir: {medium: Memory}}")
-            .container(part("main", "echo life >>/work/lives; [ $(wc -l </work/lives) -ge 2 ] && cat /work/lives").mount(WORK))
+            .container(part("main", "echo life >>/space/lives; [ $(wc -l </space/lives) -ge 2 ] && cat /space/lives").mount(WORK))
             .says("life\nlife"),
         case("spec.volumes.emptyDir.medium", "refused when unknown")
             .volume("{name: work, emptyDir: {medium: Paper}}")
@@ -94,7 +94,9 @@ pub fn cases() -> Vec<Case> {
 fn gone(field: &'static str, what: &'static str, source: &str) -> Case {
     case(field, what)
         .volume(&format!("{{name: work, {source}}}"))
-        .container(part("main", "trap 'exit 0' TERM; touch /work/mark-of-@NAME@; say main; stay").mount(WORK))
+        .container(
+            part("main", "trap 'exit 0' TERM; touch /space/mark-of-@NAME@; say main; stay").mount(WORK),
+        )
         .then(|t| {
             let mark = format!("mark-of-{}", t.name);
             let found = || {
