@@ -83,7 +83,8 @@ pub fn free_port() -> u16 {
 /// The processes that belong to an instance, each with its command line: those in its cgroups, and those whose command
 /// line, working directory, root or open files lie below its directory. This process is not one of them.
 pub fn processes_of(dir: &Path, cgroup_root: &str) -> Vec<(i32, String)> {
-    let needle = dir.to_string_lossy().into_owned();
+    // With the slash: instance 1 must not take what belongs to instance 12 for its own.
+    let needle = format!("{}/", dir.display());
     let me = std::process::id() as i32;
     let mut found = Vec::new();
     for proc in entries(Path::new("/proc")) {
@@ -99,8 +100,7 @@ pub fn processes_of(dir: &Path, cgroup_root: &str) -> Vec<(i32, String)> {
             l.splitn(3, ':').nth(2).is_some_and(|path| path.split('/').any(|part| part == cgroup_root))
         });
         let points_into = |link: &Path| {
-            fs::read_link(link)
-                .is_ok_and(|target| target.to_string_lossy().starts_with(&format!("{needle}/")))
+            fs::read_link(link).is_ok_and(|target| target.to_string_lossy().starts_with(&needle))
         };
         if in_cgroup
             || cmdline.contains(&needle)

@@ -43,6 +43,21 @@ fn processes_mounts_and_cgroups_left_behind_are_seen_and_removed() {
 }
 
 #[test]
+fn what_belongs_to_a_neighbour_of_a_longer_name_is_left_alone() {
+    let Some(i) = bare_instance() else { return };
+    let neighbour = format!("{}2", i.dir.display());
+    let mut process = Command::new("tail")
+        .args(["-F", "-q", &format!("{neighbour}/run")])
+        .current_dir("/")
+        .spawn()
+        .unwrap();
+    let seen = host::processes_of(&i.dir, &i.cgroup_root);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(seen, []);
+}
+
+#[test]
 fn the_busybox_image_is_packed_once_and_whole() {
     if let Some(reason) = host::cannot_run_containers() {
         return host::skip(&reason);
