@@ -47,6 +47,13 @@ impl CommandLine {
         self
     }
 
+    /// Adds one variable to the environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
     /// Sets the deadline in milliseconds.
     #[must_use]
     pub fn deadline(mut self, milliseconds: u64) -> Self {

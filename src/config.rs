@@ -19,6 +19,8 @@ pub struct RunConfig {
     pub image_dir: PathBuf,
     /// Which runtime is asked for.
     pub runtime: RuntimeChoice,
+    /// The docker CLI that is asked for; absolute.
+    pub docker_binary: Option<PathBuf>,
     /// The node's name: a DNS-1123 subdomain.
     pub node: NodeName,
     /// What becomes of the Pods when the daemon is told to end.

@@ -120,7 +120,7 @@ impl Stage {
             container: container.clone(),
             attempt: self.attempt,
             roots: self.roots.clone(),
-            runc: self.runc.clone(),
+            engine: podstrap::runtime::engine::Engine::Runc { binary: self.runc.clone() },
             cgroup_root: self.cgroup_root(),
             log_max_bytes: self.log_max_bytes,
             log_max_files: self.log_max_files,

@@ -155,7 +155,7 @@ impl Container {
             timeout_ms,
             default_host: String::new(),
             exec: Some(ExecTarget {
-                runc: runc(),
+                engine: podstrap::runtime::engine::Engine::Runc { binary: runc() },
                 runc_root: self.root(),
                 id: ContainerId::new(self.id.clone()),
             }),
@@ -168,7 +168,7 @@ impl Container {
             default_host: String::new(),
             deadline_ms,
             exec: Some(ExecTarget {
-                runc: runc(),
+                engine: podstrap::runtime::engine::Engine::Runc { binary: runc() },
                 runc_root: self.root(),
                 id: ContainerId::new(self.id.clone()),
             }),

@@ -90,6 +90,9 @@ pub struct RunArgs {
     /// what runs the containers: auto, runc or docker (default auto)
     #[argh(option, default = "RuntimeChoice::Auto", arg_name = "NAME")]
     pub runtime: RuntimeChoice,
+    /// the docker CLI, or podman's or nerdctl's (default docker on the fixed search path)
+    #[argh(option, arg_name = "FILE")]
+    pub docker_binary: Option<PathBuf>,
     /// name of this node, the suffix of every Pod's name (default the host's name in lower case)
     #[argh(option, arg_name = "NAME")]
     pub node_name: Option<String>,

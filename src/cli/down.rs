@@ -128,7 +128,12 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
         manifest_dirs: Vec::new(),
         image_dir: roots.state.join("images.d"),
         roots,
-        runtime: RuntimeChoice::Auto,
+        runtime: match last.map(|d| d.runtime.as_str()) {
+            Some("docker") => RuntimeChoice::Docker,
+            Some("runc") => RuntimeChoice::Runc,
+            Some(_) | None => RuntimeChoice::Auto,
+        },
+        docker_binary: last.filter(|d| d.runtime == "docker").map(|d| d.runtime_binary.clone()),
         node: NodeName::new(last.map_or("localhost", |d| d.node_name.as_str())),
         on_exit: OnExit::Keep,
         rescan_ms: 20_000,

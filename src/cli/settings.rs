@@ -85,6 +85,7 @@ impl RunConfig {
             },
             roots: Roots { run: absolute(&args.run_dir)?, state, log: absolute(&args.log_dir)? },
             runtime: args.runtime,
+            docker_binary: args.docker_binary.as_deref().map(absolute).transpose()?,
             node: node_name(args.node_name.as_deref())?,
             on_exit: args.on_exit,
             rescan_ms: args.rescan.0,

@@ -321,6 +321,16 @@ pub enum Event {
         /// Everything is gone; otherwise it is tried again.
         done: bool,
     },
+    /// A generation's own namespaces are gone, with whoever held them: everything in them must be started anew.
+    SandboxLost {
+        /// Which.
+        generation: Generation,
+    },
+    /// Whether the runtime answers. While it does not, nothing is begun, and no back-off burnt.
+    Runtime {
+        /// What is wrong with it, for people; `None`: nothing.
+        trouble: Option<String>,
+    },
     /// `podstrap down POD…`: stop these and leave them stopped until their manifest changes.
     Hold {
         /// Which Pods.

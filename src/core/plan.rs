@@ -32,13 +32,18 @@ impl World {
         let mut turns = Turns {
             images: &mut self.images,
             objects: &self.objects,
-            room: self.settings.parallel_starts.saturating_sub(starting),
+            room: match self.trouble {
+                Some(_) => 0,
+                None => self.settings.parallel_starts.saturating_sub(starting),
+            },
             now,
             actions: &mut actions,
         };
         for (key, slot) in &mut self.slots {
             let before = turns.actions.len();
-            if plan_slot(slot, &mut turns, self.draining) || turns.actions.len() > before {
+            if plan_slot(slot, &mut turns, self.draining, self.trouble.is_some())
+                || turns.actions.len() > before
+            {
                 self.dirty.insert(key.clone());
             }
         }
@@ -88,7 +93,7 @@ impl World {
 }
 
 /// Returns whether something changed that no action shows.
-fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool) -> bool {
+fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool, trouble: bool) -> bool {
     let now = turns.now;
     let mut changed = false;
     if slot.life.is_none()
@@ -119,16 +124,17 @@ fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool) -> bool {
         stop_life(life, why, now);
         changed = true;
     }
+    changed |= turns::plan(life, turns);
     let open = match life.opened {
         Opened::No => true,
         Opened::Failed { retry_at, .. } => retry_at <= now.boot,
         Opened::Asked | Opened::Yes => false,
     };
-    if open && life.stop.is_none() {
+    // What is made anew is made when everything that was in the old one has ended.
+    if open && life.stop.is_none() && !trouble && !life.restarting {
         life.opened = Opened::Asked;
         turns.actions.push(Action::Open { pod: life.pod.clone() });
     }
-    changed |= turns::plan(life, turns);
     changed |= life.note_ready(now);
     // Whatever makes the Pod's namespaces at that time is ended by the removal: a plugin may hang for minutes.
     if life.leaving().is_some() && is_over(life) && matches!(life.removal, Removal::Due(at) if at <= now.boot)

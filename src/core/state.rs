@@ -31,6 +31,8 @@ pub struct World {
     pub(super) complete: bool,
     pub(super) refused: Vec<Refusal>,
     pub(super) draining: bool,
+    /// Why the runtime cannot be asked for anything just now.
+    pub(super) trouble: Option<String>,
     pub(super) dirty: BTreeSet<PodKey>,
 }
 
@@ -45,6 +47,7 @@ impl World {
             complete: false,
             refused: Vec::new(),
             draining: false,
+            trouble: None,
             dirty: BTreeSet::new(),
         }
     }
@@ -67,6 +70,11 @@ impl World {
     /// Whether nothing lives any more.
     pub fn is_empty(&self) -> bool {
         self.slots.values().all(|slot| slot.life.is_none())
+    }
+
+    /// Why the runtime cannot be asked for anything just now.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// Whether every Pod is being stopped and none is started any more.

@@ -116,6 +116,19 @@ impl World {
                 }
                 self.dirty.insert(key);
             }
+            Event::SandboxLost { generation } => {
+                let Some((key, life)) = self.find(&generation) else { return };
+                life.opened = Opened::No;
+                // Nothing is begun anew in what is to end.
+                life.restarting = life.stop.is_none();
+                self.dirty.insert(key);
+            }
+            Event::Runtime { trouble } => {
+                if self.trouble != trouble {
+                    self.trouble = trouble;
+                    self.dirty.extend(self.slots.keys().cloned());
+                }
+            }
             Event::Hold { pods } => self.hold(pods),
             Event::Drain => {
                 self.draining = true;

@@ -168,7 +168,7 @@ impl Daemon {
             container: run.container.clone(),
             attempt: run.attempt,
             roots: self.config.roots.clone(),
-            runc: self.runc.clone(),
+            engine: self.engine.clone(),
             cgroup_root: self.config.cgroup_root.clone(),
             log_max_bytes: self.config.log_max_bytes,
             log_max_files: self.config.log_max_files,
@@ -189,7 +189,7 @@ impl Daemon {
     fn signal(&mut self, run: RunKey, signal: i32) {
         let Some(info) = self.runs.get(&run) else { return };
         let root = self.config.roots.runc();
-        let line = Runc { binary: &self.runc, root: &root }.kill(&info.id, signal);
+        let line = Runc { binary: self.engine.binary(), root: &root }.kill(&info.id, signal);
         if let Err(e) = self.jobs.start(Purpose::Signal(run.clone(), signal), &line, true) {
             warning!("{}: runc cannot be started ({e}): the signal is sent directly", info.name(&run));
             self.signal_directly(&run, signal);
@@ -247,7 +247,7 @@ impl Daemon {
         let (Some(rule), Some(info)) = (rule, self.runs.get(&run)) else { return };
         let timeout_ms = u64::from(rule.timeout) * 1000;
         let exec = matches!(rule.action, ProbeAction::Exec { .. }).then(|| ExecTarget {
-            runc: self.runc.clone(),
+            engine: self.engine.clone(),
             runc_root: self.config.roots.runc(),
             id: info.id.clone(),
         });
@@ -424,9 +424,9 @@ impl Daemon {
     /// Asks runc which version it is; nothing waits for the answer.
     pub(super) fn ask_version(&mut self) {
         let root = self.config.roots.runc();
-        let line = Runc { binary: &self.runc, root: &root }.version();
+        let line = Runc { binary: self.engine.binary(), root: &root }.version();
         if let Err(e) = self.jobs.start(Purpose::Version, &line, true) {
-            warning!("{} --version cannot be started: {e}", self.runc.display());
+            warning!("{} --version cannot be started: {e}", self.engine.binary().display());
         }
     }
 
@@ -434,12 +434,12 @@ impl Daemon {
         match runc::parse_version(output).filter(|_| status.success()) {
             Some(version) => {
                 if let Some(why) = runc::vulnerable(&version) {
-                    let line = format!("vulnerable-runtime: {}: {why}", self.runc.display());
+                    let line = format!("vulnerable-runtime: {}: {why}", self.engine.binary().display());
                     warning!("{line}");
                     self.publisher.warn(line);
                 }
             }
-            None => warning!("{} --version: {output} ({status})", self.runc.display()),
+            None => warning!("{} --version: {output} ({status})", self.engine.binary().display()),
         }
     }
 

@@ -14,8 +14,8 @@ use super::act::StoredPod;
 use super::images::ImageDesk;
 use super::jobs::Jobs;
 use super::publish::Publisher;
-use super::{Daemon, settings, sources};
-use crate::config::{RunConfig, RuntimeChoice};
+use super::{Daemon, engine, settings, sources};
+use crate::config::RunConfig;
 use crate::core::World;
 use crate::monitor::record::{self, Record};
 use crate::paths::Roots;
@@ -26,7 +26,7 @@ use crate::sys::fifo::Fifo;
 use crate::sys::lock::{self, Lock, Taken};
 use crate::sys::signals::Signals;
 use crate::sys::watch::Watcher;
-use crate::sys::{cgroup, mount, process, spawn};
+use crate::sys::{mount, process, spawn};
 use crate::{info, warning};
 
 /// Why the daemon cannot begin.
@@ -34,10 +34,19 @@ use crate::{info, warning};
 pub enum BootError {
     /// Not root.
     NotRoot,
-    /// `--runtime docker`.
+    /// docker is not there.
     NoDocker,
     /// runc is not there.
     NoRunc,
+    /// Neither is there.
+    NoRuntime,
+    /// `--docker-binary` cannot be used.
+    Binary {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The host's cgroups cannot be used.
     NoCgroups(String),
     /// Another daemon works on this run directory.
@@ -64,9 +73,17 @@ impl fmt::Display for BootError {
             Self::NotRoot => {
                 write!(f, "must be run as root: containers, mounts and cgroups need it (try sudo)")
             }
-            Self::NoDocker => {
-                write!(f, "the docker runtime is not supported yet; use --runtime runc")
-            }
+            Self::NoDocker => write!(
+                f,
+                "docker was not found in {}; install it (Debian: apt-get install docker.io) or name it with --docker-binary",
+                spawn::PATH
+            ),
+            Self::NoRuntime => write!(
+                f,
+                "neither runc nor docker was found in {}; install one (Debian: apt-get install runc)",
+                spawn::PATH
+            ),
+            Self::Binary { path, why } => write!(f, "{}: {why}", path.display()),
             Self::NoRunc => {
                 write!(f, "runc was not found in {}; install it (Debian: apt-get install runc)", spawn::PATH)
             }
@@ -79,7 +96,7 @@ impl fmt::Display for BootError {
     }
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BootError {
+pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BootError {
     move |cause| BootError::Io { action, path: path.to_owned(), cause }
 }
 
@@ -89,12 +106,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     if !nix::unistd::geteuid().is_root() {
         return Err(BootError::NotRoot);
     }
-    if config.runtime == RuntimeChoice::Docker {
-        return Err(BootError::NoDocker);
-    }
-    let runc = find_program("runc").ok_or(BootError::NoRunc)?;
-    let cgroups = cgroup::Cgroups::detect().map_err(io_error("read", Path::new("/proc/self/mountinfo")))?;
-    cgroups.require().map_err(|e| BootError::NoCgroups(e.to_string()))?;
+    let engine = engine::choose(&config)?;
     let roots = &config.roots;
     make_dir(&roots.run, 0o700)?;
     make_dir(&roots.state, 0o700)?;
@@ -129,13 +141,13 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
             "podstrap {} on node {}, runtime {}, manifests from {}",
             env!("CARGO_PKG_VERSION"),
             config.node,
-            runc.display(),
+            engine.binary().display(),
             config.manifest_dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ")
         );
     }
-    let publisher = Publisher::new(&config, &boot_id, &runc);
+    let publisher = Publisher::new(&config, &boot_id, &engine);
     let mut daemon = Daemon {
-        runc,
+        engine,
         world: World::new(settings(&config)),
         events: Default::default(),
         sources: sources(&config),

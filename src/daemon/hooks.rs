@@ -34,7 +34,7 @@ impl Daemon {
         };
         let deadline_ms = within_ms.unwrap_or(LONGEST_MS);
         let exec = matches!(action, ProbeAction::Exec { .. }).then(|| ExecTarget {
-            runc: self.runc.clone(),
+            engine: self.engine.clone(),
             runc_root: self.config.roots.runc(),
             id: info.id.clone(),
         });

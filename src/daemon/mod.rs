@@ -6,6 +6,7 @@
 mod act;
 mod adopt;
 mod boot;
+mod engine;
 mod hooks;
 mod images;
 mod jobs;
@@ -21,7 +22,6 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -33,6 +33,7 @@ use crate::core::{BackoffRule, Event, Refusal, RunKey, Settings, Stamp, Time, Wo
 use crate::manifest::Limits;
 use crate::paths::AttemptDir;
 use crate::pod::{Namespace, ObjectRef, PodKey};
+use crate::runtime::engine::Engine;
 use crate::source::dir::{DirSource, Rules};
 use crate::source::keep::Keep;
 use crate::source::{self, Merged, Refused};
@@ -63,7 +64,7 @@ pub enum Task {
 /// Everything the loop holds.
 struct Daemon {
     config: RunConfig,
-    runc: PathBuf,
+    engine: Engine,
     boot_id: String,
     world: World,
     events: VecDeque<Event>,

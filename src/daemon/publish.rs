@@ -14,6 +14,7 @@ use crate::log::rfc3339;
 use crate::paths::fnv1a;
 use crate::pod::{Generation, PodKey};
 use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
+use crate::runtime::engine::Engine;
 use crate::source::Refused;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::clock;
@@ -40,18 +41,18 @@ pub struct Publisher {
 
 impl Publisher {
     /// Nothing has been written yet.
-    pub fn new(config: &RunConfig, boot_id: &str, runc: &Path) -> Self {
+    pub fn new(config: &RunConfig, boot_id: &str, engine: &Engine) -> Self {
         let daemon = DaemonStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id() as i32,
             boot_id: boot_id.to_owned(),
             started_at: rfc3339(clock::unix_ms()),
             node_name: config.node.to_string(),
-            runtime: "runc".to_owned(),
+            runtime: engine.name().to_owned(),
             sources: Vec::new(),
             roots: config.roots.clone(),
             cgroup_root: config.cgroup_root.clone(),
-            runtime_binary: runc.to_owned(),
+            runtime_binary: engine.binary().clone(),
             warnings: Vec::new(),
         };
         Self {

@@ -21,6 +21,7 @@ use self::exec::Leftovers;
 use self::http::Client;
 use super::text;
 use crate::pod::{ContainerId, ProbeAction};
+use crate::runtime::engine::Engine;
 use crate::sys;
 
 /// What the daemon asks for.
@@ -39,11 +40,11 @@ pub struct ProbeSpec {
 /// The container in which an exec probe runs its command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecTarget {
-    /// Absolute path of runc.
-    pub runc: PathBuf,
+    /// What runs it.
+    pub engine: Engine,
     /// runc's `--root`. Pid files are kept in `probes` beside it while a try runs.
     pub runc_root: PathBuf,
-    /// The container's name for runc.
+    /// The container's name for it.
     pub id: ContainerId,
 }
 

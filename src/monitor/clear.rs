@@ -38,7 +38,7 @@ impl Remains<'_> {
         let mut left = Vec::new();
         let own = self.spec.roots.runc().join(self.spec.id.as_str());
         if ask_runc && own.exists() {
-            let runc = Runc { binary: &self.spec.runc, root: &self.spec.roots.runc() };
+            let runc = Runc { binary: self.spec.engine.binary(), root: &self.spec.roots.runc() };
             if let Err(e) = child::run(&runc.delete(&self.spec.id)) {
                 // What runc cannot do (its state is damaged, its binary is gone) the steps below do without it.
                 left.push(format!("runc delete: {e}"));

@@ -72,7 +72,7 @@ impl Life {
             false => None,
         };
         let address = console.as_ref().map(ConsoleSocket::address);
-        let line = Runc { binary: &spec.runc, root: &root }.run(
+        let line = Runc { binary: spec.engine.binary(), root: &root }.run(
             &spec.id,
             &dir.bundle(),
             &pid_file,
@@ -90,7 +90,7 @@ impl Life {
         };
         let child = child.map_err(|e| NotStarted {
             reason: "RunContainerError",
-            message: format!("cannot execute {}: {e}; install runc", spec.runc.display()),
+            message: format!("cannot execute {}: {e}; install runc", spec.engine.binary().display()),
         })?;
         Ok(Self {
             runc: child.pid,

@@ -5,7 +5,7 @@
 //! moment, and the container, its log and its exit code are not touched by that. Only the container's end ends it. Should
 //! the monitor itself be killed, [`sweep()`] makes an end of what it leaves.
 
-mod child;
+pub mod child;
 mod clear;
 mod facts;
 mod host;

@@ -4,12 +4,13 @@
 //! killed, needs nothing else. Both carry a version and the boot id, so that leftovers of another boot are recognised.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::paths::{AttemptDir, Roots};
 use crate::pod::{ContainerId, ContainerName, Generation, Pod};
+use crate::runtime::engine::Engine;
 
 /// The version of both files' format.
 pub const VERSION: u32 = 1;
@@ -31,8 +32,8 @@ pub struct MonitorSpec {
     pub attempt: u32,
     /// All roots.
     pub roots: Roots,
-    /// Absolute path of runc.
-    pub runc: PathBuf,
+    /// What runs it.
+    pub engine: Engine,
     /// The parent of all Pod cgroups, without slashes at its ends: `podstrap`.
     pub cgroup_root: String,
     /// A log file is rotated when it would grow beyond this many bytes.

@@ -107,7 +107,7 @@ fn starters(spec: &MonitorSpec) -> Vec<ProcessId> {
 /// Whether these arguments (as /proc has them, each ended by a NUL) are those of a `runc run` of this container.
 fn starts_this(arguments: &[u8], spec: &MonitorSpec) -> bool {
     let mut words = arguments.split(|b| *b == 0).filter(|w| !w.is_empty());
-    let by_runc = words.next() == Some(spec.runc.as_os_str().as_bytes());
+    let by_runc = words.next() == Some(spec.engine.binary().as_os_str().as_bytes());
     let root = spec.roots.runc();
     let (mut of_root, mut run, mut last): (bool, bool, &[u8]) = (false, false, b"");
     for word in words {

@@ -4,6 +4,8 @@
 
 pub mod bundle;
 pub mod capabilities;
+pub mod docker;
+pub mod engine;
 pub mod environment;
 pub mod etc;
 pub mod labels;

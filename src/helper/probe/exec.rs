@@ -41,7 +41,7 @@ fn run_with(
     leftovers: Leftovers,
     pid_file: &PidFile,
 ) -> Outcome {
-    let line = CommandLine::new(&target.runc)
+    let line = CommandLine::new(target.engine.binary())
         .arg("--root")
         .arg(&target.runc_root)
         .arg("exec")
@@ -52,7 +52,7 @@ fn run_with(
     let until = boot_ms().saturating_add(timeout_ms);
     let mut child = match spawn(&line, Output::Capture) {
         Ok(child) => child,
-        Err(e) => return Outcome::error(format!("run {}: {e}", target.runc.display())),
+        Err(e) => return Outcome::error(format!("run {}: {e}", target.engine.binary().display())),
     };
     let ended = finish(&mut child, until);
     let cleared = match (&ended, leftovers) {
@@ -66,7 +66,7 @@ fn run_with(
             "timed out after {timeout_ms} ms, and its processes could not be killed: {e}"
         )),
         (Ok(Some(status)), _) => judge(status, pid_file.started(), &output),
-        (Err(e), _) => Outcome::error(format!("wait for {}: {e}", target.runc.display())),
+        (Err(e), _) => Outcome::error(format!("wait for {}: {e}", target.engine.binary().display())),
     }
 }
 

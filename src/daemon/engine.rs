@@ -1,0 +1,60 @@
+//! Which program is to run the containers, decided once before the loop: what was asked for, or what is there and usable.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::boot::{BootError, find_program, io_error};
+use crate::config::{RunConfig, RuntimeChoice};
+use crate::monitor::child;
+use crate::runtime::docker::{Docker, Flavour};
+use crate::runtime::engine::Engine;
+use crate::sys::cgroup::Cgroups;
+
+/// The engine of this configuration: what it asks for, or runc where it is usable, else docker.
+pub fn choose(config: &RunConfig) -> Result<Engine, BootError> {
+    match config.runtime {
+        RuntimeChoice::Runc => runc(),
+        RuntimeChoice::Docker => docker(config),
+        RuntimeChoice::Auto if config.docker_binary.is_some() => docker(config),
+        RuntimeChoice::Auto => match (runc(), docker(config)) {
+            (Ok(engine), _) | (Err(_), Ok(engine)) => Ok(engine),
+            (Err(BootError::NoRunc), Err(BootError::NoDocker)) => Err(BootError::NoRuntime),
+            (Err(e), Err(_)) => Err(e),
+        },
+    }
+}
+
+fn runc() -> Result<Engine, BootError> {
+    let binary = find_program("runc").ok_or(BootError::NoRunc)?;
+    let cgroups = Cgroups::detect().map_err(io_error("read", Path::new("/proc/self/mountinfo")))?;
+    cgroups.require().map_err(|e| BootError::NoCgroups(e.to_string()))?;
+    Ok(Engine::Runc { binary })
+}
+
+fn docker(config: &RunConfig) -> Result<Engine, BootError> {
+    let binary = match &config.docker_binary {
+        Some(path) => trusted(path)?,
+        None => find_program("docker").ok_or(BootError::NoDocker)?,
+    };
+    let line = Docker { binary: binary.clone(), flavour: Flavour::Docker, config: None }.version();
+    let why =
+        |e: child::ChildError| BootError::Binary { path: binary.clone(), why: format!("--version: {e}") };
+    let flavour = Flavour::of_version(&child::run(&line).map_err(why)?);
+    Ok(Engine::Docker(Docker { binary, flavour, config: None }))
+}
+
+/// What is run as root must be root's alone.
+fn trusted(path: &Path) -> Result<PathBuf, BootError> {
+    let refused = |why: &str| BootError::Binary { path: path.to_owned(), why: why.to_owned() };
+    let metadata = fs::metadata(path).map_err(io_error("use", path))?;
+    if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
+        return Err(refused("is no program; --docker-binary must name the docker CLI"));
+    }
+    if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+        return Err(refused(
+            "belongs to another user than root, or others may write to it; it is run as root",
+        ));
+    }
+    Ok(path.to_owned())
+}
