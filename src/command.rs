@@ -16,6 +16,8 @@ pub struct CommandLine {
     pub stdin: Vec<u8>,
     /// How long the child may take, in milliseconds; the one who spawns it kills its session after that.
     pub deadline_ms: Option<u64>,
+    /// The child is killed when we die, however that comes.
+    pub tied: bool,
 }
 
 /// Our own program: the very inode that runs, even when its file has been replaced since. Shown as `podstrap`.
@@ -30,6 +32,7 @@ impl CommandLine {
             env: Vec::new(),
             stdin: Vec::new(),
             deadline_ms: None,
+            tied: false,
         }
     }
 
@@ -58,6 +61,13 @@ impl CommandLine {
     #[must_use]
     pub fn deadline(mut self, milliseconds: u64) -> Self {
         self.deadline_ms = Some(milliseconds);
+        self
+    }
+
+    /// The child is to die with us.
+    #[must_use]
+    pub fn tied(mut self) -> Self {
+        self.tied = true;
         self
     }
 

@@ -753,6 +753,7 @@ fn a_removed_pod_leaves_only_its_newest_logs() {
         pod: stage.pod.clone(),
         cgroup_root: stage.cgroup_root(),
         cni: CniPaths::default(),
+        docker: None,
     };
     for _ in 0..2 {
         let mut child = Command::new("prlimit")

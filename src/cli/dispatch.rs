@@ -29,6 +29,7 @@ pub fn helper(name: &str) -> Option<fn() -> ExitCode> {
         "remove" => Some(helper::remove::run),
         "project" => Some(helper::project::run),
         "keep" => Some(crate::source::keep::run),
+        "look" => Some(helper::look::run),
         "load" => Some(load),
         "sandbox" => Some(sandbox),
         "pause" => Some(helper::sandbox::main_pause),

@@ -262,6 +262,8 @@ pub enum Event {
         at: Stamp,
         /// The image's id.
         image_id: Option<String>,
+        /// The runtime's own id of the container, where that is not ours.
+        container: Option<String>,
     },
     /// A run is over.
     Ended {
@@ -390,6 +392,8 @@ pub struct FoundRun {
     pub message: Option<String>,
     /// The image's id.
     pub image_id: Option<String>,
+    /// The runtime's own id of the container, where that is not ours.
+    pub container: Option<String>,
 }
 
 /// What is to be done.

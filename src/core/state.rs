@@ -281,6 +281,8 @@ pub struct Run {
     pub at: Stamp,
     /// The image's id.
     pub image_id: Option<String>,
+    /// The runtime's own id of the container, where that is not ours.
+    pub container: Option<String>,
     /// Its probes.
     pub probes: Probes,
     /// How far its postStart hook is.
@@ -344,6 +346,9 @@ pub struct Past {
     pub finished: Stamp,
     /// The image's id.
     pub image_id: Option<String>,
+    /// The runtime's own id of the container, where that is not ours.
+    #[serde(default)]
+    pub container: Option<String>,
     /// Why we stopped it, if we did.
     pub stopped: Option<String>,
     /// What it left as its last word.

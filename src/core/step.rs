@@ -54,19 +54,22 @@ impl World {
                 life.opened = Opened::Failed { retry_at: now.boot.plus(wait), message };
                 self.dirty.insert(key);
             }
-            Event::Started { run, at, image_id } => self.with_run(&run, |container, state, _| {
-                if matches!(state.phase, Phase::Starting { attempt, .. } if attempt == run.attempt) {
-                    let probes = Probes::new(container, at.boot, now.boot);
-                    state.phase = Phase::Running(Box::new(Run {
-                        attempt: run.attempt,
-                        at,
-                        image_id,
-                        probes,
-                        post_start: no_hook_is_done(container),
-                        stop: None,
-                    }));
-                }
-            }),
+            Event::Started { run, at, image_id, container: id } => {
+                self.with_run(&run, |container, state, _| {
+                    if matches!(state.phase, Phase::Starting { attempt, .. } if attempt == run.attempt) {
+                        let probes = Probes::new(container, at.boot, now.boot);
+                        state.phase = Phase::Running(Box::new(Run {
+                            attempt: run.attempt,
+                            at,
+                            image_id,
+                            container: id,
+                            probes,
+                            post_start: no_hook_is_done(container),
+                            stop: None,
+                        }));
+                    }
+                })
+            }
             Event::Ended { run, ending, at, message } => self.ended(&run, ending, at, message),
             Event::Cleared { run } => self.with_run(&run, |_, state, _| {
                 state.uncleared.remove(&run.attempt);
@@ -264,6 +267,7 @@ fn succeeded_unseen(state: &mut ContainerState, now: Stamp) {
         started: None,
         finished: now,
         image_id: None,
+        container: None,
         stopped: None,
         message: Some("its end is not known any more; the Pod was initialized, so it ended well".to_owned()),
     });
@@ -327,11 +331,14 @@ fn end_run(
     after: After,
     stopping: bool,
 ) {
-    let (started, image_id, stop) = match &mut state.phase {
-        Phase::Starting { attempt: current, .. } if *current == attempt => (None, None, None),
-        Phase::Running(run) if run.attempt == attempt => {
-            (Some(run.at), run.image_id.take(), run.stop.take().map(|s: Stopping| s.why))
-        }
+    let (started, image_id, container, stop) = match &mut state.phase {
+        Phase::Starting { attempt: current, .. } if *current == attempt => (None, None, None, None),
+        Phase::Running(run) if run.attempt == attempt => (
+            Some(run.at),
+            run.image_id.take(),
+            run.container.take(),
+            run.stop.take().map(|s: Stopping| s.why),
+        ),
         // An old run, or one that has been taken in already.
         Phase::Waiting { .. }
         | Phase::Backoff { .. }
@@ -351,7 +358,8 @@ fn end_run(
         Phase::Backoff { until: state.backoff.next(rule, uptime, at.boot) }
     };
     state.previous = state.last.take();
-    state.last = Some(Past { attempt, ending, started, finished: at, image_id, stopped: stop, message });
+    state.last =
+        Some(Past { attempt, ending, started, finished: at, image_id, container, stopped: stop, message });
 }
 
 /// Rebuilds a container's state from what was saved and from the runs that were found. Returns whether the end that no
@@ -411,7 +419,8 @@ fn adopt(
                     stop.pre_stop = HookState::Pending;
                 }
                 let image_id = run.image_id.clone();
-                Phase::Running(Box::new(Run { attempt, at, image_id, probes, post_start, stop }))
+                let container = run.container.clone();
+                Phase::Running(Box::new(Run { attempt, at, image_id, container, probes, post_start, stop }))
             }
             None => Phase::Starting { attempt, since: now },
         };

@@ -95,7 +95,7 @@ impl Script {
 
     fn started(&mut self, run: &RunKey) -> Vec<Action> {
         let at = at(self.now);
-        self.event(Event::Started { run: run.clone(), at, image_id: None })
+        self.event(Event::Started { run: run.clone(), at, image_id: None, container: None })
     }
 
     fn ended(&mut self, run: &RunKey, code: i32) -> Vec<Action> {
@@ -448,6 +448,7 @@ fn nothing_is_removed_before_every_source_was_read() {
             ended: None,
             message: None,
             image_id: None,
+            container: None,
         }],
     };
     assert_eq!(s.event(Event::Found(Box::new(found))), []);
@@ -498,6 +499,7 @@ fn an_exit_that_no_daemon_saw_is_taken_in_once() {
             ended: Some((Ending::Exited { code: 1 }, at(50))),
             message: None,
             image_id: None,
+            container: None,
         }],
     };
     for monitored in [true, false] {
@@ -846,7 +848,7 @@ fn history(seed: u64) {
                     Event::Ended { run, ending, at: at(s.now), message: None }
                 } else {
                     out.living.insert(run.clone(), s.now);
-                    Event::Started { run, at: at(s.now), image_id: None }
+                    Event::Started { run, at: at(s.now), image_id: None, container: None }
                 }
             }),
             4 | 5 => {
@@ -895,7 +897,7 @@ fn history(seed: u64) {
         );
         for run in std::mem::take(&mut out.starting) {
             out.living.insert(run.clone(), s.now);
-            events.push(Event::Started { run, at: at(s.now), image_id: None });
+            events.push(Event::Started { run, at: at(s.now), image_id: None, container: None });
         }
         for run in out.termed.keys().cloned().collect::<Vec<_>>() {
             if out.living.remove(&run).is_some() {
@@ -1002,6 +1004,7 @@ fn found_run(attempt: u32, started: Option<u64>, ended: Option<(Ending, u64)>) -
         started: started.map(at),
         ended: ended.map(|(ending, ms)| (ending, at(ms))),
         image_id: None,
+        container: None,
         message: None,
     }
 }

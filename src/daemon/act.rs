@@ -21,6 +21,7 @@ use crate::helper::remove::{Removal, Stale};
 use crate::monitor::record::{self, MonitorSpec};
 use crate::paths::{AttemptDir, container_id};
 use crate::pod::{Container, EnvValue, Generation, Origin, Pod, ProbeAction};
+use crate::runtime::engine::Engine;
 use crate::runtime::process::expand;
 use crate::runtime::runc::{self, Runc};
 use crate::sys::atomic::{self, Durability};
@@ -189,9 +190,13 @@ impl Daemon {
     fn signal(&mut self, run: RunKey, signal: i32) {
         let Some(info) = self.runs.get(&run) else { return };
         let root = self.config.roots.runc();
-        let line = Runc { binary: self.engine.binary(), root: &root }.kill(&info.id, signal);
+        let line = match (&self.engine, info.container(&self.boot_id)) {
+            (Engine::Runc { binary }, _) => Runc { binary, root: &root }.kill(&info.id, signal),
+            (Engine::Docker(docker), Some(id)) if self.world.trouble().is_none() => docker.kill(&id, signal),
+            (Engine::Docker(_), _) => return self.signal_directly(&run, signal),
+        };
         if let Err(e) = self.jobs.start(Purpose::Signal(run.clone(), signal), &line, true) {
-            warning!("{}: runc cannot be started ({e}): the signal is sent directly", info.name(&run));
+            warning!("{}: the runtime cannot be called ({e}): the signal is sent directly", info.name(&run));
             self.signal_directly(&run, signal);
         }
     }
@@ -249,7 +254,7 @@ impl Daemon {
         let exec = matches!(rule.action, ProbeAction::Exec { .. }).then(|| ExecTarget {
             engine: self.engine.clone(),
             runc_root: self.config.roots.runc(),
-            id: info.id.clone(),
+            id: info.name_in(&self.engine, &self.boot_id),
         });
         let spec = ProbeSpec {
             action: expanded(&rule.action, container),
@@ -272,11 +277,13 @@ impl Daemon {
 
     fn remove(&mut self, pod: &Rc<Pod>) {
         self.end_sandbox_helpers(&pod.generation);
+        self.forget_holder(&pod.generation);
         let spec = Removal {
             roots: self.config.roots.clone(),
             pod: Pod::clone(pod),
             cgroup_root: self.config.cgroup_root.clone(),
             cni: self.config.cni.clone(),
+            docker: self.engine.docker().cloned(),
         };
         let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
             let line = CommandLine::new(SELF).arg("remove").stdin(spec).deadline(CLEAR_MS);
@@ -333,6 +340,8 @@ impl Daemon {
                 }
             }
             Purpose::Version => self.version_told(status, &output),
+            Purpose::Events => self.events_ended(status),
+            Purpose::Look => self.looked(status, &output, overdue),
             Purpose::Keep => {
                 if status.success() {
                     self.unkept.clear();
@@ -423,6 +432,9 @@ impl Daemon {
 
     /// Asks runc which version it is; nothing waits for the answer.
     pub(super) fn ask_version(&mut self) {
+        if self.docker().is_some() {
+            return;
+        }
         let root = self.config.roots.runc();
         let line = Runc { binary: self.engine.binary(), root: &root }.version();
         if let Err(e) = self.jobs.start(Purpose::Version, &line, true) {

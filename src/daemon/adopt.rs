@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use super::Daemon;
 use super::act::StoredPod;
-use super::runs::{self, RunInfo};
+use super::runs::{self, Monitor, RunInfo};
+use super::{Daemon, docker};
 use crate::core::{Event, Found, FoundRun, RunKey, Saved};
 use crate::manifest::{Context, Limits, from_canonical};
 use crate::monitor::REWRITE;
-use crate::monitor::record::{self, Attempt, MonitorSpec, Record};
+use crate::monitor::record::{self, Attempt, MonitorSpec, Record, RecordPhase};
 use crate::paths::{AttemptDir, container_id};
 use crate::pod::{Generation, NodeName, Pod, PodKey};
 use crate::sys::{lock, process};
@@ -89,22 +89,40 @@ impl Daemon {
                 // Its record is damaged, or not written yet: it knows what to write. It has gone if this fails.
                 let _ = process::pidfd_signal(monitor.as_fd(), REWRITE as i32);
             }
+            let id = container_id(&run.generation, &run.container, run.attempt);
+            let running = record.as_ref().filter(|r| r.phase == RecordPhase::Running).and_then(|r| r.init);
+            let monitor = match (monitor, running.filter(|_| self.docker().is_some())) {
+                (Some(fd), _) => Monitor::Adopted(fd),
+                (None, None) => Monitor::Gone,
+                (None, Some(init)) => docker::living(init).map_or(Monitor::Child, Monitor::Adopted),
+            };
+            let is_over = matches!(monitor, Monitor::Child);
             found.push(FoundRun {
                 run: run.clone(),
-                monitored: monitor.is_some(),
+                monitored: !matches!(monitor, Monitor::Gone),
                 started: record.as_ref().and_then(runs::started),
                 ended: record.as_ref().and_then(runs::ended),
                 message: record.as_ref().and_then(|r| r.termination_message.clone()),
                 image_id: record.as_ref().and_then(|r| r.image_id.clone()),
+                container: record.as_ref().and_then(|r| r.container.clone()),
             });
-            let id = container_id(&run.generation, &run.container, run.attempt);
-            self.runs.insert(run, RunInfo::found(dir, id, pod.key.clone(), monitor, record.as_ref()));
+            let info = RunInfo::found(dir, id, pod.key.clone(), monitor, record.as_ref());
+            self.runs.insert(run.clone(), info);
+            if is_over
+                && !self.settle(run.clone())
+                && let Some(last) = found.last_mut()
+            {
+                last.monitored = false;
+            }
         }
         let sandbox = self.sandbox_of(&pod.generation);
         // A sandbox that was being made when the earlier daemon died is gone on with. Runs are begun in whole ones only, even
         // if that daemon died before it had saved that, or what it saved is damaged.
         let whole = sandbox.is_some() && (saved.opened || !found.is_empty());
         let opened = whole || !pod.needs_sandbox();
+        if let Some(sandbox) = &sandbox {
+            self.watch_holder(&pod.generation, sandbox);
+        }
         let addresses =
             sandbox.map(|s| s.addresses.iter().map(ToString::to_string).collect()).unwrap_or_default();
         Ok(Found { opened, addresses, pod, saved, runs: found })

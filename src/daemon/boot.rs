@@ -154,6 +154,8 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         merged: Merged::default(),
         watcher,
         images: ImageDesk::new(&config.roots.images()),
+        docker: Default::default(),
+        docker_told: false,
         jobs: Jobs::default(),
         runs: Default::default(),
         said: Default::default(),
@@ -177,6 +179,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     };
     daemon.find_left_behind(only);
     if !daemon.sources.is_empty() {
+        daemon.docker_at_boot();
         daemon.images_at_boot();
         daemon.ask_version();
         daemon.look_at_directories(&[]);

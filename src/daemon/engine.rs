@@ -37,11 +37,16 @@ fn docker(config: &RunConfig) -> Result<Engine, BootError> {
         Some(path) => trusted(path)?,
         None => find_program("docker").ok_or(BootError::NoDocker)?,
     };
-    let line = Docker { binary: binary.clone(), flavour: Flavour::Docker, config: None }.version();
+    let mut docker = Docker {
+        binary: binary.clone(),
+        flavour: Flavour::Docker,
+        config: None,
+        cgroups: Default::default(),
+    };
     let why =
         |e: child::ChildError| BootError::Binary { path: binary.clone(), why: format!("--version: {e}") };
-    let flavour = Flavour::of_version(&child::run(&line).map_err(why)?);
-    Ok(Engine::Docker(Docker { binary, flavour, config: None }))
+    docker.flavour = Flavour::of_version(&child::run(&docker.version()).map_err(why)?);
+    Ok(Engine::Docker(docker))
 }
 
 /// What is run as root must be root's alone.

@@ -36,7 +36,7 @@ impl Daemon {
         let exec = matches!(action, ProbeAction::Exec { .. }).then(|| ExecTarget {
             engine: self.engine.clone(),
             runc_root: self.config.roots.runc(),
-            id: info.id.clone(),
+            id: info.name_in(&self.engine, &self.boot_id),
         });
         let spec = HookSpec {
             action: expanded(action, container),

@@ -39,6 +39,10 @@ pub enum Purpose {
     Stale,
     /// It says which version the runtime has.
     Version,
+    /// It tells what happens at docker's.
+    Events,
+    /// It looks at what docker has.
+    Look,
     /// It writes the last good manifests to the disk.
     Keep,
 }
@@ -69,7 +73,12 @@ pub struct Jobs(BTreeMap<Pid, Running>);
 impl Jobs {
     /// Starts a child. `capture`: keep what it says (monitors outlive us and say nothing).
     pub fn start(&mut self, purpose: Purpose, line: &CommandLine, capture: bool) -> io::Result<Pid> {
-        let child = spawn::spawn(line, if capture { Output::Capture } else { Output::Null })?;
+        self.start_to(purpose, line, if capture { Output::Capture } else { Output::Null })
+    }
+
+    /// The same, with its output where the caller wants it.
+    pub fn start_to(&mut self, purpose: Purpose, line: &CommandLine, output: Output) -> io::Result<Pid> {
+        let child = spawn::spawn(line, output)?;
         let deadline = line.deadline_ms.map(|ms| clock::boot_ms().saturating_add(ms));
         self.0.insert(child.pid, Running { purpose, output: child.output, deadline, overdue: false });
         Ok(child.pid)
@@ -145,6 +154,8 @@ impl std::fmt::Display for Purpose {
             Self::Remove(key, _) => write!(f, "removal of {key}"),
             Self::Stale => write!(f, "removal of what earlier boots left"),
             Self::Version => write!(f, "runc --version"),
+            Self::Events => write!(f, "docker events"),
+            Self::Look => write!(f, "a look at docker"),
             Self::Keep => write!(f, "keeping manifests"),
         }
     }

@@ -6,6 +6,7 @@
 mod act;
 mod adopt;
 mod boot;
+mod docker;
 mod engine;
 mod hooks;
 mod images;
@@ -44,6 +45,7 @@ use crate::sys::watch::{Change, Watcher};
 use crate::sys::{clock, spawn};
 use crate::{error, info, warning};
 
+use self::docker::DockerDesk;
 use self::images::ImageDesk;
 use self::jobs::Jobs;
 use self::publish::Publisher;
@@ -72,6 +74,9 @@ struct Daemon {
     merged: Merged,
     watcher: Option<Watcher>,
     images: ImageDesk,
+    docker: DockerDesk,
+    /// docker has answered once.
+    docker_told: bool,
     jobs: Jobs,
     runs: BTreeMap<RunKey, RunInfo>,
     /// What the sources hold of ConfigMaps and Secrets has been written once.
@@ -197,6 +202,7 @@ impl Daemon {
             let seen = signals.drain();
             self.reap();
             self.adopted_ended();
+            self.docker_turn();
             let (lines, overflow) = fifo.drain();
             for line in lines {
                 self.nudged(&line);
@@ -301,6 +307,9 @@ impl Daemon {
                 fds.push(PollFd::new(pidfd, PollFlags::POLLIN));
             }
         }
+        for fd in self.docker.descriptors() {
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+        }
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(e) => Err(e.into()),
@@ -316,6 +325,7 @@ impl Daemon {
             .chain(self.world.deadline(Time(now)).map(|t| t.0))
             .chain(self.jobs.deadline())
             .chain(self.images.deadline())
+            .chain(self.docker.deadline())
             .chain(self.publisher.deadline())
             .chain(self.look_again)
             .chain(self.keep_again)

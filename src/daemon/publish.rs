@@ -39,6 +39,9 @@ pub struct Publisher {
     host_ips: Vec<IpAddr>,
 }
 
+/// How a warning begins that tells of a runtime that does not answer.
+const TROUBLE: &str = "runtime: ";
+
 impl Publisher {
     /// Nothing has been written yet.
     pub fn new(config: &RunConfig, boot_id: &str, engine: &Engine) -> Self {
@@ -72,6 +75,13 @@ impl Publisher {
     pub fn warn(&mut self, line: String) {
         self.daemon.warnings.push(line);
         self.sources_changed = true;
+    }
+
+    /// Whether the runtime answers, and what is wrong if it does not.
+    pub fn set_trouble(&mut self, trouble: Option<String>) {
+        self.daemon.warnings.retain(|line| !line.starts_with(TROUBLE));
+        self.daemon.warnings.extend(trouble.map(|why| format!("{TROUBLE}{why}")));
+        self.daemon_changed = true;
     }
 
     /// What the sources say has changed: problems, warnings, refused documents.

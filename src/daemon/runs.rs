@@ -3,16 +3,18 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::adopt::living_monitor;
-use super::{Daemon, now};
+use super::{Daemon, docker, now};
 use crate::core::{Ending, Event, RunKey, Stamp, Time};
 use crate::monitor::HELD;
-use crate::monitor::record::{End, Record};
+use crate::monitor::record::{End, Record, RecordPhase};
 use crate::paths::AttemptDir;
 use crate::pod::{ContainerId, ContainerName, Generation, PodKey};
+use crate::runtime::engine::Engine;
 use crate::sys::clock;
 use crate::sys::spawn::ExitStatus;
 use crate::{info, warning};
@@ -34,10 +36,10 @@ pub struct RunInfo {
 
 /// Who watches a run.
 #[derive(Debug)]
-enum Monitor {
+pub enum Monitor {
     /// A child of ours: `waitpid` tells of its end.
     Child,
-    /// The child of an earlier daemon: its pidfd tells of its end.
+    /// The child of an earlier daemon, or with docker the container's own first process: its pidfd tells of its end.
     Adopted(OwnedFd),
     /// Nobody any more.
     Gone,
@@ -54,14 +56,14 @@ impl RunInfo {
         dir: AttemptDir,
         id: ContainerId,
         key: PodKey,
-        monitor: Option<OwnedFd>,
+        monitor: Monitor,
         record: Option<&Record>,
     ) -> Self {
         Self {
             dir,
             id,
             key,
-            monitor: monitor.map_or(Monitor::Gone, Monitor::Adopted),
+            monitor,
             told_started: record.is_some_and(|r| r.init.is_some()),
             told_ended: record.is_some_and(|r| r.end.is_some()),
         }
@@ -72,6 +74,24 @@ impl RunInfo {
         match &self.monitor {
             Monitor::Adopted(fd) => Some(fd.as_fd()),
             Monitor::Child | Monitor::Gone => None,
+        }
+    }
+
+    /// Where its files lie.
+    pub fn directory(&self) -> &Path {
+        &self.dir.0
+    }
+
+    /// docker's id of it, once there is one.
+    pub fn container(&self, boot_id: &str) -> Option<String> {
+        self.read_record(boot_id).and_then(|record| record.container)
+    }
+
+    /// What the runtime calls it.
+    pub fn name_in(&self, engine: &Engine, boot_id: &str) -> ContainerId {
+        match engine {
+            Engine::Runc { .. } => self.id.clone(),
+            Engine::Docker(_) => self.container(boot_id).map_or_else(|| self.id.clone(), ContainerId::new),
         }
     }
 
@@ -164,8 +184,8 @@ impl Daemon {
                     warning!("{name}: {warning}");
                 }
             }
-            let image_id = record.image_id.clone();
-            self.events.push_back(Event::Started { run: run.clone(), at, image_id });
+            let (image_id, container) = (record.image_id.clone(), record.container.clone());
+            self.events.push_back(Event::Started { run: run.clone(), at, image_id, container });
         }
         if !info.told_ended
             && let Some((ending, at)) = ended(&record)
@@ -221,8 +241,37 @@ impl Daemon {
         // A monitor removes its bundle last: where none is left, its work was done.
         if said_so && info.told_ended && !info.dir.bundle().exists() {
             self.cleared(run);
-        } else {
+        } else if !(said_so && self.docker().is_some() && self.watch_container(&run)) {
             self.events.push_back(Event::MonitorLost { run });
+        }
+    }
+
+    /// With docker nobody stays with a container that runs: it is watched through its first process. When that has ended,
+    /// somebody is sent to ask how. False when the run is not in that state.
+    fn watch_container(&mut self, run: &RunKey) -> bool {
+        let Some(info) = self.runs.get(run) else { return false };
+        let record = info.read_record(&self.boot_id);
+        let Some(init) = record.filter(|r| r.phase == RecordPhase::Running).and_then(|r| r.init) else {
+            return false;
+        };
+        let monitor = match docker::living(init) {
+            Some(fd) => Monitor::Adopted(fd),
+            None if self.settle(run.clone()) => Monitor::Child,
+            None => return false,
+        };
+        if let Some(info) = self.runs.get_mut(run) {
+            info.monitor = monitor;
+        }
+        true
+    }
+
+    /// docker says that something has become of a container.
+    pub(super) fn container_may_have_ended(&mut self, run: RunKey) {
+        let is_watched = self.runs.get(&run).is_some_and(|info| info.adopted_monitor().is_some());
+        let init = self.runs.get(&run).and_then(|i| i.read_record(&self.boot_id)).and_then(|r| r.init);
+        // A helper that is at work on it will see for itself.
+        if is_watched && init.is_some_and(|init| docker::living(init).is_none()) {
+            self.watch_container(&run);
         }
     }
 

@@ -35,6 +35,7 @@ impl Daemon {
             cni: self.config.cni.clone(),
             cluster_domain: self.config.cluster_domain.clone(),
             cgroup_root: Some(self.config.cgroup_root.clone()),
+            docker: self.engine.docker().cloned(),
         };
         let purpose = Purpose::Sandbox(pod.key.clone(), generation.clone(), first_attempts);
         let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
@@ -59,6 +60,7 @@ impl Daemon {
         match self.sandbox_of(&generation).filter(|_| status.success()) {
             Some(sandbox) => {
                 self.said.remove(&format!("sandbox {generation}"));
+                self.watch_holder(&generation, &sandbox);
                 let addresses: Vec<String> = sandbox.addresses.iter().map(ToString::to_string).collect();
                 if !addresses.is_empty() {
                     info!("{key}: has the address {}", addresses.join(", "));

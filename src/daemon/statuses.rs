@@ -42,8 +42,10 @@ fn container_status(
     container: &Container,
     state: &ContainerState,
 ) -> ContainerStatus {
-    let name_of =
-        |attempt| format!("runc://{}", container_id(&life.pod.generation, &container.name, attempt));
+    let name_of = |attempt: u32, of_docker: Option<&String>| match of_docker {
+        Some(id) => format!("docker://{id}"),
+        None => format!("runc://{}", container_id(&life.pod.generation, &container.name, attempt)),
+    };
     // What could not even be made is no former life.
     let last = state.last.as_ref().filter(|p| was_made(p)).map(|p| terminated(p, &name_of));
     let mut status = ContainerStatus {
@@ -54,7 +56,11 @@ fn container_status(
         restart_count: state.restart_count(),
         image: container.image.given.clone(),
         image_id: state.last.as_ref().and_then(|p| p.image_id.clone()).unwrap_or_default(),
-        container_id: state.last.as_ref().filter(|p| p.started.is_some()).map(|p| name_of(p.attempt)),
+        container_id: state
+            .last
+            .as_ref()
+            .filter(|p| p.started.is_some())
+            .map(|p| name_of(p.attempt, p.container.as_ref())),
         state: report::ContainerState::default(),
         last_state: report::ContainerState::default(),
     };
@@ -76,12 +82,12 @@ fn container_status(
                 message: Some("its postStart hook runs".to_owned()),
             });
             status.image_id = run.image_id.clone().unwrap_or_default();
-            status.container_id = Some(name_of(run.attempt));
+            status.container_id = Some(name_of(run.attempt, run.container.as_ref()));
         }
         Phase::Running(run) => {
             status.state.running = Some(Running { started_at: rfc3339(run.at.unix_ms) });
             status.image_id = run.image_id.clone().unwrap_or_default();
-            status.container_id = Some(name_of(run.attempt));
+            status.container_id = Some(name_of(run.attempt, run.container.as_ref()));
         }
         Phase::Done => match &last {
             Some(last) => {
@@ -139,7 +145,7 @@ fn describe(ending: &Ending) -> String {
     }
 }
 
-fn terminated(past: &Past, name_of: &impl Fn(u32) -> String) -> Terminated {
+fn terminated(past: &Past, name_of: &impl Fn(u32, Option<&String>) -> String) -> Terminated {
     let signal = match past.ending {
         Ending::Signaled { signal, .. } => Some(signal),
         Ending::Exited { .. } | Ending::NotCreated { .. } | Ending::NotStarted { .. } | Ending::Lost => None,
@@ -155,7 +161,7 @@ fn terminated(past: &Past, name_of: &impl Fn(u32) -> String) -> Terminated {
             .or_else(|| past.stopped.clone()),
         started_at: past.started.map(|s| rfc3339(s.unix_ms)),
         finished_at: Some(rfc3339(past.finished.unix_ms)),
-        container_id: past.started.map(|_| name_of(past.attempt)),
+        container_id: past.started.map(|_| name_of(past.attempt, past.container.as_ref())),
     }
 }
 

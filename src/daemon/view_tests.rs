@@ -93,7 +93,7 @@ impl Case {
 
     fn started(&mut self, attempt: u32) {
         let (run, at) = (self.run(attempt), self.stamp());
-        self.event(Event::Started { run, at, image_id: Some("sha256:1".to_owned()) });
+        self.event(Event::Started { run, at, image_id: Some("sha256:1".to_owned()), container: None });
     }
 
     fn ended(&mut self, attempt: u32, ending: Ending) {

@@ -1,6 +1,7 @@
 //! Short-lived children: whatever may block, wait, or touch hostile bytes.
 
 pub mod hook;
+pub mod look;
 pub mod probe;
 pub mod project;
 pub mod remove;

@@ -21,6 +21,7 @@ use super::sandbox::{self, SandboxSpec};
 use crate::paths::{CniPaths, Roots};
 use crate::pod::Pod;
 use crate::runtime::bundle::pod_cgroup;
+use crate::runtime::docker::Docker;
 use crate::sys::cgroup::Cgroups;
 use crate::sys::{mount, process};
 
@@ -36,6 +37,9 @@ pub struct Removal {
     /// Where networks and plugins are.
     #[serde(default)]
     pub cni: CniPaths,
+    /// docker, where that runs the containers.
+    #[serde(default)]
+    pub docker: Option<Docker>,
 }
 
 /// Volumes of generations that an earlier boot had and that nothing wants any more; JSON on standard input.
@@ -73,7 +77,7 @@ pub fn run() -> ExitCode {
 
 /// Removes everything; gives a line for each failure.
 fn remove(removal: &Removal) -> Vec<String> {
-    let Removal { roots, pod, cgroup_root, cni: _ } = removal;
+    let Removal { roots, pod, cgroup_root, cni: _, docker: _ } = removal;
     // Its first process is in the Pod's cgroup, and a network that was not left cannot be once its record is lost.
     if let Err(e) = sandbox_down(removal) {
         return vec![e];
@@ -236,6 +240,7 @@ fn sandbox_down(removal: &Removal) -> Result<(), String> {
         cni: removal.cni.clone(),
         cluster_domain: String::new(),
         cgroup_root: None,
+        docker: removal.docker.clone(),
     };
     sandbox::down(&spec).map_err(|e| e.to_string())
 }

@@ -6,6 +6,7 @@
 //! and the next one ends it before it does anything else.
 
 pub mod cni;
+mod docker;
 mod error;
 mod namespaces;
 
@@ -23,6 +24,7 @@ pub use self::error::SandboxError;
 use super::text;
 use crate::paths::{CniPaths, Roots};
 use crate::pod::{Generation, Pod};
+use crate::runtime::docker::Docker;
 use crate::runtime::etc::{self, Cluster};
 use crate::sys;
 use crate::sys::atomic::{self, Durability};
@@ -48,9 +50,12 @@ pub struct Sandbox {
     /// The tmpfs that all containers have as /dev/shm; `None` under hostIPC.
     #[serde(default)]
     pub shm: Option<PathBuf>,
-    /// The first process of `pid`.
+    /// The process that holds `pid`, or with docker all of them.
     #[serde(default)]
     pub pause: Option<Pause>,
+    /// docker's id of the container that holds the namespaces.
+    #[serde(default)]
+    pub container: Option<String>,
 }
 
 /// The first process of a shared pid namespace.
@@ -81,6 +86,9 @@ pub struct SandboxSpec {
     /// counted. `None` leaves it in the helper's own.
     #[serde(default)]
     pub cgroup_root: Option<String>,
+    /// docker, where that runs the Pod's containers: a container of its own then holds the namespaces.
+    #[serde(default)]
+    pub docker: Option<Docker>,
 }
 
 /// The default of `--cluster-domain`, as the kubelet's.
@@ -100,7 +108,12 @@ pub fn up(spec: &SandboxSpec) -> Result<Sandbox, SandboxError> {
         return Ok(sandbox);
     }
     end(spec)?;
-    let network = if spec.pod.host_network { None } else { Some(cni::Network::of(spec)?) };
+    let network = match cni::Network::of(spec) {
+        _ if spec.pod.host_network => None,
+        // docker has a network of its own for Pods of a host that has none for them.
+        Err(SandboxError::NoNetwork(_)) if spec.docker.is_some() => None,
+        other => Some(other?),
+    };
     let made = make(spec, network.as_ref());
     if made.is_err() {
         // The first error is the one to tell; what could not be ended now will be by the next `up` or `down`.
@@ -112,12 +125,17 @@ pub fn up(spec: &SandboxSpec) -> Result<Sandbox, SandboxError> {
 fn make(spec: &SandboxSpec, network: Option<&cni::Network>) -> Result<Sandbox, SandboxError> {
     let cluster = Cluster { dns: &[], domain: &spec.cluster_domain };
     let host_name = etc::host_name(&spec.pod, cluster).map_err(SandboxError::LongName)?;
-    let mut sandbox = namespaces::make(spec, &host_name)?;
+    let mut sandbox = match &spec.docker {
+        None => namespaces::make(spec, &host_name)?,
+        Some(docker) => docker::make(spec, docker, &host_name, network.is_none() && !spec.pod.host_network)?,
+    };
     if let (Some(network), Some(net)) = (network, &sandbox.net) {
         sandbox.addresses = cni::add(spec, network, net)?;
     }
     // Last: ending a plugin that takes too long ends every child of this process.
-    namespaces::share_processes(spec, &mut sandbox)?;
+    if spec.docker.is_none() {
+        namespaces::share_processes(spec, &mut sandbox)?;
+    }
     write(&spec.roots.sandbox(&spec.pod.generation), &sandbox)?;
     Ok(sandbox)
 }
@@ -139,6 +157,9 @@ fn end(spec: &SandboxSpec) -> Result<(), SandboxError> {
     namespaces::end_processes(spec)?;
     let net = namespaces::net_file(roots, generation);
     cni::delete(spec, &net)?;
+    if let Some(docker) = &spec.docker {
+        docker::end(spec, docker)?;
+    }
     namespaces::end(roots, generation)?;
     remove(&roots.sandbox(generation))
 }
@@ -196,9 +217,13 @@ pub fn main_check() -> ExitCode {
     answer(request().and_then(|spec| cni::check(&spec)))
 }
 
-/// `podstrap pause`: the first process of a pid namespace that containers share.
+/// `podstrap pause`: the first process of a pid namespace that containers share. `podstrap pause container`: the process of
+/// a container that holds a Pod's namespaces.
 pub fn main_pause() -> ExitCode {
-    sys::namespace::be_init()
+    match std::env::args_os().nth(2) {
+        Some(what) if what == "container" => sys::namespace::hold(),
+        Some(_) | None => sys::namespace::be_init(),
+    }
 }
 
 fn request() -> Result<SandboxSpec, SandboxError> {

@@ -21,6 +21,7 @@ pub mod pull;
 pub mod refusal;
 pub mod store;
 mod tar_header;
+pub mod tar_out;
 mod tar_source;
 pub mod tarball;
 pub mod unpack;

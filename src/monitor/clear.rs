@@ -44,41 +44,47 @@ impl Remains<'_> {
                 left.push(format!("runc delete: {e}"));
             }
         }
-        let mut step = |what: &str, path: &Path, result: io::Result<()>| {
-            if let Err(e) = result {
-                left.push(format!("{what} {}: {e}", path.display()));
-            }
-        };
-        step("kill the processes of cgroup", &self.cgroup(), self.kill());
-        step("remove cgroup", &self.cgroup(), self.remove_cgroup());
-        step("remove", &own, remove(&own));
+        note(&mut left, "kill the processes of cgroup", &self.cgroup(), self.kill());
+        note(&mut left, "remove cgroup", &self.cgroup(), self.remove_cgroup());
+        note(&mut left, "remove", &own, remove(&own));
+        let scratch = self.spec.roots.container_root(&self.spec.id);
+        self.clear_bundle(&mut left);
+        note(&mut left, "remove", &scratch, remove(&scratch));
+        self.clear_files(&mut left);
+        left
+    }
+
+    /// Unmounts what is below the bundle, and removes it.
+    pub fn clear_bundle(&self, left: &mut Vec<String>) {
         // The mount table shows paths without links; the run directory may be given through one.
         let bundle = self.dir.bundle();
         let mut unmounted = true;
         if let Ok(real) = fs::canonicalize(&bundle) {
             let done = mount::unmount_all(&real).and_then(|()| self.nothing_mounted(&real));
             unmounted = done.is_ok();
-            step("unmount", &real, done);
+            note(left, "unmount", &real, done);
         }
         // Never delete through a mount that is still there: only an empty rootfs lets its bundle go.
         match fs::remove_dir(self.dir.rootfs()) {
             Ok(()) if !unmounted => {}
-            Ok(()) => step("remove", &bundle, remove(&bundle)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => step("remove", &bundle, remove(&bundle)),
-            Err(e) => step("remove", &self.dir.rootfs(), Err(e)),
+            Err(e) if !unmounted && e.kind() == io::ErrorKind::NotFound => {}
+            Ok(()) => note(left, "remove", &bundle, remove(&bundle)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => note(left, "remove", &bundle, remove(&bundle)),
+            Err(e) => note(left, "remove", &self.dir.rootfs(), Err(e)),
         }
-        let scratch = self.spec.roots.container_root(&self.spec.id);
-        step("remove", &scratch, remove(&scratch));
+    }
+
+    /// Removes all files but those that tell of the run after its end, and the bundle.
+    pub fn clear_files(&self, left: &mut Vec<String>) {
         // runc's pid file and log, and what it or a monitor was about to rename when it was killed.
         match fs::read_dir(&self.dir.0) {
             Ok(entries) => {
                 for path in entries.flatten().map(|e| e.path()).filter(|p| !self.stays(p)) {
-                    step("remove", &path, remove(&path));
+                    note(left, "remove", &path, remove(&path));
                 }
             }
-            Err(e) => step("list", &self.dir.0, Err(e)),
+            Err(e) => note(left, "list", &self.dir.0, Err(e)),
         }
-        left
     }
 
     /// Parts of volumes are mounted in the bundle of a container that has such: they, and not what is in them, must go.
@@ -121,6 +127,12 @@ impl Remains<'_> {
                 other => return other,
             }
         }
+    }
+}
+
+fn note(left: &mut Vec<String>, what: &str, path: &Path, result: io::Result<()>) {
+    if let Err(e) = result {
+        left.push(format!("{what} {}: {e}", path.display()));
     }
 }
 

@@ -11,7 +11,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::log::Civil;
 
@@ -43,6 +43,23 @@ impl Place {
             directory = open_beneath(&directory, name, OFlag::O_DIRECTORY | OFlag::O_RDONLY)?;
         }
         Ok(directory)
+    }
+
+    /// Makes the directories that are missing.
+    pub fn make(&self) -> io::Result<()> {
+        self.directory().map(drop)
+    }
+
+    /// Makes the log's name a link to a file that somebody else writes. Whatever had the name is replaced.
+    pub fn point(&self, target: &Path) -> io::Result<()> {
+        let directory = self.directory()?;
+        let new = format!(".{}.link", self.name);
+        match unlinkat(&directory, new.as_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
+        symlinkat(target, &directory, new.as_str())?;
+        Ok(renameat(&directory, new.as_str(), &directory, self.name.as_str())?)
     }
 
     fn open(&self) -> io::Result<(OwnedFd, File, u64)> {

@@ -7,8 +7,10 @@
 
 pub mod child;
 mod clear;
+mod docker;
 mod facts;
 mod host;
+pub mod json_log;
 mod life;
 mod log;
 mod log_file;
@@ -38,6 +40,7 @@ use self::record::{End, MonitorSpec, RecordPhase};
 use self::recorder::{Recorder, say};
 use self::start::NotStarted;
 use crate::paths::AttemptDir;
+use crate::runtime::engine::Engine;
 use crate::runtime::process::stop_signal;
 use crate::sys::cgroup::Cgroups;
 use crate::sys::lock::{self, Taken};
@@ -89,6 +92,8 @@ enum MonitorError {
     OtherBoot,
     /// The process could not be made what a monitor has to be.
     Setup(&'static str, io::Error),
+    /// docker did not say how the run ended.
+    Docker(child::ChildError),
     /// Things that could not be cleared away.
     Remains(Vec<String>),
 }
@@ -102,6 +107,7 @@ impl std::fmt::Display for MonitorError {
             Self::Used => f.write_str("record.json is there already: this run was begun before; sweep it"),
             Self::OtherBoot => f.write_str("spec.json was written in another boot; sweep it"),
             Self::Setup(what, e) => write!(f, "{what}: {e}"),
+            Self::Docker(e) => write!(f, "docker {e}"),
             Self::Remains(lines) => write!(f, "left behind, sweep again: {}", lines.join("; ")),
         }
     }
@@ -125,12 +131,15 @@ fn own(dir: &AttemptDir) -> Result<(), MonitorError> {
         Taken::Held { pid } => return Err(MonitorError::Held(pid)),
     };
     let spec = read_spec(dir).map_err(MonitorError::Spec)?;
-    if dir.record().exists() {
-        return Err(MonitorError::Used);
-    }
     let boot = process::boot_id().map_err(|e| MonitorError::Setup("boot id", e))?;
     if spec.boot_id != boot {
         return Err(MonitorError::OtherBoot);
+    }
+    if let Engine::Docker(docker) = &spec.engine {
+        return docker::turn(dir, &spec, docker, boot);
+    }
+    if dir.record().exists() {
+        return Err(MonitorError::Used);
     }
     // The container outlives us at a shortage of memory only by mistake: its exit code would be lost. Without the right
     // to do so we stay as we are.

@@ -85,6 +85,9 @@ pub struct Record {
     pub phase: RecordPhase,
     /// The container's init, once it runs.
     pub init: Option<ProcessId>,
+    /// docker's id of the container, once there is one.
+    #[serde(default)]
+    pub container: Option<String>,
     /// The image's id (`sha256:…`), once it was resolved.
     pub image_id: Option<String>,
     /// What `lifecycle.stopSignal`, else its image (or nobody: then TERM) says it is stopped by, once that is known.

@@ -36,6 +36,7 @@ impl Recorder {
             monitor: ProcessId { pid, start_ticks },
             phase: RecordPhase::Preparing,
             init: None,
+            container: None,
             image_id: None,
             stop_signal: None,
             warnings: Vec::new(),
@@ -70,11 +71,25 @@ impl Recorder {
         self.save();
     }
 
+    /// The same of a container that somebody else has started, at this Unix time in milliseconds.
+    pub fn running_since(&mut self, init: ProcessId, unix_ms: i64) {
+        self.record.started_unix_ms = Some(unix_ms);
+        self.record.started_boot_ms = Some(boot_time(unix_ms));
+        self.record.phase = RecordPhase::Running;
+        self.record.init = Some(init);
+        self.save();
+    }
+
     /// Notes the end.
     pub fn ended(&mut self, end: End) {
+        self.ended_at(end, clock::unix_ms());
+    }
+
+    /// Notes the end, at this Unix time in milliseconds.
+    pub fn ended_at(&mut self, end: End, unix_ms: i64) {
         self.record.phase = RecordPhase::Ended;
-        self.record.finished_unix_ms = Some(clock::unix_ms());
-        self.record.finished_boot_ms = Some(clock::boot_ms());
+        self.record.finished_unix_ms = Some(unix_ms);
+        self.record.finished_boot_ms = Some(boot_time(unix_ms));
         self.record.end = Some(end);
         self.save();
     }
@@ -116,6 +131,12 @@ impl Recorder {
     pub fn warn(&self, message: &str) {
         say(&format!("{}: {message}", self.subject));
     }
+}
+
+/// The moment of the boot clock at which it was so late, in milliseconds. Not after now: clocks may have been set since.
+fn boot_time(unix_ms: i64) -> u64 {
+    let ago = u64::try_from(clock::unix_ms().saturating_sub(unix_ms)).unwrap_or(0);
+    clock::boot_ms().saturating_sub(ago)
 }
 
 /// Writes one line to standard error if that can be done at once. A reader that is stopped or gone must not stop us.

@@ -11,11 +11,11 @@ use super::volumes::Setting;
 use crate::image::store::{Image, Store};
 use crate::paths::{AttemptDir, Roots, container_id};
 use crate::pod::reference::Reference;
-use crate::pod::{Container, Pod, Seccomp};
+use crate::pod::{Container, Pod, Seccomp, Security};
 use crate::runtime::bundle::{self, BundleError, Parts, pod_cgroup};
 use crate::runtime::etc::{self, Cluster};
 use crate::runtime::resources::PodLimits;
-use crate::runtime::{environment, resources, user};
+use crate::runtime::{Host, Sandbox, Source, environment, resources, user};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::{Cgroups, Limits};
 use crate::sys::mount;
@@ -48,7 +48,7 @@ impl NotStarted {
     }
 
     /// The same, for a failure with a path.
-    fn at(action: &str, path: &Path, error: impl std::fmt::Display) -> Self {
+    pub fn at(action: &str, path: &Path, error: impl std::fmt::Display) -> Self {
         Self::create(format!("cannot {action} {}: {error}", path.display()))
     }
 }
@@ -77,8 +77,24 @@ pub fn resolve(roots: &Roots, reference: &Reference) -> Result<Image, NotStarted
 /// Opens the log, forgets the logs of runs long past, and makes the link for log shippers. Only the first must succeed.
 /// Gives the log and warnings.
 pub fn open_log(spec: &MonitorSpec) -> Result<(LogFile, Vec<String>), NotStarted> {
+    let place = log_place(spec);
+    let path = spec.roots.log_file(&spec.pod, &spec.container, spec.attempt);
+    let file = LogFile::open(place.clone()).map_err(|e| NotStarted::at("open the log", &path, e))?;
+    Ok((file, beside_log(spec, &place, &path)))
+}
+
+/// The same for a log that somebody else will write: makes its directory.
+pub fn make_log_place(spec: &MonitorSpec) -> Result<Vec<String>, NotStarted> {
+    let place = log_place(spec);
+    let path = spec.roots.log_file(&spec.pod, &spec.container, spec.attempt);
+    place.make().map_err(|e| NotStarted::at("make the directory of", &path, e))?;
+    Ok(beside_log(spec, &place, &path))
+}
+
+/// Where the log of a run lies.
+pub fn log_place(spec: &MonitorSpec) -> Place {
     let pod = &spec.pod;
-    let place = Place {
+    Place {
         root: spec.roots.log.clone(),
         directories: [
             format!("{}_{}_{}", pod.key.namespace, pod.key.name, pod.uid),
@@ -87,9 +103,11 @@ pub fn open_log(spec: &MonitorSpec) -> Result<(LogFile, Vec<String>), NotStarted
         name: format!("{}.log", spec.attempt),
         max_bytes: spec.log_max_bytes,
         max_files: spec.log_max_files,
-    };
-    let path = spec.roots.log_file(pod, &spec.container, spec.attempt);
-    let file = LogFile::open(place.clone()).map_err(|e| NotStarted::at("open the log", &path, e))?;
+    }
+}
+
+fn beside_log(spec: &MonitorSpec, place: &Place, path: &Path) -> Vec<String> {
+    let pod = &spec.pod;
     let mut warnings = Vec::new();
     let links = spec.roots.log_links();
     let link_name = |attempt| {
@@ -106,23 +124,39 @@ pub fn open_log(spec: &MonitorSpec) -> Result<(LogFile, Vec<String>), NotStarted
         }
         Err(e) => warnings.push(format!("cannot remove old logs beside {}: {e}", path.display())),
     }
-    if let Err(e) = log_file::link(&links, &link_name(spec.attempt), &path) {
+    if let Err(e) = log_file::link(&links, &link_name(spec.attempt), path) {
         warnings.push(format!("cannot make a link to the log in {}: {e}", links.display()));
     }
-    Ok((file, warnings))
+    warnings
 }
 
-/// Makes the bundle: volumes, root and config.json. Gives warnings. What was made before an error is undone by
-/// `clear::Remains::clear`.
-pub fn make_bundle(
+/// What either runtime needs of the host before a container can be.
+#[derive(Debug)]
+pub struct Ground {
+    /// The Pod's own namespaces, where it has some.
+    pub sandbox: Option<Sandbox>,
+    /// The manifest's environment variables, resolved.
+    pub variables: Vec<(String, String)>,
+    /// Where each of the container's volume mounts comes from, in their order.
+    pub sources: Vec<Source>,
+    /// The security context that holds.
+    pub security: Security,
+    /// The host, and the files on it that the container is shown.
+    pub host: Host,
+    /// The name of the container's own host.
+    pub host_name: String,
+    /// Lines for an operator.
+    pub warnings: Vec<String>,
+}
+
+/// Prepares volumes, environment and files. What was made before an error is undone by `clear::Remains::clear`.
+pub fn lay(
     dir: &AttemptDir,
     spec: &MonitorSpec,
     container: &Container,
-    image: &Image,
     cgroups: &Cgroups,
-) -> Result<Vec<String>, NotStarted> {
+) -> Result<Ground, NotStarted> {
     let MonitorSpec { pod, roots, .. } = spec;
-    cgroups.require().map_err(NotStarted::create)?;
     if !pod.host_users {
         return Err(NotStarted::config(
             "hostUsers: false: a user namespace needs idmapped mounts of every volume, which is not done here; remove it",
@@ -136,23 +170,66 @@ pub fn make_bundle(
     let placed = volumes::prepare(&setting)?;
     let (variables, mut warnings) =
         environment::own(pod, container, &facts, &objects).map_err(NotStarted::config)?;
+    let bundle = dir.bundle();
+    // Secrets of the environment stand in a file in there.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&bundle)
+        .map_err(|e| NotStarted::at("make", &bundle, e))?;
+    let sources = volumes::sources(container, &placed, &variables, &bundle)?;
+    let security = user::security(pod, container);
+    let mut host = host::look(container, &security, cgroups)
+        .map_err(|e| NotStarted::create(format!("cannot look at the host: {e}")))?;
+    let cluster = Cluster { dns: &spec.cluster_dns, domain: &spec.cluster_domain };
+    let host_name = etc::host_name(pod, cluster).map_err(NotStarted::create)?;
+    let addresses = sandbox.as_ref().map(|s| s.addresses.as_slice()).unwrap_or_default();
+    host.files = host::files(pod, &host_name, addresses, cluster, &bundle, &mut warnings)
+        .map_err(|e| NotStarted::at("make files in", &bundle, e))?;
+    let message = termination_message(dir);
+    message::make(&message).map_err(|e| NotStarted::at("make", &message, e))?;
+    host.files.termination_message = Some(message);
+    host.files.shm = sandbox.as_ref().and_then(|s| s.shm.clone());
+    limit_pod(pod, spec, cgroups, &host.page_sizes, &mut warnings);
+    Ok(Ground { sandbox, variables, sources, security, host, host_name, warnings })
+}
 
+/// The text of the seccomp profile of the operator's own that the container is to have.
+pub fn profile(
+    container: &Container,
+    security: &Security,
+    roots: &Roots,
+) -> Result<Option<String>, NotStarted> {
+    match &security.seccomp {
+        Some(Seccomp::Localhost(path)) if !container.privileged => {
+            facts::seccomp_profile(roots, path).map(Some)
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Makes the bundle: volumes, root and config.json. Gives warnings. What was made before an error is undone by
+/// `clear::Remains::clear`.
+pub fn make_bundle(
+    dir: &AttemptDir,
+    spec: &MonitorSpec,
+    container: &Container,
+    image: &Image,
+    cgroups: &Cgroups,
+) -> Result<Vec<String>, NotStarted> {
+    let MonitorSpec { pod, roots, .. } = spec;
+    cgroups.require().map_err(NotStarted::create)?;
+    let Ground { sandbox, variables, sources, security, host, host_name, mut warnings } =
+        lay(dir, spec, container, cgroups)?;
     let rootfs = dir.rootfs();
-    let mut private = DirBuilder::new();
-    // Secrets of the environment stand in config.json.
-    private.recursive(true).mode(0o700);
-    private.create(dir.bundle()).map_err(|e| NotStarted::at("make", &dir.bundle(), e))?;
     let mut open = DirBuilder::new();
     open.recursive(true).mode(0o755).create(&rootfs).map_err(|e| NotStarted::at("make", &rootfs, e))?;
     let scratch = roots.container_root(&spec.id);
     mount::overlay(&image.layers_root, &image.layers, &scratch, &rootfs).map_err(NotStarted::create)?;
-    let sources = volumes::sources(container, &placed, &variables, &dir.bundle())?;
-
     let of_image = |path| {
         host::image_file(&rootfs, path)
             .map_err(|e| NotStarted::create(format!("cannot read {path} of the image: {e}")))
     };
-    let security = user::security(pod, container);
     let groups: Vec<u32> = pod.supplemental_groups.iter().copied().chain(pod.fs_group).collect();
     let user = user::resolve(
         &security,
@@ -163,21 +240,7 @@ pub fn make_bundle(
         &of_image("/etc/group")?,
     )
     .map_err(NotStarted::config)?;
-    let mut host = host::look(container, &security, cgroups)
-        .map_err(|e| NotStarted::create(format!("cannot look at the host: {e}")))?;
-    let cluster = Cluster { dns: &spec.cluster_dns, domain: &spec.cluster_domain };
-    let host_name = etc::host_name(pod, cluster).map_err(NotStarted::create)?;
-    let addresses = sandbox.as_ref().map(|s| s.addresses.as_slice()).unwrap_or_default();
-    host.files = host::files(pod, &host_name, addresses, cluster, &dir.bundle(), &mut warnings)
-        .map_err(|e| NotStarted::at("make files in", &dir.bundle(), e))?;
-    let message = termination_message(dir);
-    message::make(&message).map_err(|e| NotStarted::at("make", &message, e))?;
-    host.files.termination_message = Some(message);
-    host.files.shm = sandbox.as_ref().and_then(|s| s.shm.clone());
-    let profile = match &security.seccomp {
-        Some(Seccomp::Localhost(path)) if !container.privileged => Some(facts::seccomp_profile(roots, path)?),
-        Some(_) | None => None,
-    };
+    let profile = profile(container, &security, roots)?;
     let made = bundle::config(&Parts {
         pod,
         container,
@@ -192,16 +255,20 @@ pub fn make_bundle(
         host: &host,
         cgroup_root: &spec.cgroup_root,
     })
-    .map_err(|e| match &e {
-        BundleError::NoProgram | BundleError::Profile(..) => NotStarted::create(e),
-        BundleError::Capability(_) | BundleError::Label(_) => NotStarted::config(e),
-    })?;
+    .map_err(not_bundled)?;
     let path = dir.bundle().join("config.json");
     atomic::write(&path, made.config.to_string().as_bytes(), 0o600, Durability::Process)
         .map_err(|e| NotStarted::at("write", &path, e))?;
     warnings.extend(made.warnings);
-    limit_pod(pod, spec, cgroups, &host.page_sizes, &mut warnings);
     Ok(warnings)
+}
+
+/// Whose fault it is that there can be no configuration.
+pub fn not_bundled(error: BundleError) -> NotStarted {
+    match &error {
+        BundleError::NoProgram | BundleError::Profile(..) => NotStarted::create(error),
+        BundleError::Capability(_) | BundleError::Label(_) => NotStarted::config(error),
+    }
 }
 
 /// The file that is mounted at `terminationMessagePath`.

@@ -13,6 +13,7 @@ use super::record::{End, MonitorSpec, ProcessId, Record, RecordPhase, VERSION};
 use super::recorder::{Recorder, say};
 use super::{MonitorError, read_spec};
 use crate::paths::AttemptDir;
+use crate::runtime::engine::Engine;
 use crate::sys::cgroup::Cgroups;
 use crate::sys::lock::{self, Lock, Taken};
 use crate::sys::{clock, process};
@@ -39,8 +40,12 @@ fn make_an_end(dir: &AttemptDir) -> Result<(), MonitorError> {
     let boot = process::boot_id().map_err(|e| MonitorError::Setup("boot id", e))?;
     // Orphans of what is killed come to us, so that they do not linger as zombies in their cgroup.
     process::become_subreaper().map_err(|e| MonitorError::Setup("subreaper", e))?;
-    let cgroups = Cgroups::detect().map_err(|e| MonitorError::Setup("mountinfo", e))?;
     let record = std::fs::read(dir.record()).ok().and_then(|b| serde_json::from_slice::<Record>(&b).ok());
+    if let Engine::Docker(docker) = &spec.engine {
+        let left = super::docker::sweep(dir, &spec, docker, record, &boot);
+        return if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) };
+    }
+    let cgroups = Cgroups::detect().map_err(|e| MonitorError::Setup("mountinfo", e))?;
     let same_boot = spec.boot_id == boot;
     let remains = Remains { dir, spec: &spec, cgroups: &cgroups };
     let mut left: Vec<String> = starters(&spec)
@@ -89,11 +94,16 @@ fn take_lock(dir: &AttemptDir) -> Result<Lock, MonitorError> {
 /// Every `runc run` of this container that is still at work: its monitor was killed while it started the container, and it
 /// would go on and start it behind our back. There is no record of it, but its arguments name the run.
 fn starters(spec: &MonitorSpec) -> Vec<ProcessId> {
+    processes(|arguments| starts_this(arguments, spec))
+}
+
+/// The processes with such arguments.
+pub(super) fn processes(wanted: impl Fn(&[u8]) -> bool) -> Vec<ProcessId> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     let is_ours = |pid: i32| {
         let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        starts_this(&arguments, spec)
+        wanted(&arguments)
     };
     pids.filter(|pid| is_ours(*pid))
         .filter_map(|pid| {
@@ -119,13 +129,14 @@ fn starts_this(arguments: &[u8], spec: &MonitorSpec) -> bool {
 }
 
 /// The record of a monitor that was killed before it wrote one.
-fn nothing_known(boot_id: String) -> Record {
+pub(super) fn nothing_known(boot_id: String) -> Record {
     Record {
         version: VERSION,
         boot_id,
         monitor: ProcessId { pid: 0, start_ticks: 0 },
         phase: RecordPhase::Ended,
         init: None,
+        container: None,
         image_id: None,
         stop_signal: None,
         warnings: Vec::new(),
@@ -139,7 +150,7 @@ fn nothing_known(boot_id: String) -> Record {
 }
 
 /// Kills exactly this process, if it still is that one, and waits for it to end.
-fn kill(id: ProcessId) -> io::Result<()> {
+pub(super) fn kill(id: ProcessId) -> io::Result<()> {
     let pidfd = match process::pidfd_open(id.pid) {
         Ok(pidfd) => pidfd,
         Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(()),

@@ -69,6 +69,9 @@ pub struct Sandbox {
     /// The file system that is /dev/shm in all containers of the IPC namespace.
     #[serde(default)]
     pub shm: Option<PathBuf>,
+    /// docker's id of the container that holds the namespaces.
+    #[serde(default)]
+    pub container: Option<String>,
 }
 
 /// Where one of a container's volume mounts comes from.

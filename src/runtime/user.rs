@@ -71,6 +71,17 @@ pub fn security(pod: &Pod, container: &Container) -> Security {
     }
 }
 
+/// Whether the user that an image names (nothing: root) may be one where runAsNonRoot is `non_root`.
+pub fn check(non_root: bool, image_user: &str) -> Result<(), UserError> {
+    match image_user.parse::<u32>() {
+        _ if !non_root => Ok(()),
+        Ok(0) => Err(UserError::Root),
+        Ok(_) => Ok(()),
+        Err(_) if image_user.is_empty() => Err(UserError::Root),
+        Err(_) => Err(UserError::NotNumeric(image_user.to_owned())),
+    }
+}
+
 /// As whom a container runs. `passwd` and `group` are the image's; group membership of user 0 is looked up too, as docker
 /// does. `strict` (supplementalGroupsPolicy) leaves the image's memberships out.
 pub fn resolve(

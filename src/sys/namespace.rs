@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 use nix::unistd::{ForkResult, Pid, pipe2};
 
@@ -69,6 +70,11 @@ pub fn make(kind: Kind, file: &Path, prepare: impl FnOnce() -> io::Result<()>) -
 fn keep(namespace: &Path, file: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
     mount(Some(namespace), file, None::<&Path>, MsFlags::MS_BIND, None::<&Path>).map_err(Into::into)
+}
+
+/// Makes `file` (which must not exist) keep a namespace of another process alive.
+pub fn keep_of(pid: i32, kind: Kind, file: &Path) -> io::Result<()> {
+    keep(Path::new(&format!("/proc/{pid}/ns/{}", kind.name())), file)
 }
 
 /// Whether a namespace is mounted on `file`.
@@ -236,6 +242,22 @@ pub fn be_init() -> ! {
     loop {
         nix::unistd::pause();
     }
+}
+
+/// The life of a container that only holds namespaces: the kernel takes the orphans that end, TERM and INT end it.
+#[allow(unsafe_code)]
+pub fn hold() -> ! {
+    // SAFETY: as in `be_init`.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    super::process::give_back_memory();
+    let mut wanted = SigSet::empty();
+    wanted.add(Signal::SIGTERM);
+    wanted.add(Signal::SIGINT);
+    // The first process of a pid namespace gets no signal that it does not ask for.
+    if wanted.thread_block().is_ok() {
+        let _ = wanted.wait();
+    }
+    std::process::exit(0);
 }
 
 /// Gives up everything and says so on standard output, which then is /dev/null.

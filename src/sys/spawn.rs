@@ -113,9 +113,11 @@ fn start(line: &CommandLine, input: Stdio, output: Output) -> io::Result<Child> 
             command.stdout(out).stderr(err);
         }
     }
-    // SAFETY: between fork and exec only async-signal-safe calls are made: sigprocmask, signal, setsid.
+    let tied = line.tied;
+    let parent = std::process::id() as i32;
+    // SAFETY: between fork and exec only async-signal-safe calls are made: sigprocmask, signal, setsid, prctl, getppid.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
             for signal in Signal::iterator() {
                 if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
@@ -123,6 +125,13 @@ fn start(line: &CommandLine, input: Stdio, output: Output) -> io::Result<Child> 
                 }
             }
             nix::unistd::setsid()?;
+            if tied {
+                // The parent has one thread, so its end is the thread's. It may have come before this was said.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if libc::getppid() != parent {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+            }
             Ok(())
         });
     }

@@ -13,6 +13,7 @@ impl Stage {
             pod: self.pod.clone(),
             cgroup_root: self.cgroup_root(),
             cni: CniPaths::default(),
+            docker: None,
         };
         self.helper("remove", &serde_json::to_vec(&removal).unwrap());
     }

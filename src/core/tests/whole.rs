@@ -302,6 +302,7 @@ impl Play {
                         ended: dir.ended.clone().map(|(ending, ms)| (ending, at(ms))),
                         message: None,
                         image_id: None,
+                        container: None,
                     }
                 })
                 .collect();
@@ -419,7 +420,7 @@ impl Play {
     fn begun(&mut self, run: RunKey) -> Event {
         self.host.runs.get_mut(&run).unwrap().started = Some(self.now);
         *self.host.started.entry((run.generation.clone(), run.container.clone())).or_default() += 1;
-        Event::Started { run, at: at(self.now), image_id: None }
+        Event::Started { run, at: at(self.now), image_id: None, container: None }
     }
 
     fn over(&mut self, run: RunKey, ending: Ending) -> Event {

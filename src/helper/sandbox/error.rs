@@ -75,6 +75,8 @@ pub enum SandboxError {
         /// `ADD`, `DEL` or `CHECK`.
         command: &'static str,
     },
+    /// docker could not make or end the container that holds the namespaces.
+    Docker(String),
     /// The network gave no address.
     NoAddress(String),
     /// The network could not be left; one line for each plugin.
@@ -123,6 +125,7 @@ impl fmt::Display for SandboxError {
             Self::SlowPlugin { plugin, command } => {
                 write!(f, "CNI plugin {plugin}, {command}: killed because it took longer than 60 s")
             }
+            Self::Docker(why) => write!(f, "the Pod's namespaces: {why}"),
             Self::NoAddress(network) => write!(
                 f,
                 "the CNI network {network} gave the Pod no address: configure ipam in one of its plugins"

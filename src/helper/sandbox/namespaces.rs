@@ -34,7 +34,7 @@ struct PauseRecord {
     pause: Pause,
 }
 
-fn file(roots: &Roots, generation: &Generation, kind: Kind) -> PathBuf {
+pub(super) fn file(roots: &Roots, generation: &Generation, kind: Kind) -> PathBuf {
     roots.namespaces(generation).join(kind.name())
 }
 
@@ -53,8 +53,16 @@ fn pause_file(roots: &Roots, generation: &Generation) -> PathBuf {
 
 /// Whether a record tells of what is there now and is all that the Pod needs.
 pub fn is_whole(sandbox: &Sandbox, spec: &SandboxSpec) -> bool {
-    let Sandbox { version, boot_id, net, ipc, uts, pid, addresses, shm, pause } = sandbox;
+    let Sandbox { version, boot_id, net, ipc, uts, pid, addresses, shm, pause, container } = sandbox;
     let pod = &spec.pod;
+    if spec.docker.is_some() {
+        let networked = pod.host_network || !addresses.is_empty();
+        return *version == 1
+            && *boot_id == spec.boot_id
+            && container.is_some()
+            && networked
+            && pause.is_some_and(lives);
+    }
     let kept = |file: &Option<PathBuf>| file.as_deref().is_some_and(namespace::is_kept);
     *version == 1
         && *boot_id == spec.boot_id
@@ -102,7 +110,7 @@ pub fn make(spec: &SandboxSpec, host_name: &str) -> Result<Sandbox, SandboxError
     Ok(sandbox)
 }
 
-fn make_directory(path: &Path) -> Result<(), SandboxError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), SandboxError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

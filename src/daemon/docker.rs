@@ -1,0 +1,308 @@
+//! Keeping in touch with docker's daemon: one `docker events` child tells what happens, and a look at everything follows each
+//! time that it has answered again. While it does not answer, nothing is begun; what runs is watched through its own pidfd.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::pipe2;
+
+use super::Daemon;
+use super::jobs::Purpose;
+use crate::command::{CommandLine, SELF};
+use crate::core::{Event, RunKey};
+use crate::helper::look::LookSpec;
+use crate::helper::sandbox::Sandbox;
+use crate::monitor::record::ProcessId;
+use crate::pod::Generation;
+use crate::runtime::docker::{self, Docker, events::Happening};
+use crate::runtime::engine::Engine;
+use crate::sys::spawn::{ExitStatus, Output};
+use crate::sys::{clock, process};
+use crate::{info, warning};
+
+/// A docker that does not answer is asked again after this many milliseconds, doubling …
+const AGAIN_MS: u64 = 1_000;
+/// … up to this many.
+const AGAIN_MAX_MS: u64 = 10_000;
+/// A look may take this long, in milliseconds: containers that nobody knows may have their grace period to end.
+const LOOK_MS: u64 = 60_000;
+/// A line longer than this is no event.
+const LINE_MAX: usize = 1 << 20;
+
+/// What the daemon knows of docker.
+#[derive(Debug, Default)]
+pub struct DockerDesk {
+    events: Option<Lines>,
+    /// What was said last that is no event: why there are none.
+    complaint: String,
+    /// When to ask again (boot clock, milliseconds).
+    again: Option<u64>,
+    pause: u64,
+    /// Something failed that only a docker that does not answer makes fail, or it is time: look.
+    look_at: Option<u64>,
+    /// Pause containers, by their first process. `None`: it was found dead.
+    holders: BTreeMap<Generation, Option<OwnedFd>>,
+}
+
+/// The output of a child, in lines.
+#[derive(Debug)]
+struct Lines {
+    pipe: File,
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    /// What is there now; and whether more may come.
+    fn read(&mut self) -> (Vec<String>, bool) {
+        let mut open = true;
+        let mut buffer = [0; 16 * 1024];
+        for _ in 0..64 {
+            match self.pipe.read(&mut buffer) {
+                Ok(0) => {
+                    open = false;
+                    break;
+                }
+                Ok(n) => self.pending.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    open = false;
+                    break;
+                }
+            }
+        }
+        let whole = self.pending.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let rest = self.pending.split_off(whole);
+        let text = String::from_utf8_lossy(&self.pending).into_owned();
+        self.pending = if rest.len() > LINE_MAX { Vec::new() } else { rest };
+        (text.lines().map(str::to_owned).collect(), open)
+    }
+}
+
+impl DockerDesk {
+    /// The next moment at which something is due here.
+    pub fn deadline(&self) -> Option<u64> {
+        let at_once = self.holders.values().any(Option::is_none).then_some(0);
+        self.again.into_iter().chain(self.look_at).chain(at_once).min()
+    }
+
+    /// The descriptors to poll.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let events = self.events.iter().map(|e| e.pipe.as_fd());
+        events.chain(self.holders.values().flatten().map(AsFd::as_fd))
+    }
+}
+
+/// The process, if it is still that one.
+pub fn living(process: ProcessId) -> Option<OwnedFd> {
+    if process.pid <= 0 || process.start_ticks == 0 {
+        return None;
+    }
+    let fd = process::pidfd_open(process.pid).ok()?;
+    // Asked after the descriptor was opened: it cannot come to mean another process any more.
+    let same = process::start_ticks(process.pid).ok().flatten() == Some(process.start_ticks);
+    (same && process::is_running(process.pid)).then_some(fd)
+}
+
+impl Daemon {
+    /// docker, if that runs the containers.
+    pub(super) fn docker(&self) -> Option<&Docker> {
+        self.engine.docker()
+    }
+
+    /// Begins to listen, and looks.
+    pub(super) fn docker_at_boot(&mut self) {
+        if self.docker().is_none() {
+            return;
+        }
+        self.trouble(Some("docker has not answered yet".to_owned()));
+        self.listen();
+        self.look();
+    }
+
+    fn trouble(&mut self, trouble: Option<String>) {
+        self.publisher.set_trouble(trouble.clone());
+        self.events.push_back(Event::Runtime { trouble });
+    }
+
+    fn listen(&mut self) {
+        let Some(line) = self.docker().map(Docker::events) else { return };
+        let started = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).and_then(|(read, write)| {
+            fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            let errors = write.try_clone()?;
+            self.jobs.start_to(Purpose::Events, &line, Output::To(write, errors))?;
+            Ok(read)
+        });
+        match started {
+            Ok(read) => {
+                self.docker.events = Some(Lines { pipe: File::from(read), pending: Vec::new() });
+            }
+            Err(e) => self.docker_is_away(format!("docker events cannot be started: {e}")),
+        }
+    }
+
+    fn look(&mut self) {
+        self.docker.look_at = None;
+        let Some(docker) = self.docker().cloned() else { return };
+        if self.jobs.any(|p| *p == Purpose::Look) {
+            return;
+        }
+        let spec = LookSpec { docker, roots: self.config.roots.clone() };
+        let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
+            let line = CommandLine::new(SELF).arg("look").stdin(spec).deadline(LOOK_MS);
+            self.jobs.start(Purpose::Look, &line, true)
+        });
+        if let Err(e) = started {
+            self.docker_is_away(format!("a look at docker cannot be started: {e}"));
+        }
+    }
+
+    fn docker_is_away(&mut self, why: String) {
+        if self.is_new("docker".to_owned(), &why) {
+            warning!("docker does not answer: {why}; its containers go on, nothing is begun until it does");
+        }
+        self.docker.pause = (self.docker.pause * 2).clamp(AGAIN_MS, AGAIN_MAX_MS);
+        self.docker.again = Some(clock::boot_ms().saturating_add(self.docker.pause));
+        self.trouble(Some(format!("docker does not answer: {why}")));
+    }
+
+    /// A look has ended.
+    pub(super) fn looked(&mut self, status: ExitStatus, output: &str, overdue: bool) {
+        let mut lines: Vec<&str> = output.lines().collect();
+        let last = lines.pop().unwrap_or_default();
+        if !status.success() {
+            let why = if overdue { "it took too long".to_owned() } else { last.to_owned() };
+            return self.docker_is_away(why);
+        }
+        for line in lines {
+            warning!("{line}");
+        }
+        if let Engine::Docker(docker) = &mut self.engine {
+            docker.cgroups = docker::parse_info(last);
+        }
+        if self.said.remove("docker").is_some() {
+            info!("docker answers again");
+        }
+        self.docker.pause = 0;
+        self.docker.again = None;
+        self.docker.look_at = Some(clock::boot_ms().saturating_add(self.config.rescan_ms));
+        if self.world.trouble().is_some() || !self.docker_told {
+            self.docker_told = true;
+            self.trouble(None);
+            self.images_changed();
+        }
+        if self.docker.events.is_none() {
+            self.listen();
+        }
+    }
+
+    /// The child that tells of events has ended: docker's daemon has, or has been started anew.
+    pub(super) fn events_ended(&mut self, status: ExitStatus) {
+        self.read_events();
+        self.docker.events = None;
+        let why = match docker::complaint(&self.docker.complaint) {
+            text if self.docker.complaint.is_empty() => format!("docker events: {status} {text}"),
+            text => text,
+        };
+        self.docker_is_away(why);
+    }
+
+    /// Takes in what docker tells, the ends of pause containers, and what is due.
+    pub(super) fn docker_turn(&mut self) {
+        if self.docker().is_none() {
+            return;
+        }
+        self.read_events();
+        self.holders_ended();
+        let now = clock::boot_ms();
+        if self.docker.again.is_some_and(|t| t <= now) {
+            self.docker.again = None;
+            self.look();
+        }
+        if self.docker.look_at.is_some_and(|t| t <= now) {
+            self.look();
+        }
+    }
+
+    fn read_events(&mut self) {
+        let Some(events) = &mut self.docker.events else { return };
+        let (lines, open) = events.read();
+        if !open {
+            self.docker.events = None;
+        }
+        let mut images = false;
+        for line in lines {
+            match docker::events::parse(&line) {
+                Some(Happening::Images) => images = true,
+                Some(Happening::Container { run_dir, id }) => {
+                    if Path::new(&run_dir) == self.config.roots.run {
+                        self.docker_told_of(&id);
+                    }
+                }
+                None => self.docker.complaint = line,
+            }
+        }
+        if images {
+            self.images_changed();
+        }
+    }
+
+    /// Something has become of a container of ours: usually its own pidfd has told that already.
+    fn docker_told_of(&mut self, id: &str) {
+        let found = self.runs.iter().find(|(_, info)| info.id.as_str() == id).map(|(run, _)| run.clone());
+        if let Some(run) = found {
+            self.container_may_have_ended(run);
+        }
+    }
+
+    /// The process that holds a Pod's namespaces is watched from now on.
+    pub(super) fn watch_holder(&mut self, generation: &Generation, sandbox: &Sandbox) {
+        if sandbox.container.is_none() {
+            return;
+        }
+        let process = sandbox.pause.map(|p| ProcessId { pid: p.pid, start_ticks: p.start_ticks });
+        self.docker.holders.insert(generation.clone(), process.and_then(living));
+    }
+
+    /// It is not watched any more: it is about to be ended.
+    pub(super) fn forget_holder(&mut self, generation: &Generation) {
+        self.docker.holders.remove(generation);
+    }
+
+    fn holders_ended(&mut self) {
+        let has_ended = |fd: &Option<OwnedFd>| match fd {
+            None => true,
+            Some(fd) => {
+                let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+                poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+            }
+        };
+        let ended: Vec<Generation> =
+            self.docker.holders.iter().filter(|(_, fd)| has_ended(fd)).map(|(g, _)| g.clone()).collect();
+        for generation in ended {
+            self.docker.holders.remove(&generation);
+            warning!(
+                "{generation}: the container that holds the Pod's namespaces has ended: its containers are started anew"
+            );
+            self.events.push_back(Event::SandboxLost { generation });
+        }
+    }
+
+    /// Starts what makes an end of a run of docker's.
+    pub(super) fn settle(&mut self, run: RunKey) -> bool {
+        let Some(info) = self.runs.get(&run) else { return false };
+        let line = CommandLine::new(SELF).arg("monitor").arg(info.directory()).arg(info.name(&run));
+        match self.jobs.start(Purpose::Monitor(run), &line, false) {
+            Ok(_) => true,
+            Err(e) => {
+                warning!("what asks docker for the end of a run cannot be started: {e}");
+                false
+            }
+        }
+    }
+}

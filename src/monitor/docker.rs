@@ -1,0 +1,458 @@
+//! A run of a container that docker holds. Nobody has to stay with it: this process starts it and ends; when it is over,
+//! another one asks how it ended, takes its log over and clears away. `record.json` says which of the two is due.
+//!
+//! Any of them may be killed at any moment, and docker's daemon may be gone: what is left is found by the container's
+//! labels, and by the file in which docker wrote its id before it was started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::child::{self, ChildError};
+use super::clear::{Remains, remove};
+use super::json_log;
+use super::record::{End, MonitorSpec, ProcessId, Record, RecordPhase};
+use super::recorder::Recorder;
+use super::start::{self, NotStarted};
+use super::{MonitorError, last_words};
+use crate::paths::{AttemptDir, fnv1a};
+use crate::pod::{Container, Security};
+use crate::runtime::docker::run::{self, RunError, RunParts};
+use crate::runtime::docker::{self, Docker, Flavour, Inspected};
+use crate::runtime::{Host, runc};
+use crate::sys::atomic::{self, Durability};
+use crate::sys::cgroup::Cgroups;
+use crate::sys::{clock, process};
+
+/// Does what is due: starts the run, or makes an end of it.
+pub fn turn(dir: &AttemptDir, spec: &MonitorSpec, docker: &Docker, boot: String) -> Result<(), MonitorError> {
+    match Record::read(dir, &boot) {
+        None if dir.record().exists() => Err(MonitorError::Used),
+        None => begin(dir, spec, docker, boot),
+        Some(record) if record.phase == RecordPhase::Running => {
+            let mut recorder = Recorder::of(dir, spec, record);
+            finish(dir, spec, docker, &mut recorder)
+        }
+        Some(_) => Err(MonitorError::Used),
+    }
+}
+
+fn begin(dir: &AttemptDir, spec: &MonitorSpec, docker: &Docker, boot: String) -> Result<(), MonitorError> {
+    let mut recorder = Recorder::begin(dir, spec, boot);
+    recorder.save();
+    match start(dir, spec, docker, &mut recorder) {
+        Ok(found) => {
+            note_start(&mut recorder, &found);
+            // Its end may have come before anybody could look.
+            if found.state.is_alive() { Ok(()) } else { finish(dir, spec, docker, &mut recorder) }
+        }
+        Err(NotStarted { reason, message }) => {
+            recorder.ended(End::NotStarted { reason: reason.to_owned(), message });
+            let left = clear(dir, spec, docker, &recorder);
+            recorder.save_for_sure();
+            if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
+        }
+    }
+}
+
+fn note_start(recorder: &mut Recorder, found: &Inspected) {
+    let pid = found.state.pid;
+    let start_ticks = process::start_ticks(pid).ok().flatten().unwrap_or(0);
+    recorder.record.container = Some(found.id.clone());
+    recorder.record.image_id = Some(found.image_id());
+    recorder.record.stop_signal = recorder.record.stop_signal.or_else(|| found.stop_signal());
+    let since = unix_ms(&found.state.started_at).unwrap_or_else(clock::unix_ms);
+    recorder.running_since(ProcessId { pid, start_ticks }, since);
+}
+
+/// A time as docker writes it, in milliseconds since 1970; `None` for one that never was.
+fn unix_ms(text: &str) -> Option<i64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(time.as_millisecond()).filter(|ms| *ms > 0)
+}
+
+/// Everything up to the running container.
+fn start(
+    dir: &AttemptDir,
+    spec: &MonitorSpec,
+    docker: &Docker,
+    recorder: &mut Recorder,
+) -> Result<Inspected, NotStarted> {
+    let container = start::container(spec)?;
+    recorder.record.stop_signal = container.lifecycle.stop_signal;
+    let cgroups = Cgroups::detect().map_err(|e| NotStarted::create(format!("mountinfo: {e}")))?;
+    let mut ground = start::lay(dir, spec, container, &cgroups)?;
+    let log = spec.roots.log_file(&spec.pod, &spec.container, spec.attempt);
+    ground.warnings.extend(start::make_log_place(spec)?);
+    let user = user(docker, container, &ground.security)?;
+    let profile = start::profile(container, &ground.security, &spec.roots)?;
+    let profile_file = run::profile_file(&dir.bundle());
+    if let Some(text) = &profile {
+        write(&profile_file, text)?;
+    }
+    let (id_file, env_file) = (id_file(dir), dir.bundle().join("env"));
+    let mut name = run::name(&spec.pod, spec.container.as_str(), spec.attempt);
+    let host: &Host = &ground.host;
+    for _ in 0..3 {
+        let parts = RunParts {
+            pod: &spec.pod,
+            container,
+            attempt: spec.attempt,
+            id: &spec.id,
+            name: &name,
+            run_dir: &spec.roots.run,
+            pause: ground.sandbox.as_ref().and_then(|s| s.container.as_deref()),
+            user: user.as_deref(),
+            variables: &ground.variables,
+            host_name: &ground.host_name,
+            profile: profile.as_ref().map(|_| profile_file.as_path()),
+            sources: &ground.sources,
+            host,
+            processes: processes(),
+            cgroup_root: &spec.cgroup_root,
+            log: &log,
+            log_max_bytes: spec.log_max_bytes,
+            log_max_files: spec.log_max_files,
+            id_file: &id_file,
+            env_file: &env_file,
+        };
+        let made = docker.run(&parts, &container.image.full).map_err(|e| match e {
+            RunError::Bundle(e) => start::not_bundled(e),
+            RunError::Variable(_) => NotStarted::config(e),
+        })?;
+        write(&env_file, &made.env_file)?;
+        let _ = fs::remove_file(&id_file);
+        let result = child::run(&made.line);
+        // Secrets may be in it, and docker has read it.
+        let _ = fs::remove_file(&env_file);
+        match result {
+            Ok(_) => {
+                let mut warnings = std::mem::take(&mut ground.warnings);
+                warnings.extend(made.warnings);
+                return started(dir, spec, docker, recorder, warnings, &log);
+            }
+            Err(ChildError::Ended(status, text)) => match docker::name_holder(&text) {
+                Some(holder) => match in_the_way(spec, docker, holder)? {
+                    Holder::Itself(found) => return Ok(found),
+                    Holder::Gone => {}
+                    Holder::Stranger => {
+                        name = run::other_name(&name, fnv1a(spec.roots.run.as_os_str().as_encoded_bytes()));
+                    }
+                },
+                None => return Err(refused(container, &id_file, status, &text)),
+            },
+            Err(e) => return Err(NotStarted::create(format!("docker run {e}"))),
+        }
+    }
+    Err(NotStarted::create(format!("docker: the name {name} is taken again and again")))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), NotStarted> {
+    atomic::write(path, text.as_bytes(), 0o600, Durability::Process)
+        .map_err(|e| NotStarted::at("write", path, e))
+}
+
+/// Where docker writes the container's id before it starts it.
+fn id_file(dir: &AttemptDir) -> PathBuf {
+    dir.0.join("id")
+}
+
+fn processes() -> u64 {
+    getrlimit(Resource::RLIMIT_NPROC).map_or(4096, |(_, hard)| hard)
+}
+
+/// As whom the container runs, in docker's words. Only where the image's own word counts is it asked for.
+fn user(docker: &Docker, container: &Container, security: &Security) -> Result<Option<String>, NotStarted> {
+    let non_root = security.run_as_non_root == Some(true);
+    let ask = || {
+        child::run(&docker.image_user(&container.image.full))
+            .map_err(|e| NotStarted::create(format!("docker image inspect {}: {e}", container.image)))
+    };
+    let of_image = |text: String| text.lines().last().unwrap_or_default().trim().to_owned();
+    match (security.run_as_user, security.run_as_group) {
+        (Some(0), _) if non_root => Err(NotStarted::config(crate::runtime::user::UserError::Root)),
+        (Some(user), Some(group)) => Ok(Some(format!("{user}:{group}"))),
+        (Some(user), None) => Ok(Some(user.to_string())),
+        (None, None) if !non_root => Ok(None),
+        (None, group) => {
+            let user = of_image(ask()?);
+            let name = user.split(':').next().unwrap_or_default();
+            crate::runtime::user::check(non_root, name).map_err(NotStarted::config)?;
+            let name = if name.is_empty() { "0" } else { name };
+            Ok(group.map(|group| format!("{name}:{group}")))
+        }
+    }
+}
+
+/// What holds the name that the container was to have.
+enum Holder {
+    /// The very run that is to be started: whoever started it was killed before he could say so.
+    Itself(Inspected),
+    /// Something that is no more.
+    Gone,
+    /// Another's container, which is left alone.
+    Stranger,
+}
+
+fn in_the_way(spec: &MonitorSpec, docker: &Docker, holder: &str) -> Result<Holder, NotStarted> {
+    let failed = |e: ChildError| NotStarted::create(format!("docker: container {holder} has its name: {e}"));
+    let found = match inspect(docker, holder) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(Holder::Gone),
+        Err(e) => return Err(failed(e)),
+    };
+    if Path::new(&found.labels.run_dir) != spec.roots.run {
+        return Ok(Holder::Stranger);
+    }
+    if found.state.is_alive() && found.labels.id == spec.id.as_str() {
+        return Ok(Holder::Itself(found));
+    }
+    child::run(&docker.remove([holder])).map_err(failed)?;
+    Ok(Holder::Gone)
+}
+
+/// What is known of a container; `None` when there is none.
+fn inspect(docker: &Docker, container: &str) -> Result<Option<Inspected>, ChildError> {
+    match child::run(&docker.inspect(container)) {
+        Ok(text) => match docker::parse_inspect(&text) {
+            Some(found) => Ok(Some(found)),
+            None => {
+                Err(ChildError::Spawn(std::io::Error::other("docker inspect: its answer is not understood")))
+            }
+        },
+        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn started(
+    dir: &AttemptDir,
+    spec: &MonitorSpec,
+    docker: &Docker,
+    recorder: &mut Recorder,
+    warnings: Vec<String>,
+    log: &Path,
+) -> Result<Inspected, NotStarted> {
+    let id = read_id(dir).ok_or_else(|| {
+        NotStarted::create("docker started the container but did not write its id".to_owned())
+    })?;
+    recorder.record.container = Some(id.clone());
+    if spec.attempt == 0 {
+        warnings.iter().for_each(|warning| recorder.warn(warning));
+    }
+    recorder.record.warnings = warnings;
+    let found =
+        inspect(docker, &id).map_err(|e| NotStarted::create(format!("docker inspect: {e}")))?.ok_or_else(
+            || NotStarted::create("the container was removed as soon as it had been started".to_owned()),
+        )?;
+    if let Some(target) = found.log_path.as_deref().filter(|path| !path.is_empty())
+        && let Err(e) = start::log_place(spec).point(Path::new(target))
+    {
+        recorder.warn(&format!("cannot link {} to docker's log: {e}", log.display()));
+    }
+    Ok(found)
+}
+
+fn read_id(dir: &AttemptDir) -> Option<String> {
+    let text = fs::read_to_string(id_file(dir)).ok()?;
+    Some(text.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// Why docker did not start the container, in Kubernetes' words. A container that was made has an id.
+fn refused(
+    container: &Container,
+    id_file: &Path,
+    status: crate::sys::spawn::ExitStatus,
+    text: &str,
+) -> NotStarted {
+    let message = docker::complaint(text);
+    if docker::is_no_image(text) {
+        return NotStarted {
+            reason: "ImageNotPresent",
+            message: format!(
+                "the image {} is not here; load its archive with `podstrap image load FILE`",
+                container.image
+            ),
+        };
+    }
+    if docker::is_unreachable(text) || !id_file.exists() {
+        return NotStarted::create(format!("docker: {message} ({status})"));
+    }
+    NotStarted { reason: runc::start_failure_reason(&message), message }
+}
+
+/// Asks how the run ended, takes its log over, and clears away.
+fn finish(
+    dir: &AttemptDir,
+    spec: &MonitorSpec,
+    docker: &Docker,
+    recorder: &mut Recorder,
+) -> Result<(), MonitorError> {
+    if recorder.record.end.is_none() {
+        let (end, at) = ending(docker, recorder)?;
+        close(dir, spec, docker, recorder, end, at);
+    }
+    let left = clear(dir, spec, docker, recorder);
+    recorder.save_for_sure();
+    if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
+}
+
+/// How and when (Unix time, milliseconds) the run ended.
+fn ending(docker: &Docker, recorder: &Recorder) -> Result<(End, i64), MonitorError> {
+    let lost = || (End::Lost, clock::unix_ms());
+    let Some(id) = recorder.record.container.as_deref() else { return Ok(lost()) };
+    // docker hears of an end a moment after the kernel has told it to us.
+    match child::run(&docker.wait(id)) {
+        Ok(_) => {}
+        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => return Ok(lost()),
+        Err(e) => return Err(MonitorError::Docker(e)),
+    }
+    match inspect(docker, id).map_err(MonitorError::Docker)? {
+        None => Ok(lost()),
+        Some(found) => Ok(end_of(&found)),
+    }
+}
+
+/// The end of a container that has ended. docker tells a signal as the exit code 128 + signal, as a shell does: which of the
+/// two it was is not known.
+fn end_of(found: &Inspected) -> (End, i64) {
+    let at = unix_ms(&found.state.finished_at).unwrap_or_else(clock::unix_ms);
+    let end = match found.state.exit_code {
+        _ if found.state.oom_killed => End::Signaled { signal: nix::libc::SIGKILL, oom: true },
+        code => End::Exited { code },
+    };
+    (end, at)
+}
+
+/// Takes the log over and records the end.
+fn close(dir: &AttemptDir, spec: &MonitorSpec, docker: &Docker, recorder: &mut Recorder, end: End, at: i64) {
+    let log = spec.roots.log_file(&spec.pod, &spec.container, spec.attempt);
+    if docker.flavour != Flavour::Podman {
+        // Before the container is removed, and its log with it.
+        let target = fs::read_link(&log);
+        if let Ok(target) = target
+            && let Err(e) = json_log::convert(&target, &log, spec.log_max_bytes, spec.log_max_files)
+        {
+            recorder.warn(&format!("its log {} cannot be taken over: {e}", target.display()));
+        }
+    }
+    recorder.record.termination_message = last_words(dir, spec, &end);
+    recorder.ended_at(end, at);
+}
+
+/// Removes the container and all that was made for it but its record. Gives a line for each thing that remains.
+fn clear(dir: &AttemptDir, spec: &MonitorSpec, docker: &Docker, recorder: &Recorder) -> Vec<String> {
+    let mut left = Vec::new();
+    let id = recorder.record.container.clone().or_else(|| read_id(dir));
+    if let Some(id) = id
+        && let Err(e) = remove_container(docker, &id)
+    {
+        left.push(format!("docker rm: {e}"));
+        // Its parts of volumes stay mounted for as long as it may use them.
+        return left;
+    }
+    clear_host(dir, spec, &mut left);
+    left
+}
+
+fn remove_container(docker: &Docker, id: &str) -> Result<(), ChildError> {
+    match child::run(&docker.remove([id])) {
+        Ok(_) => Ok(()),
+        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => Ok(()),
+        // Another is at it; whether it is gone will be seen.
+        Err(ChildError::Ended(status, text)) if text.contains("is already in progress") => {
+            match inspect(docker, id) {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) | Err(_) => Err(ChildError::Ended(status, text)),
+            }
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn clear_host(dir: &AttemptDir, spec: &MonitorSpec, left: &mut Vec<String>) {
+    match Cgroups::detect() {
+        Ok(cgroups) => {
+            let remains = Remains { dir, spec, cgroups: &cgroups };
+            remains.clear_bundle(left);
+            remains.clear_files(left);
+        }
+        Err(e) => left.push(format!("mountinfo: {e}")),
+    }
+    if let Err(e) = remove(&id_file(dir)) {
+        left.push(format!("remove {}: {e}", id_file(dir).display()));
+    }
+}
+
+/// Makes an end of a run whose helper was killed, whatever it left: what lives of it is killed. An exit code that docker
+/// knows is kept.
+pub fn sweep(
+    dir: &AttemptDir,
+    spec: &MonitorSpec,
+    docker: &Docker,
+    record: Option<Record>,
+    boot: &str,
+) -> Vec<String> {
+    let mut left = Vec::new();
+    for starter in super::sweep::processes(|arguments| is_starter(arguments, dir)) {
+        if let Err(e) = super::sweep::kill(starter) {
+            left.push(format!("kill docker run, process {}: {e}", starter.pid));
+        }
+    }
+    let mut containers = match child::run(&docker.list(&spec.roots.run, Some(spec.id.as_str()))) {
+        Ok(text) => docker::parse_list(&text),
+        Err(e) => {
+            left.push(format!("docker ps: {e}"));
+            return left;
+        }
+    };
+    let known = record.as_ref().and_then(|r| r.container.clone()).or_else(|| read_id(dir));
+    containers.retain(|id| Some(id) != known.as_ref());
+    let unended = record.as_ref().is_none_or(|r| r.end.is_none());
+    let record = record
+        .filter(|r| r.boot_id == boot)
+        .unwrap_or_else(|| super::sweep::nothing_known(spec.boot_id.clone()));
+    let mut recorder = Recorder::of(dir, spec, record);
+    if let (Some(id), true) = (&known, unended) {
+        match inspect(docker, id) {
+            Ok(Some(found)) if found.state.has_ended() => {
+                if recorder.record.init.is_none() {
+                    note_start(&mut recorder, &found);
+                }
+                let (end, at) = end_of(&found);
+                close(dir, spec, docker, &mut recorder, end, at);
+            }
+            Ok(_) => {}
+            Err(e) => left.push(format!("docker inspect: {e}")),
+        }
+    }
+    for id in containers.iter().chain(&known) {
+        if let Err(e) = remove_container(docker, id) {
+            left.push(format!("docker rm: {e}"));
+        }
+    }
+    if !left.is_empty() {
+        return left;
+    }
+    if recorder.record.end.is_none() {
+        close(dir, spec, docker, &mut recorder, End::Lost, clock::unix_ms());
+    }
+    if !recorder.is_saved() {
+        recorder.save();
+    }
+    if !recorder.is_saved() {
+        left.push(format!("write {}", dir.record().display()));
+        return left;
+    }
+    clear_host(dir, spec, &mut left);
+    left
+}
+
+/// Whether these arguments (as /proc has them) are those of a `docker run` of this run.
+fn is_starter(arguments: &[u8], dir: &AttemptDir) -> bool {
+    let id_file = id_file(dir);
+    let wanted = id_file.as_os_str().as_encoded_bytes();
+    // Whatever the program is called: a script in docker's place hands its arguments on.
+    arguments.split(|b| *b == 0).any(|word| word == wanted)
+}
