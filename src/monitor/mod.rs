@@ -9,6 +9,7 @@ pub mod child;
 mod clear;
 mod facts;
 mod host;
+pub mod json_log;
 mod life;
 mod log;
 mod log_file;

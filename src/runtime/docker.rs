@@ -2,6 +2,7 @@
 //! 20.10 knows them; podman and nerdctl understand the same words where [`Flavour`] does not say otherwise.
 
 pub mod exec;
+pub mod json_log;
 
 use std::path::PathBuf;
 
