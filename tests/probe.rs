@@ -1,7 +1,11 @@
 //! `podstrap probe` as the daemon starts it: a request on standard input, an exit code and one line back. Exec probes run
-//! in a real runc container with a busybox root.
+//! in a real runc container with a busybox root, and in one of the dockerd whose socket PODSTRAP_TEST_DOCKER_SOCKET names.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "common/host.rs"]
+#[allow(dead_code)]
+mod host;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,6 +17,8 @@ use std::time::{Duration, Instant};
 use podstrap::helper::hook::HookSpec;
 use podstrap::helper::probe::{ExecTarget, ProbeSpec, Verdict};
 use podstrap::pod::{ContainerId, ProbeAction};
+use podstrap::runtime::docker::Docker;
+use podstrap::runtime::engine::Engine;
 use serde_json::json;
 
 fn probe(spec: &ProbeSpec) -> (Verdict, String, Duration) {
@@ -155,7 +161,7 @@ impl Container {
             timeout_ms,
             default_host: String::new(),
             exec: Some(ExecTarget {
-                engine: podstrap::runtime::engine::Engine::Runc { binary: runc() },
+                engine: Engine::Runc { binary: runc() },
                 runc_root: self.root(),
                 id: ContainerId::new(self.id.clone()),
             }),
@@ -168,7 +174,7 @@ impl Container {
             default_host: String::new(),
             deadline_ms,
             exec: Some(ExecTarget {
-                engine: podstrap::runtime::engine::Engine::Runc { binary: runc() },
+                engine: Engine::Runc { binary: runc() },
                 runc_root: self.root(),
                 id: ContainerId::new(self.id.clone()),
             }),
@@ -346,4 +352,185 @@ fn http_hooks_fall_back_to_plain_http_without_credentials() {
         ProbeAction::HttpGet { host: None, port: closed, path: "/".into(), https: false, headers: vec![] };
     let (code, line) = hook(&HookSpec { action, ..spec });
     assert!(code == 1 && line.contains("refused"), "{code} {line}");
+}
+
+/// The same in docker: a container that sleeps, of an image made here.
+struct DockerContainer {
+    directory: PathBuf,
+    name: String,
+}
+
+impl DockerContainer {
+    /// `None`, and the test is skipped, where there is no dockerd for tests.
+    fn new(name: &str) -> Option<Self> {
+        let Some(socket) = std::env::var_os("PODSTRAP_TEST_DOCKER_SOCKET") else {
+            host::skip("PODSTRAP_TEST_DOCKER_SOCKET names no dockerd");
+            return None;
+        };
+        let name = format!("podstrap-probe-{name}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("{name}-docker"));
+        let container = Self { directory, name };
+        let bin = container.directory.join("root/bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::copy("/bin/busybox", bin.join("busybox")).expect("this test needs busybox-static");
+        for tool in ["sh", "sleep", "echo", "true", "setsid", "env"] {
+            std::os::unix::fs::symlink("busybox", bin.join(tool)).unwrap();
+        }
+        container.speak_to(Path::new(&socket));
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(container.directory.join("root")).args(["-c", "."]).stdout(Stdio::piped());
+        let mut tar = tar.spawn().unwrap();
+        let import = container
+            .docker()
+            .args(["import", "-", &container.name])
+            .stdin(tar.stdout.take().unwrap())
+            .output();
+        assert!(tar.wait().unwrap().success() && import.unwrap().status.success());
+        let run = ["run", "--detach", "--env", "GREETING=hello", "--name", &container.name, &container.name];
+        let ran = container.docker().args(run).args(["sleep", "1000"]).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        Some(container)
+    }
+
+    fn cli(&self) -> PathBuf {
+        self.directory.join("docker")
+    }
+
+    /// The daemon gives the CLI no environment: a wrapper says where the dockerd is.
+    fn speak_to(&self, socket: &Path) {
+        let docker = host::find("docker").expect("this test needs docker");
+        let script = format!("#!/bin/sh\nexec {} -H unix://{} \"$@\"\n", docker.display(), socket.display());
+        let temporary = self.directory.join("docker.new");
+        fs::write(&temporary, script).unwrap();
+        fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::rename(temporary, self.cli()).unwrap();
+    }
+
+    fn docker(&self) -> Command {
+        let mut command = Command::new(self.cli());
+        command.env("HOME", "/root");
+        command
+    }
+
+    fn target(&self) -> ExecTarget {
+        ExecTarget {
+            engine: Engine::Docker(Docker::new(self.cli())),
+            runc_root: self.directory.clone(),
+            id: ContainerId::new(self.name.clone()),
+        }
+    }
+
+    fn probe(&self, command: &[&str], timeout_ms: u64) -> (Verdict, String, Duration) {
+        probe(&ProbeSpec {
+            action: ProbeAction::Exec { command: command.iter().map(|c| (*c).to_owned()).collect() },
+            timeout_ms,
+            default_host: String::new(),
+            exec: Some(self.target()),
+        })
+    }
+
+    fn hook(&self, command: &[&str], deadline_ms: u64) -> (i32, String) {
+        hook(&HookSpec {
+            action: ProbeAction::Exec { command: command.iter().map(|c| (*c).to_owned()).collect() },
+            default_host: String::new(),
+            deadline_ms,
+            exec: Some(self.target()),
+        })
+    }
+
+    /// Every process in the container, by its command line.
+    fn processes(&self) -> Vec<String> {
+        let output = self.docker().args(["top", &self.name, "-o", "pid,args"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().skip(1).map(|l| l.trim().split_once(' ').unwrap().1.trim().to_owned());
+        // The container's first process waits for nobody.
+        let mut lines: Vec<String> = lines.filter(|l| !l.contains("<defunct>")).collect();
+        lines.sort();
+        lines
+    }
+}
+
+impl Drop for DockerContainer {
+    fn drop(&mut self) {
+        if let Some(socket) = std::env::var_os("PODSTRAP_TEST_DOCKER_SOCKET") {
+            self.speak_to(Path::new(&socket));
+        }
+        let _ = self.docker().args(["rm", "--force", &self.name]).output();
+        let _ = self.docker().args(["rmi", "--force", &self.name]).output();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[test]
+fn docker_commands_are_judged_as_runcs_are() {
+    let Some(c) = DockerContainer::new("code") else { return };
+    let (verdict, line, _) = c.probe(&["sh", "-c", "echo $GREETING; echo more"], 20_000);
+    assert_eq!((verdict, line.as_str()), (Verdict::Success, "hello"));
+    let (verdict, line, _) = c.probe(&["sh", "-c", "echo not yet; exit 7"], 20_000);
+    assert_eq!((verdict, line.as_str()), (Verdict::Failure, "exit code 7: not yet"));
+    // These look like docker's own codes, and are the command's: the container runs.
+    for code in ["1", "125", "126", "127", "255"] {
+        let (verdict, line, _) = c.probe(&["sh", "-c", &format!("exit {code}")], 20_000);
+        assert_eq!((verdict, line), (Verdict::Failure, format!("exit code {code}")));
+    }
+    let words = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.";
+    let (verdict, line, _) = c.probe(&["sh", "-c", &format!("echo {words}; exit 1")], 20_000);
+    assert_eq!((verdict, line), (Verdict::Failure, format!("exit code 1: {words}")));
+    assert_eq!(c.probe(&["true", "--help", "--tty"], 20_000).0, Verdict::Success);
+    for command in ["/bin/absent", "absent", "/proc"] {
+        let (verdict, line, _) = c.probe(&[command], 20_000);
+        assert_eq!(verdict, Verdict::Error, "{command}: {line}");
+        assert!(line.starts_with("docker exec: OCI runtime exec failed: "), "{line}");
+    }
+    // The dockerd cannot be reached, and is there again.
+    c.speak_to(Path::new("/nonexistent/docker.sock"));
+    let (verdict, line, _) = c.probe(&["true"], 20_000);
+    assert_eq!(verdict, Verdict::Error, "{line}");
+    c.speak_to(Path::new(&std::env::var_os("PODSTRAP_TEST_DOCKER_SOCKET").unwrap()));
+    assert_eq!(c.probe(&["true"], 20_000).0, Verdict::Success);
+    // A container that is held, one that has ended, and none at all.
+    for (verb, word) in
+        [("pause", "paused"), ("unpause", ""), ("kill", "not running"), ("rm", "No such container")]
+    {
+        assert!(c.docker().args([verb, &c.name]).output().unwrap().status.success(), "{verb}");
+        let begin = Instant::now();
+        loop {
+            let (verdict, line, _) = c.probe(&["true"], 20_000);
+            if (verdict == Verdict::Error && line.contains(word))
+                || (verdict == Verdict::Success && word.is_empty())
+            {
+                break;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(10), "{verb}: {line}");
+        }
+    }
+}
+
+#[test]
+fn what_takes_too_long_in_docker_fails_and_leaves_nothing_behind() {
+    let Some(c) = DockerContainer::new("late") else { return };
+    assert_eq!(c.processes(), ["sleep 1000"]);
+    for script in [
+        "sleep 777",
+        "sleep 777 & sleep 777 & wait",
+        "trap '' TERM; (setsid sleep 777) & env -i sleep 777 & wait",
+        "while :; do sleep 777 & sleep 0.01; done",
+    ] {
+        let (verdict, line, took) = c.probe(&["sh", "-c", script], 1500);
+        assert_eq!((verdict, line.as_str()), (Verdict::Failure, "timed out after 1.5s"), "{script}");
+        assert!(took < Duration::from_secs(8), "{script}: {took:?}");
+        assert_eq!(c.processes(), ["sleep 1000"], "{script}");
+    }
+    // A probe that ends in time leaves nothing either; a hook may.
+    let background = "setsid sleep 888 >/dev/null 2>&1 </dev/null &";
+    assert_eq!(c.probe(&["sh", "-c", background], 20_000).0, Verdict::Success);
+    assert_eq!(c.processes(), ["sleep 1000"]);
+    assert_eq!(c.hook(&["sh", "-c", background], 20_000), (0, String::new()));
+    assert_eq!(c.processes(), ["sleep 1000", "sleep 888"]);
+    let (code, line) = c.hook(&["absent"], 20_000);
+    assert!(code == 1 && line.starts_with("docker exec: "), "{code} {line}");
+    let late = (1, "timed out after 1.5s".to_owned());
+    assert_eq!(c.hook(&["sh", "-c", "sleep 777 & sleep 777"], 1500), late);
+    assert_eq!(c.processes(), ["sleep 1000", "sleep 888"]);
 }

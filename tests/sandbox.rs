@@ -94,6 +94,7 @@ impl Stage {
                 conf_dir: self.dir.join("net.d"),
                 bin_dirs: vec![self.dir.join("bin"), "/usr/lib/cni".into()],
             },
+            docker: None,
             cluster_domain: "cluster.local".into(),
             cgroup_root: Some(self.cgroup_root.clone()),
         }
@@ -555,6 +556,7 @@ fn removal_ends_the_sandbox_first() {
         cgroup_root: stage.cgroup_root.clone(),
         // Who removes may not know where the plugins were when the network was joined.
         cni: CniPaths::default(),
+        docker: None,
     };
     let remove = || {
         let mut child = Command::new(env!("CARGO_BIN_EXE_podstrap"))

@@ -53,7 +53,9 @@ fn runtime_binary(run_dir: &Path) -> Option<PathBuf> {
 }
 
 fn ask(path: &Path) -> Option<String> {
-    let mut child = spawn(&CommandLine::new(path).arg("--version"), Output::Capture).ok()?;
+    // docker looks for its settings below HOME, and some builds complain where there is none.
+    let line = CommandLine::new(path).arg("--version").env("HOME", "/root");
+    let mut child = spawn(&line, Output::Capture).ok()?;
     let ended = finish(&mut child, boot_ms().saturating_add(DEADLINE_MS));
     if !matches!(ended, Ok(Some(_))) {
         kill_group(child.pid);

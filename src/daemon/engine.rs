@@ -37,12 +37,7 @@ fn docker(config: &RunConfig) -> Result<Engine, BootError> {
         Some(path) => trusted(path)?,
         None => find_program("docker").ok_or(BootError::NoDocker)?,
     };
-    let mut docker = Docker {
-        binary: binary.clone(),
-        flavour: Flavour::Docker,
-        config: None,
-        cgroups: Default::default(),
-    };
+    let mut docker = Docker::new(binary.clone());
     let why =
         |e: child::ChildError| BootError::Binary { path: binary.clone(), why: format!("--version: {e}") };
     docker.flavour = Flavour::of_version(&child::run(&docker.version()).map_err(why)?);

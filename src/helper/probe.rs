@@ -42,7 +42,7 @@ pub struct ProbeSpec {
 pub struct ExecTarget {
     /// What runs it.
     pub engine: Engine,
-    /// runc's `--root`. Pid files are kept in `probes` beside it while a try runs.
+    /// runc's `--root`; docker has none. Pid files of runc are kept in `probes` beside it while a try runs.
     pub runc_root: PathBuf,
     /// The container's name for it.
     pub id: ContainerId,

@@ -148,6 +148,11 @@ impl LogFile {
         self.lost > 0
     }
 
+    /// Why bytes were lost that the log does not tell of yet, if there are any.
+    pub fn loss(&self) -> Option<io::Error> {
+        self.has_losses().then(|| self.why.unwrap_or(Errno::EIO).into())
+    }
+
     /// Appends whole lines, after a line that tells of earlier losses. What cannot be written is lost, and counted.
     pub fn write(&mut self, lines: &[u8], now: i64) {
         let result = match self.make_ready(now).and_then(|()| self.tell(now)) {

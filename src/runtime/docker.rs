@@ -2,6 +2,8 @@
 //! 20.10 knows them; podman and nerdctl understand the same words where [`Flavour`] does not say otherwise.
 
 pub mod events;
+pub mod exec;
+pub mod json_log;
 pub mod run;
 
 use std::path::{Path, PathBuf};
@@ -76,6 +78,11 @@ impl Flavour {
 }
 
 impl Docker {
+    /// The CLI of that path, whose it is not known yet: docker's, with root's own credentials.
+    pub fn new(binary: PathBuf) -> Self {
+        Self { binary, flavour: Flavour::Docker, config: None, cgroups: CgroupDriver::default() }
+    }
+
     /// Asks for the CLI's own version; see [`Flavour::of_version`]. Its daemon need not live.
     pub fn version(&self) -> CommandLine {
         self.command().arg("--version").deadline(OTHER_MS)

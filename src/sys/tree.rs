@@ -16,6 +16,8 @@ struct Entry {
     pid: i32,
     parent: i32,
     session: i32,
+    /// In clock ticks after boot.
+    started: u64,
 }
 
 /// Kills every descendant of this process, and every member of a session that one of them leads, and waits for those
@@ -41,6 +43,39 @@ pub fn kill_descendants(rounds: u32) -> io::Result<()> {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     Ok(())
+}
+
+/// Kills every process of the host that has `entry` (`NAME=VALUE`) in its environment, with all that descend from it, and
+/// says how many there were. One that has just been killed may be found again until it is gone, and one that begins
+/// meanwhile is not found: call it until it finds none. Processes that are older than this one are passed over; whoever
+/// made `entry` up has started none of them.
+pub fn kill_marked(entry: &str) -> io::Result<usize> {
+    let table = table()?;
+    let me = std::process::id().cast_signed();
+    let since = table.iter().find(|e| e.pid == me).map_or(0, |e| e.started);
+    let mut found = 0;
+    for marked in table.iter().filter(|e| e.started >= since && e.pid != me) {
+        // Opened before the environment is read: should the number be another process's by then, this one is not hit.
+        let Ok(pidfd) = pidfd_open(marked.pid) else { continue };
+        if !has_in_environment(marked.pid, entry) {
+            continue;
+        }
+        found += 1;
+        for pid in doomed(&table, marked.pid) {
+            if let Ok(pidfd) = pidfd_open(pid) {
+                let _ = pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+            }
+        }
+        // Fails only when the process is gone already.
+        let _ = pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+    }
+    Ok(found)
+}
+
+/// Whether a process was started with this in its environment. A zombie has none any more.
+fn has_in_environment(pid: i32, entry: &str) -> bool {
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environment| environment.split(|b| *b == 0).any(|e| e == entry.as_bytes()))
 }
 
 /// The descendants of `root`, and the members of the sessions that they lead.
@@ -72,12 +107,13 @@ fn table() -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// proc(5): after the command's name in parentheses come state, ppid, pgrp, session.
+/// proc(5): after the command's name in parentheses come state, ppid, pgrp, session, and, fifteen further on, starttime.
 fn parse(pid: i32, stat: &str) -> Option<Entry> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(1);
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
-    Some(Entry { pid, parent, session })
+    let started = fields.nth(15)?.parse().ok()?;
+    Some(Entry { pid, parent, session, started })
 }
 
 #[cfg(test)]
@@ -86,7 +122,7 @@ mod tests {
 
     #[test]
     fn descendants_and_their_sessions_are_found_and_nobody_else() {
-        let e = |pid, parent, session| Entry { pid, parent, session };
+        let e = |pid, parent, session| Entry { pid, parent, session, started: 0 };
         // 20 leads a session; 30 was orphaned to 1 but stayed in it; 99 is a stranger in the caller's own session.
         let table = [e(10, 1, 5), e(20, 10, 20), e(21, 20, 20), e(30, 1, 20), e(99, 1, 5)];
         assert_eq!(doomed(&table, 10), [20, 21, 30]);
@@ -94,7 +130,45 @@ mod tests {
 
     #[test]
     fn names_with_parentheses_are_no_obstacle() {
-        assert_eq!(parse(7, "7 (a) S) S 3 4 5 0"), Some(Entry { pid: 7, parent: 3, session: 5 }));
+        let stat = "7 (a) S) S 3 4 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
+        assert_eq!(parse(7, stat), Some(Entry { pid: 7, parent: 3, session: 5, started: 4242 }));
         assert_eq!(parse(7, "7 (a"), None);
+    }
+
+    #[test]
+    fn what_has_the_mark_dies_with_its_children_and_nothing_else_does() {
+        use std::process::Command;
+        let mark = format!("PODSTRAP_TEST_MARK={}", std::process::id());
+        let start = |script: &str, value: &str| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script]).env("PODSTRAP_TEST_MARK", value).spawn().unwrap()
+        };
+        let value = std::process::id().to_string();
+        // The second's child has another environment, and is a child all the same.
+        let mut marked = [start("sleep 60", &value), start("env -i sleep 60 & wait", &value)];
+        let mut other = start("exec sleep 60", &format!("{value}0"));
+        let of = |parent: u32| {
+            let all = table().unwrap();
+            all.iter().filter(|e| e.parent == parent.cast_signed()).map(|e| e.pid).collect::<Vec<_>>()
+        };
+        let mut child = of(marked[1].id());
+        while child.is_empty() {
+            child = of(marked[1].id());
+        }
+        assert!(kill_marked(&mark).unwrap() >= 2);
+        for process in &mut marked {
+            assert!(!process.wait().unwrap().success());
+        }
+        while kill_marked(&mark).unwrap() > 0 {}
+        for _ in 0..1000 {
+            if !super::super::process::is_running(child[0]) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(!super::super::process::is_running(child[0]));
+        assert!(other.try_wait().unwrap().is_none(), "it has another mark");
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 }

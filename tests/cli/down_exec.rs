@@ -1,10 +1,12 @@
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Fixture, container, pod, running};
+use crate::fixture::{Fixture, Ran, container, pod, running};
 use podstrap::cli::down::Request;
-use podstrap::report::ManifestState;
+use podstrap::report::{DaemonStatus, ManifestState};
 use podstrap::sys::fifo::Fifo;
 use serde_json::json;
 
@@ -111,4 +113,79 @@ fn exec_becomes_the_runtime() {
     let ran = f.run(&["exec", "etcd", "--", "sh"]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("No such file"), "{ran:?}");
+}
+
+#[test]
+fn exec_becomes_docker_where_that_is_the_runtime() {
+    let f = Fixture::new();
+    let _lock = f.daemon();
+    let docker = f.root.join("docker");
+    let script = "#!/bin/sh\n[ \"$*\" != --version ] || { echo Docker version 20.10.24; exit; }\n\
+                  printf '%s|' \"$@\"; echo; env; cat; exit 42\n";
+    fs::write(&docker, script).unwrap();
+    fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+    let status = DaemonStatus { runtime: "docker".into(), runtime_binary: docker, ..f.daemon_status() };
+    f.write_daemon(&status);
+    let mut etcd = container("etcd", true, 3, running(), json!({}));
+    etcd["containerID"] = json!("docker://0123abcd");
+    // Left by a daemon that used another runtime.
+    let old = container("old", true, 0, running(), json!({}));
+    f.write(&pod("etcd", "Running", "Running", vec![etcd, old]));
+    let exec = |flags: &[&str]| {
+        let mut command = f.command(&["exec", "etcd"]);
+        command.args(flags).args(["-c", "etcd", "--", "sh", "-c", "echo --help -it"]).env("TERM", "xterm");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Where it is not read, the pipe is closed at once.
+        let _ = child.stdin.take().unwrap().write_all(b"typed");
+        Ran::from(child.wait_with_output().unwrap())
+    };
+    let ran = exec(&[]);
+    assert_eq!(ran.out.lines().next(), Some("exec|0123abcd|sh|-c|echo --help -it|"), "{ran:?}");
+    let mut environment: Vec<&str> = ran.out.lines().skip(1).filter(|l| !l.starts_with("PWD=")).collect();
+    environment.sort_unstable();
+    assert_eq!(environment.len(), 2, "{ran:?}");
+    assert!(environment[0] == "HOME=/root" && environment[1].starts_with("PATH=/"), "{ran:?}");
+    assert_eq!((ran.code, ran.err.as_str()), (Some(42), ""));
+    let ran = exec(&["-i"]);
+    assert_eq!(ran.out.lines().next(), Some("exec|--interactive|0123abcd|sh|-c|echo --help -it|"), "{ran:?}");
+    assert!(ran.out.ends_with("typed"), "{ran:?}");
+    // Without a terminal there is none to give.
+    let ran = exec(&["-it"]);
+    assert!(
+        ran.out.starts_with("exec|--interactive|0123abcd|") && ran.err.contains("not a terminal"),
+        "{ran:?}"
+    );
+    let ran = f.run(&["exec", "etcd", "-c", "old", "--", "sh"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("with the runtime runc"), "{ran:?}");
+    let ran = f.run(&["version"]);
+    assert!(ran.out.contains("\nDocker version 20.10.24 (/") && ran.out.ends_with("/docker)\n"), "{ran:?}");
+}
+
+/// With a terminal: all of it is passed on, as docker's flags.
+#[test]
+fn exec_gives_docker_the_terminal() {
+    let f = Fixture::new();
+    let _lock = f.daemon();
+    let docker = f.root.join("docker");
+    let seen = f.root.join("seen");
+    let script = format!(
+        "#!/bin/sh\nprintf '%s|' \"$@\" >{0}\ntest -t 0 && test -t 1 && echo tty >>{0}\n",
+        seen.display()
+    );
+    fs::write(&docker, script).unwrap();
+    fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+    let status = DaemonStatus { runtime: "docker".into(), runtime_binary: docker, ..f.daemon_status() };
+    f.write_daemon(&status);
+    let mut etcd = container("etcd", true, 3, running(), json!({}));
+    etcd["containerID"] = json!("docker://0123abcd");
+    f.write(&pod("etcd", "Running", "Running", vec![etcd]));
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let side = || Stdio::from(terminal.slave.try_clone().unwrap());
+    let mut command = f.command(&["exec", "-t", "etcd", "--", "sh"]);
+    command.env("TERM", "vt100").stdin(side()).stdout(side());
+    assert_eq!(command.status().unwrap().code(), Some(0));
+    let seen = fs::read_to_string(seen).unwrap();
+    assert_eq!(seen, "exec|--interactive|--tty|--env|TERM=vt100|0123abcd|sh|tty\n");
 }

@@ -1,5 +1,7 @@
-//! `exec`: a command in the container, through `runc exec`. Exit code 0 is good, any other is not; a command that could not
+//! `exec`: a command in the container, through `runc exec` or `docker exec`. Exit code 0 is good, any other is not; a command that could not
 //! be started at all says nothing about the container (the kubelet calls that a prober error).
+
+mod docker;
 
 use std::fs;
 use std::io;
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ExecTarget, Outcome};
 use crate::command::CommandLine;
+use crate::runtime::engine::Engine;
 use crate::sys;
 use crate::sys::clock::boot_ms;
 use crate::sys::finish::finish;
@@ -23,6 +26,19 @@ pub enum Leftovers {
 
 /// Runs the command. When the time is up, everything that this has started is killed, in the container too.
 pub fn run(target: &ExecTarget, command: &[String], timeout_ms: u64, leftovers: Leftovers) -> Outcome {
+    match &target.engine {
+        Engine::Runc { binary } => run_in_runc(target, binary, command, timeout_ms, leftovers),
+        Engine::Docker(docker) => docker::run(docker, target.id.as_str(), command, timeout_ms, leftovers),
+    }
+}
+
+fn run_in_runc(
+    target: &ExecTarget,
+    binary: &Path,
+    command: &[String],
+    timeout_ms: u64,
+    leftovers: Leftovers,
+) -> Outcome {
     // runc's child must become ours when runc is killed, or it could not be killed with certainty.
     if let Err(e) = sys::process::become_subreaper() {
         return Outcome::error(format!("exec: become a subreaper: {e}"));
@@ -31,17 +47,18 @@ pub fn run(target: &ExecTarget, command: &[String], timeout_ms: u64, leftovers: 
         Ok(file) => file,
         Err(e) => return Outcome::error(format!("exec: make the directory for pid files: {e}")),
     };
-    run_with(target, command, timeout_ms, leftovers, &pid_file)
+    run_with(target, binary, command, timeout_ms, leftovers, &pid_file)
 }
 
 fn run_with(
     target: &ExecTarget,
+    binary: &Path,
     command: &[String],
     timeout_ms: u64,
     leftovers: Leftovers,
     pid_file: &PidFile,
 ) -> Outcome {
-    let line = CommandLine::new(target.engine.binary())
+    let line = CommandLine::new(binary)
         .arg("--root")
         .arg(&target.runc_root)
         .arg("exec")
@@ -52,7 +69,7 @@ fn run_with(
     let until = boot_ms().saturating_add(timeout_ms);
     let mut child = match spawn(&line, Output::Capture) {
         Ok(child) => child,
-        Err(e) => return Outcome::error(format!("run {}: {e}", target.engine.binary().display())),
+        Err(e) => return Outcome::error(format!("run {}: {e}", binary.display())),
     };
     let ended = finish(&mut child, until);
     let cleared = match (&ended, leftovers) {
@@ -66,7 +83,7 @@ fn run_with(
             "timed out after {timeout_ms} ms, and its processes could not be killed: {e}"
         )),
         (Ok(Some(status)), _) => judge(status, pid_file.started(), &output),
-        (Err(e), _) => Outcome::error(format!("wait for {}: {e}", target.engine.binary().display())),
+        (Err(e), _) => Outcome::error(format!("wait for {}: {e}", binary.display())),
     }
 }
 
@@ -75,12 +92,15 @@ fn judge(status: ExitStatus, started: bool, output: &str) -> Outcome {
     match (status, started) {
         (ExitStatus::Code(0), _) => Outcome::success(output),
         (_, false) => Outcome::error(format!("runc exec: {}", last_line(output))),
-        (ExitStatus::Code(_) | ExitStatus::Signal(_), true) if output.is_empty() => {
-            Outcome::failure(status.to_string())
-        }
-        (ExitStatus::Code(_) | ExitStatus::Signal(_), true) => {
-            Outcome::failure(format!("{status}: {output}"))
-        }
+        (ExitStatus::Code(_) | ExitStatus::Signal(_), true) => described(status, output),
+    }
+}
+
+/// The command has failed: how, and what it has said.
+fn described(status: ExitStatus, output: &str) -> Outcome {
+    match output {
+        "" => Outcome::failure(status.to_string()),
+        _ => Outcome::failure(format!("{status}: {output}")),
     }
 }
 
