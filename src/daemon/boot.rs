@@ -156,6 +156,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         images: ImageDesk::new(&config.roots.images()),
         jobs: Jobs::default(),
         runs: Default::default(),
+        unsent: Default::default(),
         said: Default::default(),
         is_first_of_boot,
         finished: Vec::new(),
