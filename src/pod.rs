@@ -8,6 +8,7 @@ mod container;
 pub mod objects;
 pub mod quantity;
 pub mod reference;
+pub mod stop;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -231,6 +232,11 @@ impl Pod {
     /// Every container: the init containers in their order, then the others in theirs.
     pub fn all_containers(&self) -> impl DoubleEndedIterator<Item = &Container> {
         self.init_containers.iter().chain(&self.containers)
+    }
+
+    /// The priority that `spec.priorityClassName` and `spec.priority` give it.
+    pub fn priority(&self) -> i32 {
+        stop::priority(self.priority_class.as_deref(), self.priority)
     }
 
     /// Whether the Pod needs namespaces of its own that outlive its containers: network, IPC, UTS, perhaps processes.

@@ -263,7 +263,7 @@ pub struct DownArgs {
     /// stop these Pods only, and leave the daemon running
     #[argh(positional, arg_name = "POD")]
     pub pods: Vec<PodArg>,
-    /// how long to wait for the end (default the longest grace period plus 60s)
+    /// how long to wait for the end (default as long as the grace periods can take, plus 60s)
     #[argh(option, arg_name = "DURATION")]
     pub timeout: Option<Millis>,
     /// the daemon's run directory (default /run/podstrap)

@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::args::{CLUSTER_DOMAIN, DownArgs};
 use super::error::Error;
@@ -12,7 +13,7 @@ use super::view::label;
 use super::wait::{is_gone, until_gone};
 use crate::config::{BackOff, MissingDir, OnExit, RunConfig, RuntimeChoice};
 use crate::paths::CniPaths;
-use crate::pod::{NodeName, PodKey};
+use crate::pod::{NodeName, PodKey, stop};
 use crate::report::PodStatusFile;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::{clock, fifo};
@@ -37,8 +38,12 @@ pub enum Outcome {
     NoDaemon,
 }
 
-/// What is waited for beyond the longest grace period, in milliseconds.
+/// What is waited for beyond the grace periods, in milliseconds.
 const SLACK_MS: u64 = 60_000;
+
+/// What a step of a full stop may take beyond its longest grace period, in milliseconds: a preStop hook that has taken all of
+/// it leaves 2 s to the stop signal, and what is left must be cleared away.
+const STEP_SLACK_MS: u64 = 3_000;
 
 /// Kubernetes' default of `terminationGracePeriodSeconds`.
 const GRACE_SECONDS: u64 = 30;
@@ -90,12 +95,30 @@ pub fn run(args: &DownArgs) -> Result<Outcome, Error> {
     Ok(if done { Outcome::Done } else { Outcome::TimedOut })
 }
 
+/// Pods that are named are stopped together; all of them, in the steps that the daemon goes by.
 fn default_timeout(published: &Published, named: &[PodStatusFile]) -> Millis {
-    let meant = if named.is_empty() { &published.entries[..] } else { named };
-    let grace =
-        |e: &PodStatusFile| e.pod.pointer("/spec/terminationGracePeriodSeconds").and_then(|g| g.as_u64());
-    let longest = meant.iter().map(|e| grace(e).unwrap_or(GRACE_SECONDS)).max().unwrap_or(GRACE_SECONDS);
-    Millis(longest.saturating_mul(1000).saturating_add(SLACK_MS))
+    let steps = if named.is_empty() {
+        let left = published.entries.iter().filter(|e| !is_gone(e)).collect();
+        stop::steps(left, |e| (priority(e), &e.origin))
+    } else {
+        vec![named.iter().collect()]
+    };
+    let longest = |step: &Vec<&PodStatusFile>| step.iter().map(|e| grace_ms(e)).max().unwrap_or(0);
+    let all = steps
+        .iter()
+        .fold(SLACK_MS, |sum, step| sum.saturating_add(longest(step)).saturating_add(STEP_SLACK_MS));
+    Millis(all)
+}
+
+fn priority(entry: &PodStatusFile) -> i32 {
+    let class = entry.pod.pointer("/spec/priorityClassName").and_then(Value::as_str);
+    let number = entry.pod.pointer("/spec/priority").and_then(Value::as_i64);
+    stop::priority(class, number.and_then(|n| i32::try_from(n).ok()))
+}
+
+fn grace_ms(entry: &PodStatusFile) -> u64 {
+    let seconds = entry.pod.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64);
+    seconds.unwrap_or(GRACE_SECONDS).saturating_mul(1000)
 }
 
 /// What could not be stopped in time, for the message.
@@ -150,4 +173,53 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
         cluster_domain: CLUSTER_DOMAIN.to_owned(),
     };
     Ok((config, pods))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::pod::{Generation, Namespace, Origin, PodName};
+    use crate::report::ManifestState;
+
+    fn entry(name: &str, spec: Value) -> PodStatusFile {
+        PodStatusFile {
+            namespace: Some(Namespace::new("default")),
+            name: Some(PodName::new(name)),
+            generation: Some(Generation::new(name)),
+            uid: None,
+            origin: Origin { path: format!("/m/{name}.yaml"), document: 1 },
+            manifest: ManifestState::Current { warnings: Vec::new() },
+            summary: "Running".into(),
+            message: None,
+            created_at: None,
+            deletion_timestamp: None,
+            pod: json!({ "spec": spec }),
+        }
+    }
+
+    #[test]
+    fn the_default_timeout_counts_each_step_of_the_stop() {
+        let critical =
+            json!({"priorityClassName": "system-node-critical", "terminationGracePeriodSeconds": 10});
+        let refused = entry("refused", json!({"terminationGracePeriodSeconds": 9999}));
+        let entries = vec![
+            entry("api", critical.clone()),
+            entry("etcd", critical),
+            entry("a", json!({})),
+            entry("b", json!({"terminationGracePeriodSeconds": 50})),
+            entry("c", json!({"terminationGracePeriodSeconds": 5, "priority": 7})),
+            PodStatusFile { generation: None, ..refused },
+        ];
+        let published =
+            Published { run: PathBuf::new(), daemon: None, alive: None, entries, unreadable: Vec::new() };
+        assert_eq!(default_timeout(&published, &[]), Millis(53_000 + 8_000 + 2 * 13_000 + 60_000));
+        let named = &published.entries[..3];
+        assert_eq!(default_timeout(&published, named), Millis(33_000 + 60_000));
+        let nothing = Published { entries: Vec::new(), ..published };
+        assert_eq!(default_timeout(&nothing, &[]), Millis(60_000));
+    }
 }

@@ -338,7 +338,7 @@ pub enum Event {
         /// Which Pods.
         pods: BTreeSet<PodKey>,
     },
-    /// Stop every Pod, the last one first; nothing is started any more.
+    /// Stop every Pod, in the steps of [`crate::pod::stop`]. No life is begun any more; what waits for its turn goes on as before.
     Drain,
 }
 

@@ -1,24 +1,28 @@
 //! Comparing what is wanted with what lives, and saying what is to be done about it: Pods.
 //!
-//! The order of replacement (new image first, then the old generation's end, then the new one's start) and of a full stop
-//! (the last Pod first) lives here and nowhere else; the order of a Pod's containers lives in `turns`.
+//! The order of replacement (new image first, then the old generation's end, then the new one's start) lives here and
+//! nowhere else; that of a full stop is [`crate::pod::stop`]'s, and that of a Pod's containers lives in `turns`.
 
 use super::images::{Images, Missing};
 use super::state::{Life, Opened, Phase, PodStop, Removal, Role, Slot, StopReason, Uncleared, World};
 use super::turns::{self, Turns, image_of};
 use super::{Action, RunKey, Stamp, Time};
-use crate::pod::{PodKey, Volume};
+use crate::pod::{PodKey, Volume, stop};
 
 /// A container that has been starting for this many milliseconds hangs (in a mount, for want of a disk) and no longer counts
 /// among those that are started at one time: others need not wait for it.
 pub(super) const SLOW_START_MS: u64 = 10_000;
+
+/// In a full stop, a Pod that has not ended so many milliseconds after its grace period (KILL does not help against a process
+/// that waits for a dead disk) no longer holds up those that are to end after it.
+const HOLDS_UP_MS: u64 = 30_000;
 
 impl World {
     /// What is to be done now. Marks what it asks for, so a second call at once gives nothing.
     pub fn plan(&mut self, now: Stamp) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.draining {
-            self.drain_next(now);
+            self.drain(now);
         }
         let starting = self
             .slots
@@ -61,26 +65,31 @@ impl World {
         actions
     }
 
-    /// Full stop: one Pod at a time, the one whose manifest comes last first.
-    fn drain_next(&mut self, now: Stamp) {
-        if self.slots.values().any(|s| s.life.as_ref().is_some_and(|l| l.leaving().is_some())) {
-            return;
-        }
-        let last = self
-            .slots
-            .iter_mut()
-            .filter_map(|(key, slot)| slot.life.as_mut().map(|l| (key, l)))
-            .max_by(|(_, a), (_, b)| a.pod.origin.cmp(&b.pod.origin));
-        if let Some((key, life)) = last {
-            stop_life(life, StopReason::Drain, now);
-            self.dirty.insert(key.clone());
+    /// Full stop: every step begins when nothing of the ones before it runs any more. What has never run is not started just
+    /// to be stopped in its turn.
+    fn drain(&mut self, now: Stamp) {
+        let lives: Vec<(&PodKey, &mut Life)> =
+            self.slots.iter_mut().filter_map(|(key, slot)| Some((key, slot.life.as_mut()?))).collect();
+        let mut held_up = false;
+        for step in stop::steps(lives, |(_, life)| (life.pod.priority(), &life.pod.origin)) {
+            let mut goes_on = false;
+            for (key, life) in step {
+                if life.leaving().is_none() && (!held_up || has_never_run(life)) {
+                    stop_life(life, StopReason::Drain, now);
+                    self.dirty.insert(key.clone());
+                }
+                goes_on |= holds_up_until(life).is_some_and(|until| now.boot < until);
+            }
+            held_up |= goes_on;
         }
     }
 
     /// The next moment at which `plan` will have something to do by itself, given that it has just been asked at `now`:
     /// whatever was due by then has been done or waits for an event.
     pub fn deadline(&self, now: Time) -> Option<Time> {
-        self.slots.values().filter_map(|slot| slot_deadline(slot, &self.images, now)).min()
+        let lives = self.slots.values().filter(|_| self.draining).filter_map(|slot| slot.life.as_ref());
+        let stuck = lives.filter_map(holds_up_until).filter(|until| *until > now);
+        self.slots.values().filter_map(|slot| slot_deadline(slot, &self.images, now)).chain(stuck).min()
     }
 
     /// The key of the Pod that a generation belongs to, while it lives.
@@ -113,7 +122,8 @@ fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool, trouble: bo
         slot.replacement_waits = None;
         changed = true;
     }
-    if let Some(why) = reason_to_stop(slot, turns.images, &mut changed)
+    if !draining
+        && let Some(why) = reason_to_stop(slot, turns.images, &mut changed)
         && let Some(life) = &mut slot.life
     {
         stop_life(life, why, now);
@@ -150,7 +160,20 @@ fn is_over(life: &Life) -> bool {
     life.containers.iter().all(|c| matches!(c.phase, Phase::Done) && c.uncleared.is_empty())
 }
 
-/// Whether the life must make room, and why. A full stop is decided elsewhere, in its order.
+/// Nothing of it runs, is about to, or ever did.
+fn has_never_run(life: &Life) -> bool {
+    life.containers.iter().all(|c| c.is_still() && c.last.is_none() && c.uncleared.is_empty())
+}
+
+/// Until when a life that is being stopped keeps others from being stopped, in a full stop; `None` if nothing of it is left
+/// that runs. What it leaves on disk holds up nobody.
+fn holds_up_until(life: &Life) -> Option<Time> {
+    let stop = life.leaving().filter(|_| !is_over(life))?;
+    Some(stop.since.boot.plus(u64::from(life.pod.grace_seconds) * 1000).plus(HOLDS_UP_MS))
+}
+
+/// Whether the life must make room, and why. Not asked in a full stop, where each has its turn: a manifest that goes or
+/// changes then must not end etcd under what still writes to it.
 fn reason_to_stop(slot: &mut Slot, images: &mut Images, changed: &mut bool) -> Option<StopReason> {
     let life = slot.life.as_mut().filter(|l| l.leaving().is_none())?;
     let Some(want) = &slot.want else { return Some(StopReason::Removed) };

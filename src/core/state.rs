@@ -77,7 +77,7 @@ impl World {
         self.trouble.as_deref()
     }
 
-    /// Whether every Pod is being stopped and none is started any more.
+    /// Whether every Pod is being stopped, each in its turn, and no life is begun any more.
     pub fn is_draining(&self) -> bool {
         self.draining
     }

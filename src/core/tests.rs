@@ -398,23 +398,130 @@ fn a_lost_monitor_is_swept_and_its_container_started_again() {
     assert_eq!(starts(&actions), [run("g1", "c", 1)]);
 }
 
-#[test]
-fn a_full_stop_goes_one_by_one_from_the_last() {
+fn with_priority(name: &str, priority: i32) -> Pod {
+    Pod { priority: Some(priority), ..pod(name, name, &["c"]) }
+}
+
+fn critical(name: &str) -> Pod {
+    Pod { priority_class: Some("system-node-critical".into()), ..pod(name, name, &["c"]) }
+}
+
+/// The Pods of one container `c` each run; each one's generation is its name.
+fn running_pods(pods: &[&Pod]) -> Script {
     let mut s = Script::new();
-    let pods = [pod("a", "ga", &["c"]), pod("b", "gb", &["c"]), pod("c", "gc", &["c"])];
-    s.want(&pods.iter().collect::<Vec<_>>());
-    for g in ["ga", "gb", "gc"] {
-        s.started(&run(g, "c", 0));
+    s.world.settings.parallel_starts = pods.len();
+    s.want(pods);
+    for pod in pods {
+        s.started(&run(pod.generation.as_str(), "c", 0));
     }
+    s
+}
+
+fn names(runs: &[RunKey]) -> Vec<&str> {
+    runs.iter().map(|r| r.generation.as_str()).collect()
+}
+
+fn removed(s: &mut Script, pod: &str) -> Vec<Action> {
+    s.event(Event::Removed { generation: Generation::new(pod), done: true })
+}
+
+#[test]
+fn a_full_stop_ends_lower_priorities_first_and_each_together() {
+    let [a, b, c] = ["a", "b", "c"].map(|name| pod(name, name, &["c"]));
+    let (low, high) = (with_priority("low", -1), with_priority("high", 10));
+    let mut s = running_pods(&[&a, &b, &c, &high, &low]);
+    assert_eq!(names(&terms(&s.event(Event::Drain))), ["low"]);
+    assert_eq!(names(&terms(&s.ended(&run("low", "c", 0), 0))), ["a", "b", "c"], "before low is removed");
+    for last in ["a", "c"] {
+        assert_eq!(terms(&s.ended(&run(last, "c", 0), 0)), [], "b runs still");
+    }
+    assert_eq!(names(&terms(&s.ended(&run("b", "c", 0), 0))), ["high"]);
+    s.ended(&run("high", "c", 0), 0);
+    for pod in ["low", "a", "b", "c"] {
+        removed(&mut s, pod);
+        assert!(!s.world.is_empty());
+    }
+    removed(&mut s, "high");
+    assert!(s.world.is_empty());
+}
+
+#[test]
+fn a_full_stop_ends_critical_pods_one_by_one_from_the_last() {
+    let control_plane = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"].map(critical);
+    let ordinary = pod("web", "web", &["c"]);
+    let mut s = running_pods(&control_plane.iter().chain([&ordinary]).collect::<Vec<_>>());
     let mut order = Vec::new();
     let mut actions = s.event(Event::Drain);
     while let [stopped] = terms(&actions).as_slice() {
         order.push(stopped.generation.to_string());
-        s.ended(stopped, 0);
-        actions = s.event(Event::Removed { generation: stopped.generation.clone(), done: true });
+        // It takes 20 s of its 30 s.
+        assert_eq!(s.pass(20_000), [], "whatever comes after {stopped} waits for it");
+        actions = s.ended(stopped, 0);
     }
-    assert_eq!(order, ["gc", "gb", "ga"]);
-    assert!(s.world.is_empty());
+    assert_eq!(order, ["web", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"]);
+}
+
+#[test]
+fn many_stubborn_pods_take_no_longer_than_one() {
+    let pods: Vec<Pod> = (0..20).map(|n| pod(&format!("p{n}"), &format!("p{n}"), &["c"])).collect();
+    let mut s = running_pods(&pods.iter().collect::<Vec<_>>());
+    assert_eq!(terms(&s.event(Event::Drain)).len(), 20);
+    assert_eq!(s.deadline(), Some(30_000));
+    assert_eq!(s.pass(29_999), []);
+    assert_eq!(kills(&s.pass(1)).len(), 20);
+}
+
+#[test]
+fn a_pod_that_kill_does_not_end_holds_up_the_full_stop_for_half_a_minute() {
+    let mut s = running_pods(&[&critical("etcd"), &critical("kube-apiserver")]);
+    assert_eq!(names(&terms(&s.event(Event::Drain))), ["kube-apiserver"]);
+    assert_eq!(names(&kills(&s.pass(30_000))), ["kube-apiserver"]);
+    s.pass(29_900);
+    assert_eq!(s.deadline(), Some(60_000));
+    assert_eq!(names(&terms(&s.pass(100))), ["etcd"]);
+    s.ended(&run("etcd", "c", 0), 0);
+    removed(&mut s, "etcd");
+    assert!(!s.world.is_empty(), "it is still waited for");
+    assert!(s.deadline().is_some_and(|t| t > s.now), "and killed again");
+}
+
+#[test]
+fn in_a_full_stop_a_manifest_that_goes_or_changes_leaves_its_pod_its_turn() {
+    let (etcd, api) = (critical("etcd"), critical("kube-apiserver"));
+    for wanted in [&[][..], &[&Pod { generation: Generation::new("new"), ..etcd.clone() }][..]] {
+        let mut s = running_pods(&[&etcd, &api]);
+        s.event(Event::Drain);
+        assert_eq!(s.want(wanted), []);
+        assert_eq!(s.event(Event::Hold { pods: BTreeSet::from([etcd.key.clone()]) }), []);
+        assert_eq!(names(&terms(&s.ended(&run("kube-apiserver", "c", 0), 0))), ["etcd"]);
+        s.ended(&run("etcd", "c", 0), 0);
+        removed(&mut s, "kube-apiserver");
+        assert_eq!(removed(&mut s, "etcd"), [], "nothing new begins");
+        assert!(s.world.is_empty());
+    }
+    // What was being stopped when the full stop began holds up what comes after it, and nothing before it.
+    let mut s = running_pods(&[&etcd, &api]);
+    assert_eq!(names(&terms(&s.want(&[&api]))), ["etcd"]);
+    assert_eq!(names(&terms(&s.event(Event::Drain))), ["kube-apiserver"]);
+    let mut s = running_pods(&[&etcd, &api]);
+    assert_eq!(names(&terms(&s.want(&[&etcd]))), ["kube-apiserver"]);
+    assert_eq!(s.event(Event::Drain), []);
+    assert_eq!(names(&terms(&s.ended(&run("kube-apiserver", "c", 0), 0))), ["etcd"]);
+}
+
+#[test]
+fn in_a_full_stop_what_waits_for_its_turn_is_started_again_but_not_for_the_first_time() {
+    let (etcd, api) = (critical("etcd"), critical("kube-apiserver"));
+    let mut late = critical("a-late-one");
+    late.containers[0].image.full = "missing".into();
+    let mut s = running_pods(&[&etcd, &api]);
+    s.want(&[&etcd, &api, &late]);
+    let actions = s.event(Event::Drain);
+    assert_eq!((names(&terms(&actions)), removes(&actions)), (vec!["kube-apiserver"], 1));
+    assert_eq!(s.event(images(&["missing", "docker.io/library/img:latest"])), []);
+    assert_eq!(starts(&s.ended(&run("etcd", "c", 0), 1)), [run("etcd", "c", 1)], "its clients need it");
+    s.started(&run("etcd", "c", 1));
+    assert_eq!(terms(&s.ended(&run("kube-apiserver", "c", 0), 0)), [run("etcd", "c", 1)]);
 }
 
 #[test]

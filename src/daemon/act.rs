@@ -37,6 +37,8 @@ const CLEAR_MS: u64 = 120_000;
 const KEEP_AGAIN_MS: u64 = 10_000;
 /// What a probe's helper may take beyond the probe's own timeout, in milliseconds.
 const PROBE_SLACK_MS: u64 = 5_000;
+/// So many runtimes are called at a time to send signals: a full stop of hundreds of Pods is not to fill the memory with them.
+const MOST_SIGNALS: usize = 16;
 
 /// RUN/pods/GENERATION/pod.json: enough to make the same Pod again.
 #[derive(Debug, Serialize, Deserialize)]
@@ -188,6 +190,19 @@ impl Daemon {
     }
 
     fn signal(&mut self, run: RunKey, signal: i32) {
+        self.unsent.push_back((run, signal));
+        self.send_signals();
+    }
+
+    fn send_signals(&mut self) {
+        while self.jobs.count(|p| matches!(p, Purpose::Signal(..))) < MOST_SIGNALS
+            && let Some((run, signal)) = self.unsent.pop_front()
+        {
+            self.send_signal(run, signal);
+        }
+    }
+
+    fn send_signal(&mut self, run: RunKey, signal: i32) {
         let Some(info) = self.runs.get(&run) else { return };
         let root = self.config.roots.runc();
         let line = match (&self.engine, info.container(&self.boot_id)) {
@@ -306,6 +321,7 @@ impl Daemon {
                     // The run may have ended meanwhile; otherwise runc has failed, and we have not.
                     self.signal_directly(&run, signal);
                 }
+                self.send_signals();
             }
             Purpose::Probe(run, kind) => {
                 let verdict = match (overdue, status) {

@@ -158,6 +158,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         docker_told: false,
         jobs: Jobs::default(),
         runs: Default::default(),
+        unsent: Default::default(),
         said: Default::default(),
         is_first_of_boot,
         finished: Vec::new(),

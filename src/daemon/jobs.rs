@@ -98,6 +98,11 @@ impl Jobs {
         self.0.values().any(|r| wanted(&r.purpose))
     }
 
+    /// How many children with this purpose live.
+    pub fn count(&self, wanted: impl Fn(&Purpose) -> bool) -> usize {
+        self.0.values().filter(|r| wanted(&r.purpose)).count()
+    }
+
     /// Kills the children with this purpose; their end is reaped like any other.
     pub fn kill(&self, wanted: impl Fn(&Purpose) -> bool) {
         for (pid, _) in self.0.iter().filter(|(_, r)| wanted(&r.purpose)) {

@@ -91,6 +91,8 @@ struct Daemon {
     said: BTreeMap<String, String>,
     /// No daemon has worked on the state directory in this boot before: volumes in it may be of Pods that are no more.
     is_first_of_boot: bool,
+    /// Signals that wait until others have been sent.
+    unsent: VecDeque<(RunKey, i32)>,
     /// Directories of runs that are over.
     finished: Vec<AttemptDir>,
     publisher: Publisher,
@@ -225,7 +227,7 @@ impl Daemon {
                             return self.leave(signal);
                         }
                         info!(
-                            "{signal}: stopping every Pod, the last one first; once more leaves them running"
+                            "{signal}: stopping every Pod, critical ones last; once more leaves them running"
                         );
                         ending = Some(());
                         self.events.push_back(Event::Drain);

@@ -63,8 +63,7 @@ impl Store {
         archive: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Loaded>, ImageError> {
-        let _lock = self.lock()?;
-        let mut index = self.read_index()?;
+        let (_lock, mut index) = self.lock_index()?;
         self.sweep(&index)?;
         let (_, loaded) = self.take_in(&mut index, archive, progress)?;
         self.write_index(&mut index)?;
@@ -78,8 +77,7 @@ impl Store {
         archive: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Loaded>, ImageError> {
-        let _lock = self.lock()?;
-        let mut index = self.read_index()?;
+        let (_lock, mut index) = self.lock_index()?;
         self.sweep(&index)?;
         let (_, before) = archive::open_file(archive)?;
         let result = self.take_in(&mut index, archive, progress);

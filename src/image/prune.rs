@@ -27,8 +27,7 @@ impl Store {
     /// that are mounted, and those whose archive lies in an image directory (it would be loaded again at once); then the
     /// layers that no image has any more.
     pub fn prune(&self, in_use: &BTreeSet<String>, all: bool) -> Result<Pruned, ImageError> {
-        let _lock = self.lock()?;
-        let mut index = self.read_index()?;
+        let (_lock, mut index) = self.lock_index()?;
         let pruned = forget(&mut index, in_use, all)?;
         // The index first: from then on nobody finds what goes, and a later sweep finishes what is cut short here.
         self.write_index(&mut index)?;

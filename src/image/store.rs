@@ -177,8 +177,7 @@ impl Store {
 
     /// Gives an image that is here a second name.
     pub fn tag(&self, source: &Reference, target: &Reference) -> Result<(), ImageError> {
-        let _lock = self.lock()?;
-        let mut index = self.read_index()?;
+        let (_lock, mut index) = self.lock_index()?;
         let id =
             index.id(source).ok_or_else(|| ImageError::Unknown { name: source.given.clone() })?.to_owned();
         index.references.insert(target.full.clone(), id);
@@ -187,8 +186,7 @@ impl Store {
 
     /// Gives the image of that id a name.
     pub fn name(&self, id: &str, target: &Reference) -> Result<(), ImageError> {
-        let _lock = self.lock()?;
-        let mut index = self.read_index()?;
+        let (_lock, mut index) = self.lock_index()?;
         if !index.images.contains_key(id) {
             return Err(ImageError::Unknown { name: id.to_owned() });
         }
@@ -270,6 +268,12 @@ impl Store {
         }
         let path = self.root.join("lock");
         lock::wait(&path).map_err(ImageError::io("lock", &path))
+    }
+
+    /// Takes the lock, and reads the index that nobody else changes as long as it is held.
+    pub(super) fn lock_index(&self) -> Result<(Lock, Index), ImageError> {
+        let lock = self.lock()?;
+        Ok((lock, self.read_index()?))
     }
 
     /// Sets the index aside when it is damaged (a disk that failed, an editor), so that a new one is begun: without it no

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::escape::quoted;
 use super::findings::Findings;
 use super::lifecycle::{self, Restart};
-use super::metadata::misfit;
+use super::metadata::item_name;
 use super::node::Value;
 use super::spot::Spot;
 use super::volumes::{Volumes, clean};
-use super::{env, mounts, names, ports, probes, resources, security};
+use super::{env, mounts, ports, probes, resources, security};
 use crate::pod::reference::Reference;
 use crate::pod::{Container, ContainerName, Lifecycle, PullPolicy, RestartPolicy};
 
@@ -57,7 +57,7 @@ fn container(
     ports: Vec<crate::pod::Port>,
     findings: &mut Findings,
 ) -> Option<Container> {
-    let name = name(item, taken, findings);
+    let name = item_name(item, "containers", taken, findings).map(ContainerName::new);
     let image = image(item, "image", findings);
     let pull_policy = pull_policy(item, "imagePullPolicy", image.as_ref(), findings);
     let security = security::container(item.get("securityContext").as_ref(), findings);
@@ -170,23 +170,6 @@ fn working_dir(item: &Spot<'_>, findings: &mut Findings) -> Option<String> {
             .help(format!("did you mean /{text}?"));
     }
     Some(text.to_owned())
-}
-
-fn name(item: &Spot<'_>, taken: &mut BTreeSet<String>, findings: &mut Findings) -> Option<ContainerName> {
-    let Some(spot) = item.get("name") else {
-        findings.error(item.id(), &item.path_of("name"), "is missing");
-        return None;
-    };
-    let text = spot.text(findings)?;
-    if let Err(reason) = names::label(text) {
-        misfit(&spot, text, reason, findings);
-        return None;
-    }
-    if !taken.insert(text.to_owned()) {
-        spot.error(findings, format!("there are two containers named {}", quoted(text)));
-        return None;
-    }
-    Some(ContainerName::new(text))
 }
 
 /// An image, of a container or a volume.

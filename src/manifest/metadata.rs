@@ -1,6 +1,6 @@
 //! `metadata`: who the Pod is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::escape::quoted;
 use super::findings::Findings;
@@ -39,6 +39,29 @@ pub(super) fn misfit(spot: &Spot<'_>, text: &str, misfit: Misfit, findings: &mut
     if let Some(suggestion) = misfit.suggestion {
         finding.help(format!("for example {suggestion}"));
     }
+}
+
+/// The name of an item of a list in which each has one of its own: a DNS-1123 label. `list` is what they are, for the message.
+pub(super) fn item_name(
+    item: &Spot<'_>,
+    list: &str,
+    taken: &mut BTreeSet<String>,
+    findings: &mut Findings,
+) -> Option<String> {
+    let Some(spot) = item.get("name") else {
+        findings.error(item.id(), &item.path_of("name"), "is missing");
+        return None;
+    };
+    let text = spot.text(findings)?;
+    if let Err(reason) = names::label(text) {
+        misfit(&spot, text, reason, findings);
+        return None;
+    }
+    if !taken.insert(text.to_owned()) {
+        spot.error(findings, format!("there are two {list} named {}", quoted(text)));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// Reads `metadata`.

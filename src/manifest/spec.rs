@@ -5,11 +5,8 @@ use super::findings::Findings;
 use super::node::Value;
 use super::spot::Spot;
 use super::{containers, host, metadata, names, pod_security, references, resources, schema, volumes};
+use crate::pod::stop::SYSTEM_CLASSES;
 use crate::pod::{Generation, NodeName, Origin, Pod, PodKey, RestartPolicy, Uid};
-
-/// Containers of the four control-plane programs run with this class and number.
-const SYSTEM_CLASSES: [(&str, i64); 2] =
-    [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 
 /// What a document turned out to be: its name, if that could be told, and the Pod, unless it was refused.
 #[derive(Debug)]
@@ -149,7 +146,7 @@ fn priority(spec: &Spot<'_>, findings: &mut Findings) -> (Option<i32>, Option<St
             }
             let system = SYSTEM_CLASSES.iter().find(|(name, _)| name == class);
             match (system, &priority) {
-                (Some((_, number)), Some((given, spot))) if number != given => {
+                (Some((_, number)), Some((given, spot))) if i64::from(*number) != *given => {
                     spot.warning(findings, format!("does not fit {class}, whose priority is {number}"));
                 }
                 (None, None) => {
@@ -158,9 +155,6 @@ fn priority(spec: &Spot<'_>, findings: &mut Findings) -> (Option<i32>, Option<St
                 }
                 (Some(_) | None, _) => {}
             }
-        }
-        (None, Some((given, spot))) if *given != 0 => {
-            spot.warning(findings, "has no effect without priorityClassName");
         }
         (None, _) => {}
     }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::escape::quoted;
 use super::findings::{Findings, nearest};
-use super::metadata::misfit;
+use super::metadata::item_name;
 use super::node::Value;
 use super::spot::Spot;
-use super::{containers, names, projected, resources};
+use super::{containers, projected, resources};
 use crate::pod::quantity::Bytes;
 use crate::pod::{Container, HostPathType, Medium, Volume, VolumeName};
 
@@ -37,30 +37,13 @@ pub(super) fn read(spec: &Spot<'_>, containers: &BTreeSet<&str>, findings: &mut 
         if !matches!(item.node.value, Value::Map(_)) {
             continue;
         }
-        let name = name(&item, &mut out.declared, findings);
+        let name = item_name(&item, "volumes", &mut out.declared, findings).map(VolumeName::new);
         let volume = volume(&item, containers, findings);
         if let (Some(name), Some(volume)) = (name, volume) {
             out.usable.insert(name, volume);
         }
     }
     out
-}
-
-fn name(item: &Spot<'_>, declared: &mut BTreeSet<String>, findings: &mut Findings) -> Option<VolumeName> {
-    let Some(spot) = item.get("name") else {
-        findings.error(item.id(), &item.path_of("name"), "is missing");
-        return None;
-    };
-    let text = spot.text(findings)?;
-    if let Err(reason) = names::label(text) {
-        misfit(&spot, text, reason, findings);
-        return None;
-    }
-    if !declared.insert(text.to_owned()) {
-        spot.error(findings, format!("there are two volumes named {}", quoted(text)));
-        return None;
-    }
-    Some(VolumeName::new(text))
 }
 
 fn volume(item: &Spot<'_>, containers: &BTreeSet<&str>, findings: &mut Findings) -> Option<Volume> {

@@ -410,9 +410,10 @@ pub fn sweep(
     let known = record.as_ref().and_then(|r| r.container.clone()).or_else(|| read_id(dir));
     containers.retain(|id| Some(id) != known.as_ref());
     let unended = record.as_ref().is_none_or(|r| r.end.is_none());
-    let record = record
-        .filter(|r| r.boot_id == boot)
-        .unwrap_or_else(|| super::sweep::nothing_known(spec.boot_id.clone()));
+    let record = record.filter(|r| r.boot_id == boot).unwrap_or_else(|| {
+        let nobody = ProcessId { pid: 0, start_ticks: 0 };
+        Record::new(spec.boot_id.clone(), nobody, RecordPhase::Ended)
+    });
     let mut recorder = Recorder::of(dir, spec, record);
     if let (Some(id), true) = (&known, unended) {
         match inspect(docker, id) {

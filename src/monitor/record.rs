@@ -112,6 +112,27 @@ pub struct Record {
 }
 
 impl Record {
+    /// A record in which nothing stands yet but who writes it.
+    pub fn new(boot_id: String, monitor: ProcessId, phase: RecordPhase) -> Self {
+        Self {
+            version: VERSION,
+            boot_id,
+            monitor,
+            phase,
+            init: None,
+            container: None,
+            image_id: None,
+            stop_signal: None,
+            warnings: Vec::new(),
+            started_unix_ms: None,
+            started_boot_ms: None,
+            finished_unix_ms: None,
+            finished_boot_ms: None,
+            end: None,
+            termination_message: None,
+        }
+    }
+
     /// What the monitor of a run has written, if it is whole and of this boot.
     pub fn read(dir: &AttemptDir, boot_id: &str) -> Option<Self> {
         let record: Self = serde_json::from_slice(&fs::read(dir.record()).ok()?).ok()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::record::{End, MonitorSpec, ProcessId, Record, RecordPhase, VERSION};
+use super::record::{End, MonitorSpec, ProcessId, Record, RecordPhase};
 use crate::paths::AttemptDir;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::{clock, fifo, process};
@@ -30,23 +30,7 @@ impl Recorder {
     pub fn begin(dir: &AttemptDir, spec: &MonitorSpec, boot_id: String) -> Self {
         let pid = std::process::id() as i32;
         let start_ticks = process::start_ticks(pid).ok().flatten().unwrap_or(0);
-        let record = Record {
-            version: VERSION,
-            boot_id,
-            monitor: ProcessId { pid, start_ticks },
-            phase: RecordPhase::Preparing,
-            init: None,
-            container: None,
-            image_id: None,
-            stop_signal: None,
-            warnings: Vec::new(),
-            started_unix_ms: None,
-            started_boot_ms: None,
-            finished_unix_ms: None,
-            finished_boot_ms: None,
-            end: None,
-            termination_message: None,
-        };
+        let record = Record::new(boot_id, ProcessId { pid, start_ticks }, RecordPhase::Preparing);
         Self::of(dir, spec, record)
     }
 

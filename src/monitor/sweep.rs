@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::clear::Remains;
-use super::record::{End, MonitorSpec, ProcessId, Record, RecordPhase, VERSION};
+use super::record::{End, MonitorSpec, ProcessId, Record, RecordPhase};
 use super::recorder::{Recorder, say};
 use super::{MonitorError, read_spec};
 use crate::paths::AttemptDir;
@@ -66,7 +66,9 @@ fn make_an_end(dir: &AttemptDir) -> Result<(), MonitorError> {
     }
     let unended = record.as_ref().is_none_or(|r| r.end.is_none());
     if unended && left.is_empty() {
-        let record = record.unwrap_or_else(|| nothing_known(spec.boot_id.clone()));
+        // Where there is none, its monitor was killed before it wrote one.
+        let nobody = ProcessId { pid: 0, start_ticks: 0 };
+        let record = record.unwrap_or_else(|| Record::new(spec.boot_id.clone(), nobody, RecordPhase::Ended));
         let mut recorder = Recorder::of(dir, &spec, record);
         recorder.ended(End::Lost);
         if !recorder.is_saved() {
@@ -126,27 +128,6 @@ fn starts_this(arguments: &[u8], spec: &MonitorSpec) -> bool {
         last = word;
     }
     by_runc && of_root && run && last == spec.id.as_str().as_bytes()
-}
-
-/// The record of a monitor that was killed before it wrote one.
-pub(super) fn nothing_known(boot_id: String) -> Record {
-    Record {
-        version: VERSION,
-        boot_id,
-        monitor: ProcessId { pid: 0, start_ticks: 0 },
-        phase: RecordPhase::Ended,
-        init: None,
-        container: None,
-        image_id: None,
-        stop_signal: None,
-        warnings: Vec::new(),
-        started_unix_ms: None,
-        started_boot_ms: None,
-        finished_unix_ms: None,
-        finished_boot_ms: None,
-        end: None,
-        termination_message: None,
-    }
 }
 
 /// Kills exactly this process, if it still is that one, and waits for it to end.

@@ -269,7 +269,7 @@ mod tests {
             ("-v", E::Dash),
             (" nginx", E::Blank),
             ("a\nb", E::Blank),
-            ("https://registry.example/a", E::Scheme),
+            ("https://example.test/a", E::Scheme),
             ("Nginx", E::UpperCase),
             ("registry.example/Foo", E::UpperCase),
             ("@sha256:0", E::Digest),

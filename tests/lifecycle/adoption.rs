@@ -1,6 +1,6 @@
 //! The daemon's own deaths: killed, stopped, replaced.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use podstrap::report::ManifestState;
@@ -124,29 +124,57 @@ fn with_on_exit_stop_the_daemon_takes_its_pods_along() {
 }
 
 #[test]
-fn down_stops_everything_in_reverse_order() {
+fn down_stops_critical_pods_last_and_one_by_one_in_reverse_order() {
     let Some(mut i) = instance() else { return };
     let script = |name: &str| {
         format!(
-            "trap 'echo {name} term >>/shared/order; sleep 0.5; echo {name} end >>/shared/order; exit 0' TERM\n\
+            "trap 'echo {name} term >>/shared/order; sleep 1; echo {name} end >>/shared/order; exit 0' TERM\n\
              echo {name} start >>/shared/order; while :; do sleep 1000 & wait $!; done"
         )
     };
     i.start();
-    for name in ["first", "second"] {
-        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &script(name), &[]));
+    for name in ["first", "second", "web"] {
+        let spec = ["terminationGracePeriodSeconds: 20", "priorityClassName: system-node-critical"];
+        let spec = if name == "web" { &spec[..1] } else { &spec };
+        let manifest = pod(&i, name, spec, &[container("main", &script(name), &[])]);
+        i.write_manifest(&format!("{name}.yaml"), &manifest);
         i.until_ready(name);
+        i.until("its trap is set", |i| i.lines("order").contains(&format!("{name} start")));
     }
     i.cli_ok("down", &[]);
     let order = i.lines("order");
-    assert_eq!(order[2..], ["second term", "second end", "first term", "first end"], "{order:?}");
+    let expected = ["web term", "web end", "second term", "second end", "first term", "first end"];
+    assert_eq!(order[3..], expected, "{order:?}");
     assert_eq!(i.daemon_exit(SOON).code(), Some(0), "with all of them stopped, the daemon ends");
     assert_eq!(host::left_behind(&i.dir, &i.cgroup_root, None), [""; 0]);
     i.start();
-    for name in ["first", "second"] {
+    for name in ["first", "second", "web"] {
         i.until_ready(name);
     }
-    assert_eq!(i.lines("order").len(), 8, "a new run starts them anew");
+    i.until("a new run starts them anew", |i| i.lines("order").len() == 12);
+}
+
+#[test]
+fn down_of_many_stubborn_pods_takes_no_longer_than_one_of_them() {
+    let Some(mut i) = instance() else { return };
+    let names = ["a", "b", "c", "d", "e"];
+    let grace = &["terminationGracePeriodSeconds: 3"];
+    let script =
+        "trap 'echo term >>/shared/heard' TERM; echo start >>/shared/heard; while :; do sleep 1; done";
+    for name in names {
+        let manifest = pod(&i, name, grace, &[container("main", script, &[])]);
+        i.write_manifest(&format!("{name}.yaml"), &manifest);
+    }
+    i.start();
+    let pids = names.map(|name| i.until_ready(name));
+    i.until("their traps are set", |i| i.lines("heard").len() == 5);
+    let began = Instant::now();
+    i.cli_ok("down", &[]);
+    let took = began.elapsed().as_secs_f64();
+    assert!((3.0..9.0).contains(&took), "{took} s");
+    assert!(!pids.into_iter().any(host::alive));
+    assert_eq!(i.lines("heard").iter().filter(|l| *l == "term").count(), 5, "each was asked first");
+    assert_eq!(i.daemon_exit(SOON).code(), Some(0));
 }
 
 #[test]

@@ -232,6 +232,7 @@ fn any_pod(name: &'static str, number: u64) -> Pod {
             c.restart_rules = vec![RestartRule { action, not_in: false, exit_codes: vec![42] }];
         }
     }
+    p.priority = [None, Some(5), Some(2_000_000_000)][dice.roll(3) as usize];
     p
 }
 
@@ -345,7 +346,10 @@ impl Play {
                     });
                 assert!(!twice, "seed {seed}: two runs of {run} at {now}");
                 assert!(
-                    self.unread || self.wanted.values().any(|p| p.generation == run.generation),
+                    // In a full stop, a manifest that goes does not end its Pod before its turn.
+                    self.unread
+                        || self.world.is_draining()
+                        || self.wanted.values().any(|p| p.generation == run.generation),
                     "seed {seed}: {run} unwanted"
                 );
                 match role {
@@ -380,6 +384,9 @@ impl Play {
                 let life = self.world.slot(&pod.key).and_then(|s| s.life.as_ref()).unwrap();
                 let Phase::Running(state) = &life.get(&run.container).unwrap().1.phase else { panic!() };
                 let since = state.stop.as_ref().unwrap().since.boot;
+                if life.stop.is_some_and(|s| s.why == StopReason::Drain) {
+                    self.has_its_turn(&pod);
+                }
                 if life.stop.is_some()
                     && role_of(&pod, &run) == Role::Sidecar
                     && Time(now).since(since) < u64::from(pod.grace_seconds) * 1000
@@ -409,6 +416,54 @@ impl Play {
                 assert!(self.host.removers.insert(generation.clone()), "seed {seed}: removed twice at once");
             }
         }
+    }
+
+    /// In a full stop: nothing runs any more that is to end before this Pod.
+    fn has_its_turn(&self, pod: &Pod) {
+        for (_, slot) in self.world.slots() {
+            let Some(life) = slot.life.as_ref().filter(|l| l.pod.key != pod.key) else { continue };
+            let (other, own) = (life.pod.priority(), pod.priority());
+            let is_first =
+                other < own || (other == own && own >= 2_000_000_000 && life.pod.origin > pod.origin);
+            let is_stuck = life.leaving().is_some_and(|s| Time(self.now).since(s.since.boot) >= 33_000);
+            let lives = self.host.lives(&life.pod.generation, |_| true);
+            let (seed, generation) = (self.seed, &life.pod.generation);
+            assert!(
+                !is_first || is_stuck || !lives,
+                "seed {seed}: {} before {generation} at {}",
+                pod.key,
+                self.now
+            );
+        }
+    }
+
+    /// A full stop in the middle of whatever goes on.
+    fn stop(mut self) {
+        for _ in 0..100 {
+            self.now += self.dice.roll(1_500);
+            let event = self.something();
+            self.turn(event, true);
+        }
+        self.turn(Some(Event::Drain), false);
+        for _ in 0..40 {
+            self.now += self.dice.roll(500);
+            let event = self.something();
+            self.turn(event, false);
+        }
+        // No more than: two Pods, one after the other, each with its grace period, the least after a hook, and retries.
+        let latest = self.now + 2 * 15_000;
+        while !self.world.is_empty() {
+            self.answer();
+            self.turn(None, false);
+            if self.world.is_empty() || !self.host.helpers.is_empty() || !self.host.probes.is_empty() {
+                continue;
+            }
+            // What has been answered may call for more answers before the next deadline.
+            let soon = self.now + 100;
+            self.now = self.world.deadline(Time(self.now)).map_or(soon, |t| t.0.min(soon));
+            assert!(self.now <= latest, "seed {}: it is not over at {}", self.seed, self.now);
+        }
+        assert!(self.host.runs.values().all(|d| d.finished || d.ended.is_some()), "seed {}", self.seed);
     }
 
     fn run_where(&mut self, fits: impl Fn(&RunKey, &Dir) -> bool) -> Option<RunKey> {
@@ -643,4 +698,11 @@ impl Play {
 fn random_histories_of_whole_pods_keep_the_invariants() {
     let crashes: u32 = (0..1_000).map(|seed| Play::new(seed).history()).sum();
     assert!(crashes > 1_000, "daemons were killed in the middle: {crashes}");
+}
+
+#[test]
+fn a_full_stop_keeps_its_order_and_comes_to_an_end_whatever_happens() {
+    for seed in 0..1_000 {
+        Play::new(seed).stop();
+    }
 }

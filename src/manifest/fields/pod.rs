@@ -41,8 +41,12 @@ pub(super) const SPEC: &[Field] = &[
         "ClusterFirst (default), ClusterFirstWithHostNet, Default, or None, which needs a name server in dnsConfig",
     ),
     has("dnsConfig", Kind::Object(DNS_CONFIG), "merged into what dnsPolicy gives"),
-    yes("priority", "recorded"),
-    yes("priorityClassName", "system-node-critical lowers the containers' oom_score_adj to -997"),
+    yes("priority", "when all Pods are stopped, those of a lower priority end first; 0 when absent"),
+    yes(
+        "priorityClassName",
+        "system-node-critical and system-cluster-critical give their priority, and the first also lowers the containers' \
+         oom_score_adj to -997",
+    ),
     yes("nodeName", "another node's name is ignored with a warning"),
     has("securityContext", Kind::Object(POD_SECURITY), ""),
     has(
