@@ -81,6 +81,7 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
             let attempt = run.attempt;
             let stop_of_pod = match (life.stop, life.restarting) {
                 (Some(stop), _) => Some(stop.why.as_str()),
+                (None, true) if life.opened != Opened::Yes => Some("its namespaces are gone"),
                 (None, true) => Some("a restart rule wants every container started anew"),
                 (None, false) => None,
             };

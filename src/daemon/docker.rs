@@ -28,7 +28,7 @@ use crate::{info, warning};
 /// A docker that does not answer is asked again after this many milliseconds, doubling …
 const AGAIN_MS: u64 = 1_000;
 /// … up to this many.
-const AGAIN_MAX_MS: u64 = 10_000;
+const AGAIN_MAX_MS: u64 = 2_000;
 /// A look may take this long, in milliseconds: containers that nobody knows may have their grace period to end.
 const LOOK_MS: u64 = 60_000;
 /// A line longer than this is no event.
@@ -159,6 +159,13 @@ impl Daemon {
         });
         if let Err(e) = started {
             self.docker_is_away(format!("a look at docker cannot be started: {e}"));
+        }
+    }
+
+    /// Something has failed as it does when docker does not answer.
+    pub(super) fn look_soon(&mut self) {
+        if self.docker().is_some() && self.docker.again.is_none() {
+            self.docker.look_at = Some(0);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::monitor::HELD;
 use crate::monitor::record::{End, Record, RecordPhase};
 use crate::paths::AttemptDir;
 use crate::pod::{ContainerId, ContainerName, Generation, PodKey};
+use crate::runtime::docker::is_unreachable;
 use crate::runtime::engine::Engine;
 use crate::sys::clock;
 use crate::sys::spawn::ExitStatus;
@@ -205,9 +206,13 @@ impl Daemon {
     pub(super) fn monitor_ended(&mut self, run: RunKey, status: ExitStatus) {
         if let Some(info) = self.runs.get_mut(&run) {
             info.monitor = Monitor::Gone;
-            if !status.success() {
+            if !status.success() && self.engine.docker().is_none() {
                 warning!("{}: its monitor ended before its work was done ({status})", info.name(&run));
             }
+        }
+        if !status.success() {
+            // A sweep will see to it, and tell; that docker does not answer is seen by a look.
+            self.look_soon();
         }
         self.monitor_gone(run, status.success());
     }
@@ -282,7 +287,10 @@ impl Daemon {
             return self.found_monitor(run);
         }
         if !status.success() {
-            if self.is_new(format!("sweep {run}"), output) {
+            let away = self.docker().is_some() && is_unreachable(output);
+            if away {
+                self.look_soon();
+            } else if self.is_new(format!("sweep {run}"), output) {
                 warning!("{run}: cannot be cleared away yet: {output} ({status})");
             }
             self.events.push_back(Event::SweepFailed { run });
