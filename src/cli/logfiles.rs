@@ -1,13 +1,17 @@
 //! The log files of one container: which there are, in which order they were written, and where the last lines begin.
 //!
-//! A run's files are `N.log` and, rotated away from it, `N.log.YYYYMMDD-HHMMSS`; N is the restart count.
+//! A run's files are `N.log` and, rotated away from it, `N.log.YYYYMMDD-HHMMSS`; N is the restart count. While a run in docker
+//! lasts, `N.log` is a link to docker's `ID-json.log`, and what was rotated away from that lies beside it: `ID-json.log.1` is
+//! the newest.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::cri::{self, Stream};
+use super::cri::{self, LogLine, Piece, Stream};
+use crate::monitor::json_log;
+use crate::paths::fnv1a;
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub struct LogFile {
     pub path: PathBuf,
     /// What it is, whatever its name.
     pub id: FileId,
+    /// docker writes it. When the run is over one file of ours, or several, take its place.
+    pub docker: bool,
 }
 
 /// Device and inode.
@@ -32,25 +38,67 @@ impl FileId {
     }
 }
 
-/// All log files in a container's directory, the oldest first. A directory that is missing has none.
+/// All log files in a container's directory, the oldest first, as they were at one moment. A directory that is missing has
+/// none.
 pub fn list(directory: &Path) -> io::Result<Vec<LogFile>> {
+    let mut files = list_once(directory)?;
+    // A rotation in the middle would hide a file, or show it at another's place. No file comes back to a name that it had,
+    // so two lists that are the same are true for the moment between them.
+    for _ in 0..LIST_TRIES {
+        let again = list_once(directory)?;
+        if again == files {
+            break;
+        }
+        files = again;
+    }
+    Ok(files)
+}
+
+/// A directory that changes all the time is not looked at for ever.
+const LIST_TRIES: u32 = 100;
+
+fn list_once(directory: &Path) -> io::Result<Vec<LogFile>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
-    let mut files = Vec::new();
+    let (mut files, mut docker) = (Vec::new(), Vec::new());
     for entry in entries {
         let entry = entry?;
         let Some((attempt, rotated)) = entry.file_name().to_str().and_then(parse_name) else { continue };
-        // It may be rotated away, or removed, between listing and looking.
-        let Ok(metadata) = fs::metadata(entry.path()) else { continue };
-        let id = FileId(metadata.dev(), metadata.ino());
-        files.push((attempt, rotated, LogFile { attempt, path: entry.path(), id }));
+        let path = entry.path();
+        match fs::read_link(&path) {
+            Ok(link) => docker.push((attempt, directory.join(link))),
+            Err(_) => {
+                let file = LogFile::of(attempt, path, false);
+                files.extend(file.map(|file| (attempt, rotated.is_none(), rotated, file)));
+            }
+        }
     }
     // The live file has no date and is the newest of its run.
-    files.sort_by(|a, b| (a.0, a.1.is_none(), &a.1).cmp(&(b.0, b.1.is_none(), &b.1)));
-    Ok(files.into_iter().map(|(_, _, file)| file).collect())
+    files.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
+    let mut files: Vec<LogFile> = files.into_iter().map(|(_, _, _, file)| file).collect();
+    for (attempt, target) in docker {
+        // A directory that is missing has none, and one that may not be read none for us.
+        let theirs = json_log::files(&target).unwrap_or_default();
+        let theirs: Vec<_> = theirs.into_iter().filter_map(|p| LogFile::of(attempt, p, true)).collect();
+        if !theirs.is_empty() {
+            // As long as the link is good, files of ours are what a killed monitor has left.
+            files.retain(|f| f.attempt != attempt);
+        }
+        let at = files.partition_point(|f| f.attempt <= attempt);
+        files.splice(at..at, theirs);
+    }
+    Ok(files)
+}
+
+impl LogFile {
+    /// `None` if it has been rotated away, or removed, since it was listed.
+    fn of(attempt: u32, path: PathBuf, docker: bool) -> Option<Self> {
+        let metadata = fs::metadata(&path).ok()?;
+        Some(Self { attempt, path, id: FileId(metadata.dev(), metadata.ino()), docker })
+    }
 }
 
 /// `3.log` → (3, None); `3.log.20260102-030405` → (3, Some("20260102-030405")).
@@ -131,6 +179,85 @@ fn begun_before(lines: &mut Backwards<impl Read + Seek>, last: &Line, end: u64) 
     Ok(start)
 }
 
+/// A place in the log of one run that docker writes: so many pieces like this were read. It is found again in the files that
+/// take the place of docker's, which have the same pieces in the same order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    time: String,
+    stream: Stream,
+    hash: u64,
+    count: u32,
+}
+
+impl Mark {
+    /// The place after `piece`, when `before` is the place before it.
+    pub fn after(before: Option<Self>, piece: &Piece<'_>) -> Self {
+        let mut mark = Self {
+            time: piece.time.as_ref().to_owned(),
+            stream: piece.stream,
+            hash: fnv1a(&piece.text),
+            count: 1,
+        };
+        if let Some(before) = before
+            && before.is_at(piece)
+        {
+            mark.count = before.count.saturating_add(1);
+        }
+        mark
+    }
+
+    /// The place at which reading begins, by the piece before it; `None` at the beginning of the log.
+    pub fn at(files: &[LogFile], (first, start): (usize, Start)) -> io::Result<Option<Self>> {
+        for (index, file) in files.iter().enumerate().take(first + 1).rev() {
+            let mut open = match File::open(&file.path) {
+                Ok(open) => open,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e),
+            };
+            let end = if index == first { start.offset } else { open.seek(SeekFrom::End(0))? };
+            let begin = end.saturating_sub(4 * BLOCK);
+            let mut bytes = Vec::new();
+            open.seek(SeekFrom::Start(begin))?;
+            open.take(end - begin).read_to_end(&mut bytes)?;
+            for line in bytes.split(|b| *b == b'\n').rev() {
+                if let LogLine::Piece(piece) = cri::take_apart(line) {
+                    return Ok(Some(Self::after(None, &piece)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_at(&self, piece: &Piece<'_>) -> bool {
+        (&*self.time, self.stream) == (&*piece.time, piece.stream) && self.hash == fnv1a(&piece.text)
+    }
+
+    /// How many pieces of `files` stand before this place. Where it is not found (what stands there was rotated away, and
+    /// so was everything before it) those do that are not younger, up to the first that is.
+    pub fn find(&self, files: &[LogFile]) -> io::Result<u64> {
+        let (mut read, mut older, mut is_older, mut seen) = (0, 0, true, 0);
+        for file in files {
+            let mut lines = BufReader::with_capacity(64 * 1024, File::open(&file.path)?);
+            let mut line = Vec::new();
+            while lines.by_ref().take(LONGEST as u64).read_until(b'\n', &mut line)? > 0 {
+                if let LogLine::Piece(piece) = cri::take_apart(line.strip_suffix(b"\n").unwrap_or(&line)) {
+                    read += 1;
+                    seen += u32::from(self.is_at(&piece));
+                    if seen == self.count {
+                        return Ok(read);
+                    }
+                    is_older = is_older && *piece.time <= *self.time;
+                    if is_older {
+                        older = read;
+                    }
+                }
+                line.clear();
+            }
+        }
+        Ok(older)
+    }
+}
+
 /// What there is to know of a line without keeping it.
 struct Line {
     offset: u64,
@@ -170,12 +297,12 @@ impl<F: Read + Seek> Backwards<F> {
         loop {
             if let Some(line) = last_line(&self.pending, self.start == 0) {
                 let at = self.pending.len() - line.len();
-                let piece = cri::parse(line.strip_suffix(b"\n").unwrap_or(line));
-                let line = Line {
-                    offset: self.start + at as u64,
-                    full: !piece.is_some_and(|p| p.partial),
-                    stream: piece.map(|p| p.stream),
+                let (full, stream) = match cri::take_apart(line.strip_suffix(b"\n").unwrap_or(line)) {
+                    LogLine::Piece(piece) => (!piece.partial, Some(piece.stream)),
+                    LogLine::Torn => (false, None),
+                    LogLine::Other => (true, None),
                 };
+                let line = Line { offset: self.start + at as u64, full, stream };
                 self.pending.truncate(at);
                 return Ok(Some(line));
             }

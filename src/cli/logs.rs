@@ -1,4 +1,5 @@
-//! `podstrap logs`: what a container has written, from the files alone, over rotations and restarts.
+//! `podstrap logs`: what a container has written, from the files alone, over rotations and restarts; and over the end of a
+//! run in docker, when files of ours take the place of docker's.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -6,14 +7,17 @@ use std::path::{Path, PathBuf};
 
 use super::args::LogsArgs;
 use super::changes::Changes;
-use super::cri::{Joiner, parse};
+use super::cri::{Joiner, LogLine, Piece, Stream, take_apart};
 use super::error::{Error, Exit};
-use super::logfiles::{FileId, LogFile, Start, list, tail};
+use super::logfiles::{FileId, LogFile, Mark, Start, list, tail};
 use super::published::Published;
 use super::values::{PodArg, Since};
 use super::view::{View, label};
-use crate::report::PodStatusFile;
+use crate::report::{ContainerStatus, PodStatusFile};
 use crate::sys::clock;
+
+/// How often files are looked for again that were rotated between listing and opening.
+const TRIES: u32 = 10;
 
 /// How often a follower looks whether the Pod is still there.
 const RECHECK_MS: u64 = 1000;
@@ -23,13 +27,6 @@ pub fn run(args: &LogsArgs) -> Result<Exit, Error> {
     let published = Published::read(&args.run_dir)?;
     let log_root = args.log_dir.clone().unwrap_or_else(|| published.roots().log);
     let place = find(&published, &log_root, args)?;
-    let files = list(&place.directory).map_err(Error::file("read", &place.directory))?;
-    let attempt = chosen_attempt(&place, &files, args.previous);
-    let none = || Error::NoLogs { path: place.directory.clone(), previous: args.previous };
-    let chosen: Vec<LogFile> = files.iter().filter(|f| Some(f.attempt) == attempt).cloned().collect();
-    if chosen.is_empty() && (!args.follow || place.is_gone(args)) {
-        return Err(none());
-    }
     let since = match args.since {
         None => None,
         Some(Since::At(at)) => Some(at),
@@ -45,12 +42,38 @@ pub fn run(args: &LogsArgs) -> Result<Exit, Error> {
         since,
         skip: 0,
     };
-    let from = match args.tail {
-        Some(lines) => tail(&chosen, lines).map_err(Error::file("read", &place.directory))?,
-        None => (0, Start::default()),
-    };
     let mut reader = Reader::default();
-    copy_all(&chosen, from, &mut reader, &mut printer)?;
+    let mut tries = 0;
+    let attempt = loop {
+        let files = place.list()?;
+        let attempt = chosen_attempt(&place, &files, args.previous);
+        let chosen: Vec<LogFile> = files.into_iter().filter(|f| Some(f.attempt) == attempt).collect();
+        if chosen.is_empty() && (!args.follow || place.is_gone(args)) {
+            return Err(Error::NoLogs { path: place.directory.clone(), previous: args.previous });
+        }
+        let read = || Error::file("read", &place.directory);
+        let from = match args.tail {
+            Some(lines) => tail(&chosen, lines).map_err(read())?,
+            None => (0, Start::default()),
+        };
+        reader.mark =
+            if chosen.iter().any(|f| f.docker) { Mark::at(&chosen, from).map_err(read())? } else { None };
+        let copied = copy_all(&chosen, from, &mut reader, &mut printer)?;
+        tries += 1;
+        // Nothing is printed yet: the first of them was rotated or replaced, and is looked for anew.
+        if copied || reader.current.is_some() || tries == TRIES {
+            break attempt;
+        }
+    };
+    if !args.follow || args.previous {
+        // What was rotated or replaced while it was read is caught up with.
+        for _ in 0..TRIES {
+            let files: Vec<_> = place.list()?.into_iter().filter(|f| Some(f.attempt) == attempt).collect();
+            if reader.catch_up(&files, &mut printer)? {
+                break;
+            }
+        }
+    }
     if args.follow && !args.previous {
         follow(args, &place, &mut reader, &mut printer)?;
     }
@@ -63,11 +86,24 @@ struct Place {
     directory: PathBuf,
     /// `None` for a Pod of which only the log is left.
     pod: Option<PodArg>,
-    /// The run before the one that is published, if the daemon tells.
-    former: Option<u32>,
+    former: Former,
+}
+
+/// Which run is the former one.
+enum Former {
+    /// This one.
+    Attempt(u32),
+    /// The newest that has a log: the next one waits for its turn.
+    Newest,
+    /// The one before that.
+    BeforeNewest,
 }
 
 impl Place {
+    fn list(&self) -> Result<Vec<LogFile>, Error> {
+        list(&self.directory).map_err(Error::file("read", &self.directory))
+    }
+
     fn is_gone(&self, args: &LogsArgs) -> bool {
         let Some(pod) = &self.pod else { return true };
         Published::read(&args.run_dir).is_ok_and(|p| p.find(pod).is_ok_and(|found| found.is_empty()))
@@ -84,21 +120,38 @@ fn find(published: &Published, log_root: &Path, args: &LogsArgs) -> Result<Place
             };
             let names = directories(&directory).map_err(Error::file("read", &directory))?;
             let container = pick(&args.pod.to_string(), &names, args.container.as_deref())?;
-            return Ok(Place { directory: directory.join(container), pod: None, former: None });
+            return Ok(Place {
+                directory: directory.join(container),
+                pod: None,
+                former: Former::BeforeNewest,
+            });
         }
         Err(error) => return Err(error),
     };
     let container = pick(&label(entry), &container_names(entry), args.container.as_deref())?;
     let view = View::of(entry);
     let status = view.all().find(|c| c.name == container);
-    let former = status
-        .and_then(|c| c.last_state.terminated.as_ref()?.container_id.as_deref()?.rsplit('-').next())
-        .and_then(|attempt| attempt.parse().ok());
+    let former = status.map_or(Former::BeforeNewest, former);
     let pod = entry.namespace.as_ref().zip(entry.name.as_ref()).map(|(namespace, name)| PodArg {
         namespace: Some(namespace.as_str().to_owned()),
         name: name.as_str().to_owned(),
     });
     Ok(Place { directory: pod_directory(log_root, entry).join(container), pod, former })
+}
+
+fn former(status: &ContainerStatus) -> Former {
+    let Some(id) = status.last_state.terminated.as_ref().and_then(|t| t.container_id.as_deref()) else {
+        return Former::BeforeNewest;
+    };
+    // A name that we have given ends with the attempt; docker's does not tell.
+    let attempt = id.strip_prefix("runc://").and_then(|name| name.rsplit('-').next()?.parse().ok());
+    match attempt {
+        Some(attempt) => Former::Attempt(attempt),
+        None if status.state.waiting.is_some() && status.container_id.as_deref() == Some(id) => {
+            Former::Newest
+        }
+        None => Former::BeforeNewest,
+    }
 }
 
 /// `LOG/NAMESPACE_NAME_UID`, as [`crate::paths::Roots::pod_logs`] has it.
@@ -177,22 +230,28 @@ fn chosen_attempt(place: &Place, files: &[LogFile], previous: bool) -> Option<u3
     if !previous {
         return Some(newest);
     }
-    place.former.or_else(|| files.iter().rev().map(|f| f.attempt).find(|attempt| *attempt < newest))
+    match place.former {
+        Former::Attempt(attempt) => Some(attempt),
+        Former::Newest => Some(newest),
+        Former::BeforeNewest => files.iter().rev().map(|f| f.attempt).find(|attempt| *attempt < newest),
+    }
 }
 
-/// Prints what is in the files, from that place on.
+/// Prints what is in the files, from that place on. `false`: one of them is not what was listed, and was not read.
 fn copy_all(
     files: &[LogFile],
     (first, start): (usize, Start),
     reader: &mut Reader,
     printer: &mut Printer<impl Write>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     printer.skip = start.skip;
     for (i, file) in files.iter().enumerate().skip(first) {
-        reader.open(file, if i == first { start.offset } else { 0 })?;
+        if !reader.open(file, if i == first { start.offset } else { 0 })? {
+            return Ok(false);
+        }
         reader.copy(printer)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Reads on as files grow, are rotated, and follow each other; ends when the Pod is gone.
@@ -203,74 +262,177 @@ fn follow(
     printer: &mut Printer<impl Write>,
 ) -> Result<(), Error> {
     let mut changes = Changes::new()?;
+    let mut watched = Vec::new();
     loop {
-        changes.watch(&[&place.directory]);
+        changes.watch(&watched.iter().map(PathBuf::as_path).collect::<Vec<_>>());
         // Whether it is gone is asked before the last look, so that its last words are not lost.
         let gone = place.is_gone(args);
-        let files = list(&place.directory).map_err(Error::file("read", &place.directory))?;
-        for file in reader.after(&files) {
-            // The one before has its successor: nobody writes to it any more, so this reads it to its end.
-            reader.copy(printer)?;
-            reader.open(file, 0)?;
+        let files = place.list()?;
+        // docker's files lie elsewhere, for each run in another directory.
+        let live = files.last().and_then(|f| f.path.parent()).filter(|d| *d != place.directory);
+        let wanted: Vec<PathBuf> =
+            [Some(place.directory.as_path()), live].into_iter().flatten().map(Path::to_owned).collect();
+        if wanted != watched {
+            watched = wanted;
+            continue;
         }
-        reader.copy(printer)?;
+        let complete = reader.catch_up(&files, printer)?;
         printer.out.flush().map_err(Error::Output)?;
-        if gone {
-            return Ok(());
+        match (complete, gone) {
+            (true, true) => return Ok(()),
+            (true, false) => changes.wait(RECHECK_MS)?,
+            (false, _) => changes.wait(SOON_MS)?,
         }
-        changes.wait(RECHECK_MS)?;
     }
 }
 
+/// After how long files are looked for again that were rotated between listing and opening.
+const SOON_MS: u64 = 10;
+
 /// The file that is being read.
+struct Current {
+    path: PathBuf,
+    attempt: u32,
+    id: FileId,
+    docker: bool,
+    file: BufReader<File>,
+}
+
 #[derive(Default)]
 struct Reader {
-    current: Option<(PathBuf, u32, FileId, BufReader<File>)>,
+    current: Option<Current>,
     /// Bytes of a line whose end is not written yet.
     begun: Vec<u8>,
+    /// How far docker's files are read.
+    mark: Option<Mark>,
+    /// So many pieces are passed over: they were read in docker's files.
+    passed: u64,
+    /// Whether the last of those on each stream ends its line.
+    stdout_ended: bool,
+    stderr_ended: bool,
 }
 
 impl Reader {
-    fn open(&mut self, file: &LogFile, offset: u64) -> Result<(), Error> {
+    /// `false`: it is not what was listed, because it has been rotated, replaced or removed since.
+    fn open(&mut self, file: &LogFile, offset: u64) -> Result<bool, Error> {
         let mut open = match File::open(&file.path) {
             Ok(open) => open,
-            // Removed by rotation since it was listed.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(Error::file("read", &file.path)(e)),
         };
         let id = FileId::of(&open).map_err(Error::file("read", &file.path))?;
+        if id != file.id {
+            return Ok(false);
+        }
         open.seek(SeekFrom::Start(offset)).map_err(Error::file("read", &file.path))?;
         self.begun.clear();
-        self.current = Some((file.path.clone(), file.attempt, id, BufReader::with_capacity(64 * 1024, open)));
-        Ok(())
+        let (path, attempt, docker) = (file.path.clone(), file.attempt, file.docker);
+        let file = BufReader::with_capacity(64 * 1024, open);
+        self.current = Some(Current { path, attempt, id, docker, file });
+        Ok(true)
     }
 
     /// The files that were written after the one that is being read.
     fn after<'a>(&self, files: &'a [LogFile]) -> &'a [LogFile] {
-        let Some((_, attempt, id, _)) = &self.current else { return files };
+        let Some(Current { attempt, id, .. }) = &self.current else { return files };
         let next = match files.iter().position(|f| f.id == *id) {
             Some(at) => at + 1,
-            // It was removed: of its own run everything that is left is newer.
+            // It was removed: of its own run everything that is left is newer, or (docker's) has its place been taken.
             None => files.iter().position(|f| f.attempt >= *attempt).unwrap_or(files.len()),
         };
         files.get(next..).unwrap_or_default()
     }
 
+    /// Prints everything that was written since, up to the end of the last of `files`. `false`: one of them is not what was
+    /// listed, and is to be listed again.
+    fn catch_up(&mut self, files: &[LogFile], printer: &mut Printer<impl Write>) -> Result<bool, Error> {
+        let after = self.after(files);
+        for file in after {
+            // The one before has its successor: nobody writes to it any more, so this reads it to its end.
+            self.copy(printer)?;
+            let before = self.current.as_ref().map(|c| (c.attempt, c.docker));
+            let passed = match (before, &self.mark) {
+                (Some((attempt, true)), Some(mark)) if attempt == file.attempt && !file.docker => {
+                    let taken: Vec<_> = after.iter().filter(|f| f.attempt == attempt).cloned().collect();
+                    match mark.find(&taken) {
+                        Ok(passed) => Some(passed),
+                        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+                        Err(e) => return Err(Error::file("read", &file.path)(e)),
+                    }
+                }
+                _ => None,
+            };
+            if !self.open(file, 0)? {
+                return Ok(false);
+            }
+            if let Some(passed) = passed {
+                self.passed = passed;
+            }
+            if before.is_some_and(|(attempt, _)| attempt != file.attempt) {
+                (self.passed, self.mark) = (0, None);
+                // The former run's last line may have had no newline.
+                for stream in [Stream::Stdout, Stream::Stderr] {
+                    printer.end_line(stream).map_err(Error::Output)?;
+                }
+            }
+        }
+        self.copy(printer)?;
+        Ok(true)
+    }
+
     /// Prints everything up to the end of the file.
     fn copy(&mut self, printer: &mut Printer<impl Write>) -> Result<(), Error> {
-        let Some((path, _, _, file)) = &mut self.current else { return Ok(()) };
+        let Some(Current { path, docker, file, .. }) = &mut self.current else { return Ok(()) };
         loop {
             let room = (1u64 << 20).saturating_sub(self.begun.len() as u64);
             let read = file.by_ref().take(room).read_until(b'\n', &mut self.begun);
             if read.map_err(Error::file("read", &*path))? == 0 && room > 0 {
-                return Ok(());
-            }
-            if self.begun.last() == Some(&b'\n') || room == 0 {
-                printer.line(self.begun.strip_suffix(b"\n").unwrap_or(&self.begun)).map_err(Error::Output)?;
+                // With one file only docker begins it anew instead of rotating it.
+                let shrunk = *docker && is_shorter(file).map_err(Error::file("read", &*path))?;
+                if !shrunk {
+                    return Ok(());
+                }
                 self.begun.clear();
+                file.seek(SeekFrom::Start(0)).map_err(Error::file("read", &*path))?;
+                continue;
             }
+            if self.begun.last() != Some(&b'\n') && room > 0 {
+                continue;
+            }
+            let line = self.begun.strip_suffix(b"\n").unwrap_or(&self.begun);
+            let format = take_apart(line);
+            match format {
+                LogLine::Piece(piece) if self.passed > 0 => {
+                    self.passed -= 1;
+                    match piece.stream {
+                        Stream::Stdout => self.stdout_ended = !piece.partial,
+                        Stream::Stderr => self.stderr_ended = !piece.partial,
+                    }
+                    if self.passed == 0 {
+                        let ended =
+                            [(Stream::Stdout, self.stdout_ended), (Stream::Stderr, self.stderr_ended)];
+                        for (stream, _) in ended.into_iter().filter(|(_, ended)| *ended) {
+                            printer.end_line(stream).map_err(Error::Output)?;
+                        }
+                    }
+                }
+                LogLine::Piece(piece) => {
+                    if *docker {
+                        self.mark = Some(Mark::after(self.mark.take(), &piece));
+                    }
+                    printer.piece(piece).map_err(Error::Output)?;
+                }
+                LogLine::Torn => {}
+                LogLine::Other => printer.raw(line).map_err(Error::Output)?,
+            }
+            self.begun.clear();
         }
     }
+}
+
+fn is_shorter(file: &mut BufReader<File>) -> io::Result<bool> {
+    let at = file.stream_position()?;
+    Ok(file.get_ref().metadata()?.len() < at)
 }
 
 /// Where lines go.
@@ -284,14 +446,15 @@ struct Printer<W: Write> {
 }
 
 impl<W: Write> Printer<W> {
-    fn line(&mut self, line: &[u8]) -> io::Result<()> {
-        let Some(piece) = parse(line) else {
-            if self.skipped() {
-                return Ok(());
-            }
-            self.out.write_all(line)?;
-            return self.out.write_all(b"\n");
-        };
+    fn raw(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.skipped() {
+            return Ok(());
+        }
+        self.out.write_all(line)?;
+        self.out.write_all(b"\n")
+    }
+
+    fn piece(&mut self, piece: Piece<'_>) -> io::Result<()> {
         if let Some(since) = self.since
             && piece.time.parse::<jiff::Timestamp>().is_ok_and(|at| at < since)
         {
@@ -301,6 +464,14 @@ impl<W: Write> Printer<W> {
             return Ok(());
         }
         match self.joiner.take(piece) {
+            Some((time, text)) if !self.skipped() => self.put(&time, &text),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Ends what has begun on this stream: nothing more of it will come.
+    fn end_line(&mut self, stream: Stream) -> io::Result<()> {
+        match self.joiner.end(stream) {
             Some((time, text)) if !self.skipped() => self.put(&time, &text),
             Some(_) | None => Ok(()),
         }

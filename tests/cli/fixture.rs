@@ -169,6 +169,20 @@ impl Started {
         &self.out
     }
 
+    /// Waits until it has this file open.
+    pub fn until_open(&self, path: &Path) {
+        let begin = Instant::now();
+        let descriptors = format!("/proc/{}/fd", self.child.id());
+        let holds = || {
+            let mut all = fs::read_dir(&descriptors).unwrap();
+            all.any(|d| fs::read_link(d.unwrap().path()).is_ok_and(|target| target == path))
+        };
+        while !holds() {
+            assert!(begin.elapsed() < PATIENCE, "it does not open {}", path.display());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until it has ended by itself.
     pub fn end(mut self) -> Ran {
         let begin = Instant::now();
