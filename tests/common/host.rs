@@ -16,7 +16,13 @@ pub fn cannot_run_containers() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("not root".to_owned());
     }
-    ["runc", "busybox"].iter().find(|c| find(c).is_none()).map(|c| format!("no {c} on PATH"))
+    if find("busybox").is_none() {
+        return Some("no busybox on PATH".to_owned());
+    }
+    match super::runtime().as_str() {
+        "runc" => find("runc").is_none().then(|| "no runc on PATH".to_owned()),
+        engine => super::engine::missing(engine),
+    }
 }
 
 /// A program on PATH, or where Debian keeps those of root.
@@ -167,8 +173,8 @@ fn collect_all(dir: PathBuf, found: &mut Vec<PathBuf>) {
     found.push(dir);
 }
 
-/// What an instance has left behind after `podstrap down`: processes (but the daemon, while it may live), mounts, and
-/// cgroups of Pods. The cgroup root itself, and directories of quality-of-service classes in it, may stay while the
+/// What an instance has left behind after `podstrap down`: processes (but the daemon, while it may live), docker's
+/// containers, mounts, and cgroups of Pods. The cgroup root itself, and directories of quality-of-service classes in it, may stay while the
 /// daemon lives.
 pub fn left_behind(dir: &Path, cgroup_root: &str, daemon: Option<i32>) -> Vec<String> {
     let mut left = Vec::new();
@@ -184,6 +190,7 @@ pub fn left_behind(dir: &Path, cgroup_root: &str, daemon: Option<i32>) -> Vec<St
         std::thread::sleep(Duration::from_millis(20));
     }
     left.extend(processes.iter().map(|(pid, cmdline)| format!("process {pid}: {cmdline}")));
+    left.extend(super::engine::left_behind(&dir.join("run")));
     left.extend(mounts_below(dir).iter().map(|m| format!("mount {}", m.display())));
     let of_a_pod = |path: &&PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -207,6 +214,8 @@ pub fn clean_up(dir: &Path, cgroup_root: &str) {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    // After its daemon, which would start others in their place.
+    super::engine::clean_up(&dir.join("run"));
     for mount in mounts_below(dir) {
         let _ = umount2(&mount, MntFlags::MNT_DETACH);
     }

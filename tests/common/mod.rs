@@ -4,6 +4,7 @@
 //! Tests run in parallel, so nothing here is shared between instances but read-only archives: each has a temporary
 //! directory for all roots, a node name, and a cgroup root named after the process and a counter.
 
+pub mod engine;
 pub mod host;
 pub mod image;
 pub mod yaml;
@@ -25,9 +26,22 @@ pub fn podstrap() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_podstrap").into(), PathBuf::from)
 }
 
-/// The runtime under test, as `--runtime` takes it: runc, unless `PODSTRAP_TEST_RUNTIME` says otherwise.
+/// The runtime under test: `runc`, unless `PODSTRAP_TEST_RUNTIME` says `docker` or `podman`.
 pub fn runtime() -> String {
-    std::env::var("PODSTRAP_TEST_RUNTIME").unwrap_or_else(|_| "runc".to_owned())
+    let runtime = std::env::var("PODSTRAP_TEST_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
+    assert!(
+        matches!(runtime.as_str(), "runc" | "docker" | "podman"),
+        "PODSTRAP_TEST_RUNTIME={runtime}: runc, docker or podman"
+    );
+    runtime
+}
+
+/// The runtime under test as the daemon names it: `runc` or `docker`, which podman is a kind of.
+pub fn runtime_name() -> &'static str {
+    match runtime().as_str() {
+        "runc" => "runc",
+        _ => "docker",
+    }
 }
 
 /// The node's name of every instance: the suffix of every Pod's name.
@@ -54,6 +68,8 @@ pub struct Instance {
     pub shared: PathBuf,
     /// `--cgroup-root`.
     pub cgroup_root: String,
+    /// `--docker-binary`, where docker or podman is the runtime.
+    pub docker: Option<PathBuf>,
     /// What `run` is given beside the roots.
     args: Vec<String>,
     /// A program and its arguments that the daemon's command line is handed to, such as `env -i`.
@@ -76,6 +92,17 @@ pub fn bare_instance() -> Option<Instance> {
         host::skip(&reason);
         return None;
     }
+    let runtime = runtime();
+    Some(new_instance((runtime != "runc").then(|| engine::shared(&runtime).to_owned())))
+}
+
+/// An instance without any image, for the docker (or podman) that this command speaks to. Whether containers can run here
+/// is not asked.
+pub fn docker_instance(cli: &Path) -> Instance {
+    new_instance(Some(cli.to_owned()))
+}
+
+fn new_instance(docker: Option<PathBuf>) -> Instance {
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     let name = format!("podstrap-test-{}-{n}", std::process::id());
     let dir = std::env::temp_dir().join(&name);
@@ -86,6 +113,7 @@ pub fn bare_instance() -> Option<Instance> {
         manifests: dir.join("manifests"),
         shared: dir.join("shared"),
         cgroup_root: name,
+        docker,
         args: Vec::new(),
         prefix: Vec::new(),
         daemon: None,
@@ -95,7 +123,7 @@ pub fn bare_instance() -> Option<Instance> {
     for dir in [&instance.manifests, &instance.shared, &instance.images_dir()] {
         fs::create_dir_all(dir).unwrap();
     }
-    Some(instance)
+    instance
 }
 
 impl Instance {
@@ -123,7 +151,11 @@ impl Instance {
         ] {
             command.arg(flag).arg(value);
         }
-        command.args(["--node-name", NODE, "--cgroup-root", &self.cgroup_root, "--runtime", &runtime()]);
+        command.args(["--node-name", NODE, "--cgroup-root", &self.cgroup_root]);
+        match &self.docker {
+            Some(cli) => command.args(["--runtime", "docker", "--docker-binary"]).arg(cli),
+            None => command.args(["--runtime", "runc"]),
+        };
         command.args(&self.args);
         command.stdin(Stdio::null());
         command
@@ -411,7 +443,11 @@ impl Instance {
     fn shut_down(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         let dead = self.daemon.as_mut().is_none_or(|d| !matches!(d.try_wait(), Ok(None)));
-        if dead && self.used && !host::processes_of(&self.dir, &self.cgroup_root).is_empty() {
+        if dead
+            && self.used
+            && (!host::processes_of(&self.dir, &self.cgroup_root).is_empty()
+                || !engine::left_behind(&self.run).is_empty())
+        {
             self.daemon = None;
             self.start();
         }

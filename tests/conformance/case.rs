@@ -31,7 +31,7 @@ pub struct Case {
     pub host: Host,
     /// How long all of its steps may take.
     pub timeout: Duration,
-    /// Runtimes that cannot do it, each with what its refusal says.
+    /// Runtimes that cannot do it, each with what its refusal says: `docker` is podman, too.
     pub refusals: Vec<(&'static str, &'static str)>,
     /// An HTTP server of the test's own listens on `@PORT@`.
     pub web: bool,
@@ -194,6 +194,12 @@ impl Case {
     pub fn web(mut self) -> Self {
         self.web = true;
         self
+    }
+
+    /// What the refusal by this runtime says: its own, or that of the kind it belongs to.
+    pub fn refusal(&self, runtime: &str, kind: &str) -> Option<&'static str> {
+        let of = |wanted: &str| self.refusals.iter().find(|(name, _)| *name == wanted).map(|(_, says)| *says);
+        of(runtime).or_else(|| of(kind))
     }
 
     /// What that runtime cannot do, with what its refusal says.

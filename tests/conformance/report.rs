@@ -1,8 +1,10 @@
-//! What is told of the cases: a line for each, what belongs to a failure, and a table in the end.
+//! What is told of the cases: a line for each, what belongs to a failure, and a table in the end. The same for programs, to
+//! be laid beside that of other runtimes (`tests/tools/conformance`), is in `conformance-RUNTIME.tsv`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::case::Case;
@@ -45,15 +47,23 @@ pub struct Report {
     file: File,
     areas: Vec<Area>,
     failures: Vec<String>,
+    /// By number: area, case, verdict and words, with tabs between.
+    rows: BTreeMap<usize, String>,
+}
+
+/// A file of the report of this runtime.
+fn file(extension: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("conformance-{}.{extension}", runtime()))
 }
 
 impl Report {
     /// An empty one over these areas.
     pub fn new(areas: &[&'static str]) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("conformance-{}.txt", runtime()));
-        let file = File::create(path).unwrap();
+        // That of an earlier run is not to be taken for this one's, should it not come to its end.
+        let _ = std::fs::remove_file(file("tsv"));
+        let file = File::create(file("txt")).unwrap();
         let areas = areas.iter().map(|&name| Area { name, ..Area::default() }).collect();
-        Self { file, areas, failures: Vec::new() }
+        Self { file, areas, failures: Vec::new(), rows: BTreeMap::new() }
     }
 
     /// Writes a line to both places. Not by `eprintln`: the test runner would hold it back.
@@ -63,9 +73,16 @@ impl Report {
         let _ = self.file.write_all(line.as_bytes());
     }
 
-    /// Tells of a case.
-    pub fn add(&mut self, area: usize, case: &Case, outcome: Outcome) {
+    /// Tells of a case, the one with this number.
+    pub fn add(&mut self, number: usize, area: usize, case: &Case, outcome: Outcome) {
         let name = format!("{} {}", case.field, case.what);
+        let (verdict, words) = match &outcome.verdict {
+            Verdict::Ok => ("pass", ""),
+            Verdict::Refused(says) => ("refused", *says),
+            Verdict::Failed { why, .. } => ("FAIL", why.lines().next().unwrap_or_default()),
+        };
+        let row = [self.areas[area].name, &name, verdict, words].map(|word| word.replace('\t', " "));
+        self.rows.insert(number, row.join("\t"));
         let took = outcome.took.as_secs_f64();
         let area = &mut self.areas[area];
         area.slowest = area.slowest.max(outcome.took);
@@ -121,6 +138,8 @@ impl Report {
             );
         }
         text += &format!("runtime {}, {:.1} s\n", runtime(), took.as_secs_f64());
+        let rows: String = self.rows.values().map(|row| format!("{row}\n")).collect();
+        std::fs::write(file("tsv"), rows).unwrap();
         let _ = std::io::stderr().write_all(text.as_bytes());
         let _ = (&self.file).write_all(text.as_bytes());
     }

@@ -111,7 +111,7 @@ pub fn all(areas: Vec<(&'static str, Vec<Case>)>) {
                         Host::Bridge => bridge.as_ref(),
                     };
                     let outcome = one(number, &job.case, instance.expect("a daemon for each host"));
-                    report.lock().unwrap().add(job.area, &job.case, outcome);
+                    report.lock().unwrap().add(number, job.area, &job.case, outcome);
                 }
             });
         }
@@ -134,8 +134,7 @@ fn one(number: usize, case: &Case, instance: &Instance) -> Outcome {
     let began = Instant::now();
     let mut bench = Bench::new(instance, format!("p{number:03}"), case.web, case.timeout);
     bench.manifest = bench.fill(&case.yaml());
-    let runtime = common::runtime();
-    let refusal = case.refusals.iter().find(|(name, _)| *name == runtime).map(|(_, says)| *says);
+    let refusal = case.refusal(&common::runtime(), common::runtime_name());
     let result = catch_unwind(AssertUnwindSafe(|| {
         case.before.iter().for_each(|step| step(&bench));
         bench.submit();

@@ -97,7 +97,7 @@ pub fn cases() -> Vec<Case> {
                 assert!(text("image").contains("localhost/busybox:test"), "{main}");
                 assert!(text("imageID").contains("sha256:"), "{main}");
                 assert!(
-                    text("containerID").starts_with(&format!("{}://", crate::common::runtime())),
+                    text("containerID").starts_with(&format!("{}://", crate::common::runtime_name())),
                     "{main}"
                 );
             }),
