@@ -386,7 +386,16 @@ impl DockerContainer {
             .stdin(tar.stdout.take().unwrap())
             .output();
         assert!(tar.wait().unwrap().success() && import.unwrap().status.success());
-        let run = ["run", "--detach", "--env", "GREETING=hello", "--name", &container.name, &container.name];
+        let run = [
+            "run",
+            "--detach",
+            "--network=none",
+            "--env",
+            "GREETING=hello",
+            "--name",
+            &container.name,
+            &container.name,
+        ];
         let ran = container.docker().args(run).args(["sleep", "1000"]).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         Some(container)
