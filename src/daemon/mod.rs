@@ -42,7 +42,7 @@ use crate::sys::fifo::Fifo;
 use crate::sys::lock::Lock;
 use crate::sys::signals::Signals;
 use crate::sys::watch::{Change, Watcher};
-use crate::sys::{clock, spawn};
+use crate::sys::{clock, process, spawn};
 use crate::{error, info, warning};
 
 use self::docker::DockerDesk;
@@ -53,6 +53,9 @@ use self::runs::RunInfo;
 
 /// However many SIGHUPs come, the sources are read again no sooner than so many milliseconds after the last time.
 const RELOAD_PAUSE_MS: u64 = 100;
+
+/// A wait of so many milliseconds is worth giving memory back before it.
+const LONG_WAIT_MS: u32 = 1_000;
 
 /// What this process is here for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,6 +297,7 @@ impl Daemon {
     /// The only place that waits.
     fn wait(&mut self, signals: &Signals, fifo: &Fifo) -> io::Result<()> {
         let timeout = self.timeout();
+        self.before_a_long_wait(timeout);
         let mut fds = vec![
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(fifo.as_fd(), PollFlags::POLLIN),
@@ -338,6 +342,14 @@ impl Daemon {
             Some(at) => i32::try_from(at.saturating_sub(now))
                 .map_or(PollTimeout::MAX, |ms| PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)),
             None => PollTimeout::NONE,
+        }
+    }
+
+    /// When no child is due to end and nothing is soon to be done: what was needed to get here need not stay in memory.
+    fn before_a_long_wait(&self, timeout: PollTimeout) {
+        let is_long = timeout.as_millis().is_none_or(|ms| ms >= LONG_WAIT_MS);
+        if is_long && self.jobs.deadline().is_none() {
+            process::give_back_program();
         }
     }
 

@@ -139,24 +139,21 @@ fn priority(spec: &Spot<'_>, findings: &mut Findings) -> (Option<i32>, Option<St
     let priority = spec
         .get("priority")
         .and_then(|s| Some((s.int(findings, i64::from(i32::MIN), i64::from(i32::MAX))?, s)));
-    match (&class, &priority) {
-        (Some((class, spot)), _) => {
-            if let Err(reason) = names::subdomain(class) {
-                metadata::misfit(spot, class, reason, findings);
-            }
-            let system = SYSTEM_CLASSES.iter().find(|(name, _)| name == class);
-            match (system, &priority) {
-                (Some((_, number)), Some((given, spot))) if i64::from(*number) != *given => {
-                    spot.warning(findings, format!("does not fit {class}, whose priority is {number}"));
-                }
-                (None, None) => {
-                    spot.warning(findings, format!("has no effect: {class} is known to an API server only"))
-                        .help("the classes known here are system-node-critical and system-cluster-critical");
-                }
-                (Some(_) | None, _) => {}
-            }
+    if let Some((class, spot)) = &class {
+        if let Err(reason) = names::subdomain(class) {
+            metadata::misfit(spot, class, reason, findings);
         }
-        (None, _) => {}
+        let system = SYSTEM_CLASSES.iter().find(|(name, _)| name == class);
+        match (system, &priority) {
+            (Some((_, number)), Some((given, spot))) if i64::from(*number) != *given => {
+                spot.warning(findings, format!("does not fit {class}, whose priority is {number}"));
+            }
+            (None, None) => {
+                spot.warning(findings, format!("has no effect: {class} is known to an API server only"))
+                    .help("the classes known here are system-node-critical and system-cluster-critical");
+            }
+            (Some(_) | None, _) => {}
+        }
     }
     (priority.and_then(|(p, _)| i32::try_from(p).ok()), class.map(|(c, _)| c))
 }
