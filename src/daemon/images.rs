@@ -223,4 +223,6 @@ impl Daemon {
         self.tell_images();
         self.events.push_back(Event::Pulled { reference, error });
     }
+
+    pub(super) fn images_listed(&mut self, _: ExitStatus, _: &str, _: bool) {}
 }

@@ -88,7 +88,8 @@ pub struct ArchiveRecord {
 impl Index {
     /// The id of the image that a reference names here.
     pub fn id(&self, reference: &Reference) -> Option<&str> {
-        self.references.get(&reference.full).map(String::as_str)
+        let found = self.references.get(&reference.full).or_else(|| self.references.get(&reference.deciding()));
+        found.map(String::as_str)
     }
 
     /// The bytes of all layers of an image.

@@ -1,6 +1,8 @@
 //! docker's command lines, and what its output means. All forms are those of docker-run(1) and its neighbours, as docker
 //! 20.10 knows them; podman and nerdctl understand the same words where [`Flavour`] does not say otherwise.
 
+pub mod images;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
