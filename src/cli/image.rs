@@ -335,6 +335,7 @@ fn line(name: &str, progress: Progress) -> String {
     let doing = match progress.stage {
         Stage::Decompress => "decompressing",
         Stage::Unpack => "unpacking",
+        Stage::Send => "handing over to docker",
     };
     let percent = u128::from(progress.done) * 100 / u128::from(progress.total.max(1));
     let (done, total) = (size(progress.done), size(progress.total));
