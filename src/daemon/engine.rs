@@ -13,11 +13,13 @@ use crate::sys::cgroup::Cgroups;
 
 /// The engine of this configuration: what it asks for, or runc where it is usable, else docker.
 pub fn choose(config: &RunConfig) -> Result<Engine, BootError> {
+    let binary = config.docker_binary.as_deref();
+    let docker = |binary| docker(binary).map(Engine::Docker);
     match config.runtime {
         RuntimeChoice::Runc => runc(),
-        RuntimeChoice::Docker => docker(config),
-        RuntimeChoice::Auto if config.docker_binary.is_some() => docker(config),
-        RuntimeChoice::Auto => match (runc(), docker(config)) {
+        RuntimeChoice::Docker => docker(binary),
+        RuntimeChoice::Auto if binary.is_some() => docker(binary),
+        RuntimeChoice::Auto => match (runc(), docker(binary)) {
             (Ok(engine), _) | (Err(_), Ok(engine)) => Ok(engine),
             (Err(BootError::NoRunc), Err(BootError::NoDocker)) => Err(BootError::NoRuntime),
             (Err(e), Err(_)) => Err(e),
@@ -32,8 +34,9 @@ fn runc() -> Result<Engine, BootError> {
     Ok(Engine::Runc { binary })
 }
 
-fn docker(config: &RunConfig) -> Result<Engine, BootError> {
-    let binary = match &config.docker_binary {
+/// The docker CLI at that path, else the one on the fixed search path.
+pub fn docker(binary: Option<&Path>) -> Result<Docker, BootError> {
+    let binary = match binary {
         Some(path) => trusted(path)?,
         None => find_program("docker").ok_or(BootError::NoDocker)?,
     };
@@ -41,7 +44,7 @@ fn docker(config: &RunConfig) -> Result<Engine, BootError> {
     let why =
         |e: child::ChildError| BootError::Binary { path: binary.clone(), why: format!("--version: {e}") };
     let flavour = Flavour::of_version(&child::run(&line).map_err(why)?);
-    Ok(Engine::Docker(Docker { binary, flavour, config: None }))
+    Ok(Docker { binary, flavour, config: None })
 }
 
 /// What is run as root must be root's alone.

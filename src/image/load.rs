@@ -237,7 +237,7 @@ fn loaded(index: &Index, image: &Planned) -> Loaded {
 }
 
 /// Whether images for that platform run on this machine.
-pub(super) fn fits(platform: &str) -> bool {
+pub fn fits(platform: &str) -> bool {
     let (os, architecture) = plan::this_platform();
     let ours = plan::platform(os, architecture, "");
     platform == ours || platform.starts_with(&format!("{ours}/"))

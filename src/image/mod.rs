@@ -8,6 +8,7 @@ pub mod bounds;
 mod check;
 pub mod codec;
 pub mod config;
+pub mod credentials;
 pub mod digest;
 pub mod discover;
 mod docker;
