@@ -145,7 +145,8 @@ fn image_of(verb: &ImageVerb) -> Result<u8, String> {
 /// has used last.
 fn keeper(asked: RuntimeChoice, binary: Option<&Path>, roots: &Roots) -> Result<Option<Docker>, String> {
     // Whoever may not read the run directory cannot do much with the store either, and is told so there.
-    let published = || Published::read(&roots.run).ok().and_then(|p| p.daemon).filter(|d| d.runtime == "docker");
+    let published =
+        || Published::read(&roots.run).ok().and_then(|p| p.daemon).filter(|d| d.runtime == "docker");
     let of_daemon = match (asked, binary) {
         (RuntimeChoice::Runc, _) => return Ok(None),
         (RuntimeChoice::Auto | RuntimeChoice::Docker, Some(_)) => None,

@@ -161,7 +161,8 @@ fn load_and_record(
     match hand(file, docker, roots, quiet) {
         Ok((stamp, images)) => {
             let now = listing(docker).map_err(LoadError::Ask)?;
-            known::record(&roots.docker(), file, stamp, Ok((&images, has(&now)))).map_err(LoadError::Record)?;
+            known::record(&roots.docker(), file, stamp, Ok((&images, has(&now))))
+                .map_err(LoadError::Record)?;
             Ok(images)
         }
         Err(e) => {

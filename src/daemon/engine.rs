@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::boot::{BootError, find_program, io_error};
 use crate::config::{RunConfig, RuntimeChoice};
+use crate::image::credentials;
 use crate::monitor::child;
 use crate::runtime::docker::{Docker, Flavour};
 use crate::runtime::engine::Engine;
 use crate::sys::cgroup::Cgroups;
+use crate::warning;
 
 /// The engine of this configuration: what it asks for, or runc where it is usable, else docker.
 pub fn choose(config: &RunConfig) -> Result<Engine, BootError> {
@@ -24,6 +26,23 @@ pub fn choose(config: &RunConfig) -> Result<Engine, BootError> {
             (Err(BootError::NoRunc), Err(BootError::NoDocker)) => Err(BootError::NoRuntime),
             (Err(e), Err(_)) => Err(e),
         },
+    }
+}
+
+/// Hands the credentials of `--authfile` to docker. Without them containers run all the same, and a pull tells what is wrong.
+pub fn give_credentials(engine: &mut Engine, config: &RunConfig) {
+    let Engine::Docker(docker) = engine else { return };
+    let directory = config.roots.docker_config();
+    let Some(authfile) = &config.authfile else {
+        // Those of an earlier daemon are not asked for any more.
+        if let Err(e) = credentials::withdraw(&directory) {
+            warning!("{e}");
+        }
+        return;
+    };
+    match credentials::provide(&directory, authfile) {
+        Ok(()) => docker.config = Some(directory),
+        Err(e) => warning!("--authfile: {e}"),
     }
 }
 

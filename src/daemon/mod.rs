@@ -6,6 +6,7 @@
 mod act;
 mod adopt;
 mod boot;
+mod docker_images;
 mod engine;
 mod hooks;
 mod images;

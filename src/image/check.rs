@@ -50,11 +50,12 @@ fn of(member: &Member, bounds: &Bounds, entries: &Budget) -> Result<u64, Cause> 
             Err(Cause::LinkToDirectory(member.link.clone()))
         }
         Kind::Symlink if member.link.is_empty() => Err(Cause::EmptyLink),
-        Kind::File => Ok(member
-            .segments
-            .as_ref()
-            .map_or(member.size, |s| s.iter().map(|(_, length)| length).fold(0, |a, b| a.saturating_add(*b)))),
-        Kind::HardLink | Kind::Symlink | Kind::Character | Kind::Block | Kind::Directory | Kind::Fifo => Ok(0),
+        Kind::File => Ok(member.segments.as_ref().map_or(member.size, |s| {
+            s.iter().map(|(_, length)| length).fold(0, |a, b| a.saturating_add(*b))
+        })),
+        Kind::HardLink | Kind::Symlink | Kind::Character | Kind::Block | Kind::Directory | Kind::Fifo => {
+            Ok(0)
+        }
     }
 }
 
@@ -73,13 +74,8 @@ mod tests {
 
     #[test]
     fn what_a_layer_may_hold_passes() {
-        let entries = [
-            dir("./"),
-            file("a/b", b"12"),
-            symlink("a/c", "/etc"),
-            hard("a/d", "a/b"),
-            file("a/.wh.x", b""),
-        ];
+        let entries =
+            [dir("./"), file("a/b", b"12"), symlink("a/c", "/etc"), hard("a/d", "a/b"), file("a/.wh.x", b"")];
         assert_eq!(checked(&entries), Ok(2));
         assert_eq!(checked(&[file(".wh..wh..opq", b""), file(".wh..wh.plnk/x", b"123")]), Ok(0));
     }

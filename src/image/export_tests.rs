@@ -105,11 +105,7 @@ fn what_lies_is_refused_before_its_manifest_as_the_store_refuses_it() {
         let config = config(&[diff]);
         let name = format!("{}.json", Digest::of(config.as_bytes()).hex());
         let manifest = format!(r#"[{{"Config":"{name}","RepoTags":["x"],"Layers":["l"]}}]"#);
-        tar(&[
-            file("l", stored),
-            file(&name, config.as_bytes()),
-            file("manifest.json", manifest.as_bytes()),
-        ])
+        tar(&[file("l", stored), file(&name, config.as_bytes()), file("manifest.json", manifest.as_bytes())])
     };
     let mut blobs = Vec::new();
     let manifest = oci_manifest(&mut blobs, &config(&[&a]), &[&zstd(&a)], "");
@@ -128,7 +124,7 @@ fn what_lies_is_refused_before_its_manifest_as_the_store_refuses_it() {
         (lying(&huge, &zstd(&huge)), "more than 100000 bytes"),
         (lying(&a, &gzip(&a)[..20]), "cut off"),
         (lying(&a, b"BZh91AY&SYrest"), "bzip2"),
-        (oci_archive(tampered, &[manifest.clone()]), "layer"),
+        (oci_archive(tampered, std::slice::from_ref(&manifest)), "layer"),
         (b"hello".to_vec(), "cut off"),
         (tar(&[file("x", b"")]), "not an image archive"),
     ] {
@@ -173,7 +169,10 @@ fn whoever_reads_no_more_is_not_taken_for_a_fault_of_the_archive() {
     export.write(&mut whole, &mut |_| {}).unwrap();
     for room in [0, 100, 512, 700, 3000, whole.len() - 2 * BLOCK - 1] {
         let error = export.write(&mut Full(room), &mut |_| {}).unwrap_err();
-        assert!(matches!(&error, ExportError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe), "{room}: {error}");
+        assert!(
+            matches!(&error, ExportError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe),
+            "{room}: {error}"
+        );
     }
     // Without the two empty blocks at its end a tar file is whole for those who read it.
     assert!(export.write(&mut Full(whole.len() - 2 * BLOCK), &mut |_| {}).is_ok());

@@ -88,7 +88,8 @@ pub struct ArchiveRecord {
 impl Index {
     /// The id of the image that a reference names here.
     pub fn id(&self, reference: &Reference) -> Option<&str> {
-        let found = self.references.get(&reference.full).or_else(|| self.references.get(&reference.deciding()));
+        let found =
+            self.references.get(&reference.full).or_else(|| self.references.get(&reference.deciding()));
         found.map(String::as_str)
     }
 

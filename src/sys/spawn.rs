@@ -107,7 +107,8 @@ fn start(line: &CommandLine, input: Stdio, output: Output) -> io::Result<Child> 
             let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
             fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             command.stdout(write.try_clone()?).stderr(write);
-            capture = Some(Capture { pipe: File::from(read), most, kept: Vec::new(), cut: false, open: true });
+            capture =
+                Some(Capture { pipe: File::from(read), most, kept: Vec::new(), cut: false, open: true });
         }
         Output::Inherit => {
             command.stdout(Stdio::inherit()).stderr(Stdio::inherit());

@@ -28,8 +28,14 @@ fn docker_is_read() {
         names(&listing),
         [
             ("127.0.0.1:5999/app:1", "7f2d"),
-            ("127.0.0.1:5999/app@sha256:0c9a83686efbaafd8b6acd9423e470c5b0dfd8786aef8b4a5e4ad723db73ea5e", "7f2d"),
-            ("127.0.0.1:5999/app@sha256:8d3970bca25b5fe20f3b774f560b3576b8cb4be3389be31d2ca82cbd1dc48ed0", "7f2d"),
+            (
+                "127.0.0.1:5999/app@sha256:0c9a83686efbaafd8b6acd9423e470c5b0dfd8786aef8b4a5e4ad723db73ea5e",
+                "7f2d"
+            ),
+            (
+                "127.0.0.1:5999/app@sha256:8d3970bca25b5fe20f3b774f560b3576b8cb4be3389be31d2ca82cbd1dc48ed0",
+                "7f2d"
+            ),
             ("docker.io/library/bb:1", "3bd1"),
             ("registry.example/team/x:v1", "bf4b"),
         ]
@@ -44,7 +50,10 @@ fn podman_is_read() {
     assert_eq!(
         names(&listing),
         [
-            ("127.0.0.1:5999/app@sha256:0c9a83686efbaafd8b6acd9423e470c5b0dfd8786aef8b4a5e4ad723db73ea5e", "7f2d"),
+            (
+                "127.0.0.1:5999/app@sha256:0c9a83686efbaafd8b6acd9423e470c5b0dfd8786aef8b4a5e4ad723db73ea5e",
+                "7f2d"
+            ),
             ("localhost/bb:1", "5d95"),
             ("localhost/bb@sha256:37ac9611e2c64e5ca2a363a55df1929dfba554f02a4f8f3d005acd2ba3b0800c", "5d95"),
             ("registry.example/team/x:v1", "bf4b"),
@@ -64,7 +73,9 @@ fn warnings_are_passed_over_and_what_is_no_list_is_an_error() {
     assert_eq!(Listing::parse("").unwrap(), Listing::default());
     let warned = format!("WARNING: Error loading config file: /root/.docker/config.json\n{DOCKER}");
     assert_eq!(Listing::parse(&warned), Listing::parse(DOCKER));
-    for wrong in ["a\tb\tc", "bb\t1\t<none>\t3bd18a586948", "bb\t1\t<none>\t", "bb\t1\t<none>\tsha256:x\tmore"] {
+    for wrong in
+        ["a\tb\tc", "bb\t1\t<none>\t3bd18a586948", "bb\t1\t<none>\t", "bb\t1\t<none>\tsha256:x\tmore"]
+    {
         let error = Listing::parse(&format!("{DOCKER}\n{wrong}")).unwrap_err();
         assert!(error.to_string().contains("not understood"), "{error}");
     }
@@ -121,5 +132,7 @@ Error: No such image: nope"#;
     let never = docker.replace("2026-11-22T00:12:54.034429681Z\"}", "0001-01-01T00:00:00Z\"}");
     assert_eq!(inspected(&never).unwrap()[0].tagged_ms, None);
     assert_eq!(inspected("[]\nError: No such image: nope").unwrap(), []);
-    assert!(inspected("Cannot connect to the Docker daemon").unwrap_err().to_string().contains("Cannot connect"));
+    assert!(
+        inspected("Cannot connect to the Docker daemon").unwrap_err().to_string().contains("Cannot connect")
+    );
 }
