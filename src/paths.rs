@@ -7,6 +7,7 @@
 //! RUN/requests/                     one file per request of a command-line verb
 //! RUN/runc/                         runc's own --root
 //! RUN/objects/                      ConfigMaps and Secrets of the sources, for monitors
+//! RUN/docker/config.json            registry credentials for docker, where --authfile gives some
 //! RUN/status/                       published: daemon.json, and one file per Pod or refused document
 //! RUN/pods/GENERATION/pod.json      the input document, so that a later daemon (or build) knows the Pod
 //! RUN/pods/GENERATION/state.json    restart counts, back-off and last states
@@ -19,6 +20,7 @@
 //! STATE/boot_id                     the boot that STATE/containers is of; a new RUN alone does not clear that
 //! STATE/images/                     layers and images (see `image::store`)
 //! STATE/images.d/                   archives to load
+//! STATE/docker/                     under docker: which archives were loaded (see `image::known`), files on their way
 //! STATE/containers/ID/{upper,work}  writable layer of a running container
 //! STATE/pods/GENERATION/volumes/    emptyDir volumes on disk
 //! STATE/seccomp/                    seccomp profiles of the operator's own
@@ -78,6 +80,16 @@ impl Roots {
     /// ConfigMaps and Secrets of the sources, for monitors.
     pub fn objects(&self) -> PathBuf {
         self.run.join("objects")
+    }
+
+    /// Registry credentials for docker.
+    pub fn docker_config(&self) -> PathBuf {
+        self.run.join("docker")
+    }
+
+    /// What is remembered of the archives that docker was given.
+    pub fn docker(&self) -> PathBuf {
+        self.state.join("docker")
     }
 
     /// What is known of a Pod's own namespaces (network, IPC, UTS …); see `helper::sandbox`.

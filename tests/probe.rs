@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "common/host.rs"]
-#[allow(dead_code)]
-mod host;
+#[path = "common/mod.rs"]
+#[allow(dead_code)] // shared with other test programs, which use other parts
+mod common;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,6 +13,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use common::host;
 
 use podstrap::helper::hook::HookSpec;
 use podstrap::helper::probe::{ExecTarget, ProbeSpec, Verdict};

@@ -307,12 +307,18 @@ pub struct ImageLoadArgs {
     /// the daemon's run directory (default /run/podstrap)
     #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
     pub run_dir: PathBuf,
-    /// where the images are kept (default /var/lib/podstrap)
+    /// the daemon's state directory: the images, unless docker keeps them (default /var/lib/podstrap)
     #[argh(option, default = "STATE_DIR.into()", arg_name = "DIR")]
     pub state_dir: PathBuf,
+    /// what keeps the images: auto, runc or docker (default what the daemon uses, else runc)
+    #[argh(option, default = "RuntimeChoice::Auto", arg_name = "NAME")]
+    pub runtime: RuntimeChoice,
+    /// the docker CLI, or podman's or nerdctl's (default the daemon's, else docker on the fixed search path)
+    #[argh(option, arg_name = "FILE")]
+    pub docker_binary: Option<PathBuf>,
 }
 
-/// Pull images from their registries, with skopeo.
+/// Pull images from their registries: with skopeo, or docker where docker keeps the images.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "pull")]
 pub struct ImagePullArgs {
@@ -325,9 +331,15 @@ pub struct ImagePullArgs {
     /// the daemon's run directory (default /run/podstrap)
     #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
     pub run_dir: PathBuf,
-    /// where the images are kept (default /var/lib/podstrap)
+    /// the daemon's state directory: the images, unless docker keeps them (default /var/lib/podstrap)
     #[argh(option, default = "STATE_DIR.into()", arg_name = "DIR")]
     pub state_dir: PathBuf,
+    /// what keeps the images: auto, runc or docker (default what the daemon uses, else runc)
+    #[argh(option, default = "RuntimeChoice::Auto", arg_name = "NAME")]
+    pub runtime: RuntimeChoice,
+    /// the docker CLI, or podman's or nerdctl's (default the daemon's, else docker on the fixed search path)
+    #[argh(option, arg_name = "FILE")]
+    pub docker_binary: Option<PathBuf>,
 }
 
 /// List the images that are kept.
@@ -340,9 +352,15 @@ pub struct ImageListArgs {
     /// the daemon's run directory (default /run/podstrap)
     #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
     pub run_dir: PathBuf,
-    /// where the images are kept (default /var/lib/podstrap)
+    /// the daemon's state directory: the images, unless docker keeps them (default /var/lib/podstrap)
     #[argh(option, default = "STATE_DIR.into()", arg_name = "DIR")]
     pub state_dir: PathBuf,
+    /// what keeps the images: auto, runc or docker (default what the daemon uses, else runc)
+    #[argh(option, default = "RuntimeChoice::Auto", arg_name = "NAME")]
+    pub runtime: RuntimeChoice,
+    /// the docker CLI, or podman's or nerdctl's (default the daemon's, else docker on the fixed search path)
+    #[argh(option, arg_name = "FILE")]
+    pub docker_binary: Option<PathBuf>,
 }
 
 /// Remove the images that no Pod uses.
@@ -358,9 +376,15 @@ pub struct ImagePruneArgs {
     /// the daemon's run directory (default /run/podstrap)
     #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
     pub run_dir: PathBuf,
-    /// where the images are kept (default /var/lib/podstrap)
+    /// the daemon's state directory: the images, unless docker keeps them (default /var/lib/podstrap)
     #[argh(option, default = "STATE_DIR.into()", arg_name = "DIR")]
     pub state_dir: PathBuf,
+    /// what keeps the images: auto, runc or docker (default what the daemon uses, else runc)
+    #[argh(option, default = "RuntimeChoice::Auto", arg_name = "NAME")]
+    pub runtime: RuntimeChoice,
+    /// the docker CLI, or podman's or nerdctl's (default the daemon's, else docker on the fixed search path)
+    #[argh(option, arg_name = "FILE")]
+    pub docker_binary: Option<PathBuf>,
 }
 
 /// Print the versions of podstrap and of the runtime.

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::{DownArgs, ImageVerb, ValidateArgs};
 use super::error::{Error, Exit};
+use super::published::Published;
 use super::values::TextOrJson;
-use super::{down, image, published, say, settings, validate};
-use crate::config::RunConfig;
+use super::{down, image, image_docker, published, say, settings, validate};
+use crate::config::{RunConfig, RuntimeChoice};
 use crate::daemon::{self, Task};
 use crate::image::store::Store;
 use crate::manifest::Limits;
 use crate::monitor::record::{self, MonitorSpec, Record};
 use crate::paths::{AttemptDir, Roots};
 use crate::pod::Volume;
+use crate::runtime::docker::Docker;
 use crate::sys::process;
 use crate::{helper, monitor};
 
@@ -55,12 +58,23 @@ fn attempt_dir() -> AttemptDir {
     AttemptDir(std::env::args_os().nth(2).unwrap_or_default().into())
 }
 
-/// Loads the new archives of an image directory: `load STATE DIRECTORY`.
+/// Loads the new archives of an image directory: `load STATE DIRECTORY`; with `docker` after that, into the docker that
+/// standard input describes (as JSON).
 fn load() -> ExitCode {
     let mut words = std::env::args_os().skip(2);
     let (state, directory) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let roots = Roots { state: state.into(), ..published::roots_of(Path::new("/")) };
-    image::load_directory(Path::new(&directory), &roots, true).into()
+    if words.next().is_none_or(|word| word != "docker") {
+        return image::load_directory(Path::new(&directory), &roots, true).into();
+    }
+    let docker = io::read_to_string(io::stdin()).and_then(|text| Ok(serde_json::from_str(&text)?));
+    match docker {
+        Ok(docker) => image_docker::load_directory(Path::new(&directory), &docker, &roots, true).into(),
+        Err(e) => {
+            say(&format!("load: standard input does not tell which docker: {e}"));
+            Exit::Usage.into()
+        }
+    }
 }
 
 /// `run`.
@@ -84,20 +98,68 @@ pub fn validate(args: &ValidateArgs) -> ExitCode {
 
 /// `image …`.
 pub fn image(verb: &ImageVerb) -> ExitCode {
-    match verb {
-        ImageVerb::Load(a) => image::load(&a.files, &with_state(&a.run_dir, &a.state_dir), false),
+    match image_of(verb) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            say(&error);
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn image_of(verb: &ImageVerb) -> Result<u8, String> {
+    Ok(match verb {
+        ImageVerb::Load(a) => {
+            let roots = with_state(&a.run_dir, &a.state_dir);
+            match keeper(a.runtime, a.docker_binary.as_deref(), &roots)? {
+                Some(docker) => image_docker::load(&a.files, &docker, &roots, false),
+                None => image::load(&a.files, &roots, false),
+            }
+        }
         ImageVerb::Pull(a) => {
-            image::pull(&a.images, &with_state(&a.run_dir, &a.state_dir), a.authfile.as_deref(), false)
+            let roots = with_state(&a.run_dir, &a.state_dir);
+            let authfile = a.authfile.as_deref();
+            match keeper(a.runtime, a.docker_binary.as_deref(), &roots)? {
+                Some(docker) => image_docker::pull(&a.images, &docker, &roots, authfile, false),
+                None => image::pull(&a.images, &roots, authfile, false),
+            }
         }
         ImageVerb::List(a) => {
-            image::list(&with_state(&a.run_dir, &a.state_dir), a.output == TextOrJson::Json)
+            let roots = with_state(&a.run_dir, &a.state_dir);
+            let json = a.output == TextOrJson::Json;
+            match keeper(a.runtime, a.docker_binary.as_deref(), &roots)? {
+                Some(docker) => image_docker::list(&docker, json),
+                None => image::list(&roots, json),
+            }
         }
         ImageVerb::Prune(a) => {
             let roots = with_state(&a.run_dir, &a.state_dir);
-            image::prune(&roots, a.all, &images_in_use(&roots), a.dry_run)
+            match keeper(a.runtime, a.docker_binary.as_deref(), &roots)? {
+                Some(docker) => image_docker::prune(&docker, a.all),
+                None => image::prune(&roots, a.all, &images_in_use(&roots), a.dry_run),
+            }
         }
-    }
-    .into()
+    })
+}
+
+/// The docker that keeps the images; `None`: they are in our own store. What is not asked for is what the daemon uses, or
+/// has used last.
+fn keeper(asked: RuntimeChoice, binary: Option<&Path>, roots: &Roots) -> Result<Option<Docker>, String> {
+    // Whoever may not read the run directory cannot do much with the store either, and is told so there.
+    let published =
+        || Published::read(&roots.run).ok().and_then(|p| p.daemon).filter(|d| d.runtime == "docker");
+    let of_daemon = match (asked, binary) {
+        (RuntimeChoice::Runc, _) => return Ok(None),
+        (RuntimeChoice::Auto | RuntimeChoice::Docker, Some(_)) => None,
+        (RuntimeChoice::Auto, None) => match published() {
+            None => return Ok(None),
+            Some(daemon) => Some(daemon.runtime_binary),
+        },
+        (RuntimeChoice::Docker, None) => published().map(|daemon| daemon.runtime_binary),
+    };
+    // The verb may be called from any directory, docker is not.
+    let binary = binary.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    daemon::docker_cli(binary.or(of_daemon).as_deref()).map(Some)
 }
 
 /// The roots of which a verb was told two.

@@ -21,8 +21,8 @@ use crate::paths::Roots;
 use crate::pod::reference::Reference;
 use crate::sys::clock;
 
-const DONE: u8 = 0;
-const FAILED: u8 = 1;
+pub(super) const DONE: u8 = 0;
+pub(super) const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 /// Loads archives into the store of `roots`.
@@ -74,7 +74,7 @@ fn mend(store: &Store) {
     }
 }
 
-fn told<E: fmt::Display>(file: &Path, result: Result<Vec<Loaded>, E>) -> u8 {
+pub(super) fn told<E: fmt::Display>(file: &Path, result: Result<Vec<Loaded>, E>) -> u8 {
     match result {
         Ok(images) => {
             for image in &images {
@@ -95,20 +95,10 @@ fn told<E: fmt::Display>(file: &Path, result: Result<Vec<Loaded>, E>) -> u8 {
 
 /// Pulls images with skopeo; `authfile` holds registry credentials.
 pub fn pull(references: &[String], roots: &Roots, authfile: Option<&Path>, quiet: bool) -> u8 {
-    if references.is_empty() {
-        complain("image pull: no image given; usage: podstrap image pull IMAGE...");
-        return USAGE;
-    }
-    let mut wanted = Vec::new();
-    for text in references {
-        match Reference::parse(text) {
-            Ok(reference) => wanted.push(reference),
-            Err(error) => {
-                complain(&format!("image pull: '{}': {error}", text.escape_debug()));
-                return USAGE;
-            }
-        }
-    }
+    let wanted = match parsed(references) {
+        Ok(wanted) => wanted,
+        Err(code) => return code,
+    };
     let store = Store::new(&roots.images());
     let options = pull::Options {
         authfile: authfile.map(Path::to_owned),
@@ -135,6 +125,21 @@ pub fn pull(references: &[String], roots: &Roots, authfile: Option<&Path>, quiet
     code
 }
 
+/// The references of a command line, or the exit code after what is wrong with them was told.
+pub(super) fn parsed(references: &[String]) -> Result<Vec<Reference>, u8> {
+    if references.is_empty() {
+        complain("image pull: no image given; usage: podstrap image pull IMAGE...");
+        return Err(USAGE);
+    }
+    let parse = |text: &String| {
+        Reference::parse(text).map_err(|error| {
+            complain(&format!("image pull: '{}': {error}", text.escape_debug()));
+            USAGE
+        })
+    };
+    references.iter().map(parse).collect()
+}
+
 /// Lists the images, as a table or as JSON.
 pub fn list(roots: &Roots, json: bool) -> u8 {
     let images = match Store::new(&roots.images()).list() {
@@ -144,6 +149,11 @@ pub fn list(roots: &Roots, json: bool) -> u8 {
             return FAILED;
         }
     };
+    print(&images, json)
+}
+
+/// Prints images as a table or as JSON.
+pub(super) fn print(images: &[Listed], json: bool) -> u8 {
     if json {
         let items: Vec<Item> = images.iter().map(Item::of).collect();
         return match serde_json::to_string_pretty(&items) {
@@ -154,7 +164,7 @@ pub fn list(roots: &Roots, json: bool) -> u8 {
             }
         };
     }
-    say(&table(&images).join("\n"))
+    say(&table(images).join("\n"))
 }
 
 /// Removes images that nobody needs; `in_use` holds the ids of images of living Pods.
@@ -192,7 +202,7 @@ struct Item<'a> {
     layers: usize,
     size_bytes: u64,
     platform: &'a str,
-    loaded_at: String,
+    loaded_at: Option<String>,
 }
 
 impl<'a> Item<'a> {
@@ -203,7 +213,7 @@ impl<'a> Item<'a> {
             layers: image.layers,
             size_bytes: image.size,
             platform: &image.platform,
-            loaded_at: time(image.loaded_ms),
+            loaded_at: image.loaded_ms.map(time),
         }
     }
 }
@@ -222,14 +232,14 @@ fn table(images: &[Listed]) -> Vec<String> {
                 short(&image.id).into(),
                 image.layers.to_string().into(),
                 size(image.size).into(),
-                time(image.loaded_ms).into(),
+                image.loaded_ms.map_or_else(|| "unknown".to_owned(), time).into(),
             ]);
         }
     }
     render(&rows, Colour::Off)
 }
 
-fn report(image: &Loaded) {
+pub(super) fn report(image: &Loaded) {
     let name = match &image.references[..] {
         [] => "<none>".to_owned(),
         names => names.iter().map(|name| name.full.as_str()).collect::<Vec<_>>().join(", "),
@@ -283,14 +293,14 @@ fn say(text: &str) -> u8 {
     }
 }
 
-fn complain(text: &str) {
+pub(super) fn complain(text: &str) {
     // Nobody is left to be told when standard error is closed.
     let _ = writeln!(io::stderr(), "podstrap: {text}");
 }
 
 /// Shows how far a load is once it has lasted a second: one line that is written over on a terminal, elsewhere a single
 /// line to say that it goes on.
-struct Meter {
+pub(super) struct Meter {
     name: String,
     quiet: bool,
     terminal: bool,
@@ -300,12 +310,12 @@ struct Meter {
 }
 
 impl Meter {
-    fn new(name: String, quiet: bool) -> Self {
+    pub(super) fn new(name: String, quiet: bool) -> Self {
         let terminal = io::stderr().is_terminal();
         Self { name, quiet, terminal, started_ms: clock::boot_ms(), shown_ms: 0, on_line: false }
     }
 
-    fn show(&mut self, progress: Progress) {
+    pub(super) fn show(&mut self, progress: Progress) {
         let now = clock::boot_ms();
         let due = now.saturating_sub(self.started_ms) >= 1000 && now.saturating_sub(self.shown_ms) >= 200;
         if self.quiet || !due || (!self.terminal && self.shown_ms > 0) {
@@ -324,7 +334,7 @@ impl Meter {
         drop(shown);
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if self.on_line {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
@@ -335,6 +345,7 @@ fn line(name: &str, progress: Progress) -> String {
     let doing = match progress.stage {
         Stage::Decompress => "decompressing",
         Stage::Unpack => "unpacking",
+        Stage::Send => "handing over to docker",
     };
     let percent = u128::from(progress.done) * 100 / u128::from(progress.total.max(1));
     let (done, total) = (size(progress.done), size(progress.total));
@@ -352,7 +363,7 @@ mod tests {
             layers: 3,
             size: 24_222_105,
             platform: "linux/amd64".into(),
-            loaded_ms: 1_700_000_000_123,
+            loaded_ms: Some(1_700_000_000_123),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod down;
 pub mod error;
 pub mod exec;
 pub mod image;
+pub mod image_docker;
 mod logfiles;
 pub mod logs;
 mod published;

@@ -88,7 +88,8 @@ impl Images {
         policy: PullPolicy,
         ticket: &mut Ticket,
     ) -> Result<Option<String>, Missing> {
-        let here = self.index.get(&image.full).cloned();
+        // A tag beside a digest says nothing, and docker does not keep it.
+        let here = self.index.get(&image.full).or_else(|| self.index.get(&image.deciding())).cloned();
         match policy {
             PullPolicy::Never => match here {
                 Some(id) => Ok(Some(id)),

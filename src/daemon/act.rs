@@ -312,7 +312,7 @@ impl Daemon {
 
     /// Takes in the end of a child.
     pub(super) fn job_ended(&mut self, job: Job, status: ExitStatus) {
-        let Job { purpose, output, overdue } = job;
+        let Job { purpose, output, cut, overdue } = job;
         match purpose {
             Purpose::Monitor(run) => self.monitor_ended(run, status),
             Purpose::Sweep(run) => self.sweep_ended(run, status, &output),
@@ -348,6 +348,7 @@ impl Daemon {
             }
             Purpose::Project(changed) => self.projected(changed, status, &output),
             Purpose::Load => self.load_ended(status, &output),
+            Purpose::Images => self.images_listed(status, &output, cut),
             Purpose::Pull(reference) => self.pull_ended(reference, status, output),
             Purpose::Remove(key, generation) => self.remove_ended(key, generation, status, &output),
             Purpose::Stale => {

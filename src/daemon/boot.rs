@@ -106,7 +106,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     if !nix::unistd::geteuid().is_root() {
         return Err(BootError::NotRoot);
     }
-    let engine = engine::choose(&config)?;
+    let mut engine = engine::choose(&config)?;
     let roots = &config.roots;
     make_dir(&roots.run, 0o700)?;
     make_dir(&roots.state, 0o700)?;
@@ -114,6 +114,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     let boot_id =
         process::boot_id().map_err(io_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
     let is_first_of_boot = forget_other_boot(roots, &boot_id)?;
+    engine::give_credentials(&mut engine, &config);
     for dir in [roots.requests(), roots.runc(), roots.status(), roots.pods()] {
         make_dir(&dir, 0o700)?;
     }
@@ -146,6 +147,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         );
     }
     let publisher = Publisher::new(&config, &boot_id, &engine);
+    let images = ImageDesk::new(&config.roots, &engine);
     let mut daemon = Daemon {
         engine,
         world: World::new(settings(&config)),
@@ -153,7 +155,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         sources: sources(&config),
         merged: Merged::default(),
         watcher,
-        images: ImageDesk::new(&config.roots.images()),
+        images,
         docker: Default::default(),
         docker_told: false,
         jobs: Jobs::default(),

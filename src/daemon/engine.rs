@@ -6,22 +6,43 @@ use std::path::{Path, PathBuf};
 
 use super::boot::{BootError, find_program, io_error};
 use crate::config::{RunConfig, RuntimeChoice};
+use crate::image::credentials;
 use crate::monitor::child;
 use crate::runtime::docker::{Docker, Flavour};
 use crate::runtime::engine::Engine;
 use crate::sys::cgroup::Cgroups;
+use crate::warning;
 
 /// The engine of this configuration: what it asks for, or runc where it is usable, else docker.
 pub fn choose(config: &RunConfig) -> Result<Engine, BootError> {
+    let binary = config.docker_binary.as_deref();
+    let docker = |binary| docker(binary).map(Engine::Docker);
     match config.runtime {
         RuntimeChoice::Runc => runc(),
-        RuntimeChoice::Docker => docker(config),
-        RuntimeChoice::Auto if config.docker_binary.is_some() => docker(config),
-        RuntimeChoice::Auto => match (runc(), docker(config)) {
+        RuntimeChoice::Docker => docker(binary),
+        RuntimeChoice::Auto if binary.is_some() => docker(binary),
+        RuntimeChoice::Auto => match (runc(), docker(binary)) {
             (Ok(engine), _) | (Err(_), Ok(engine)) => Ok(engine),
             (Err(BootError::NoRunc), Err(BootError::NoDocker)) => Err(BootError::NoRuntime),
             (Err(e), Err(_)) => Err(e),
         },
+    }
+}
+
+/// Hands the credentials of `--authfile` to docker. Without them containers run all the same, and a pull tells what is wrong.
+pub fn give_credentials(engine: &mut Engine, config: &RunConfig) {
+    let Engine::Docker(docker) = engine else { return };
+    let directory = config.roots.docker_config();
+    let Some(authfile) = &config.authfile else {
+        // Those of an earlier daemon are not asked for any more.
+        if let Err(e) = credentials::withdraw(&directory) {
+            warning!("{e}");
+        }
+        return;
+    };
+    match credentials::provide(&directory, authfile) {
+        Ok(()) => docker.config = Some(directory),
+        Err(e) => warning!("--authfile: {e}"),
     }
 }
 
@@ -32,8 +53,9 @@ fn runc() -> Result<Engine, BootError> {
     Ok(Engine::Runc { binary })
 }
 
-fn docker(config: &RunConfig) -> Result<Engine, BootError> {
-    let binary = match &config.docker_binary {
+/// The docker CLI at that path, else the one on the fixed search path.
+pub fn docker(binary: Option<&Path>) -> Result<Docker, BootError> {
+    let binary = match binary {
         Some(path) => trusted(path)?,
         None => find_program("docker").ok_or(BootError::NoDocker)?,
     };
@@ -41,7 +63,7 @@ fn docker(config: &RunConfig) -> Result<Engine, BootError> {
     let why =
         |e: child::ChildError| BootError::Binary { path: binary.clone(), why: format!("--version: {e}") };
     docker.flavour = Flavour::of_version(&child::run(&docker.version()).map_err(why)?);
-    Ok(Engine::Docker(docker))
+    Ok(docker)
 }
 
 /// What is run as root must be root's alone.

@@ -1,19 +1,24 @@
-//! The daemon's view of images: which the store has, which archives wait to be loaded, and pulls. All work is done by
-//! children; the daemon reads the store's index and nothing else.
+//! The daemon's view of images: which there are, which archives wait to be loaded, and pulls. All work is done by children;
+//! the daemon reads the store's index, or what docker has answered ([`super::docker_images`]), and nothing else.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use super::Daemon;
 use super::boot::find_program;
+use super::docker_images::DockerSide;
 use super::jobs::Purpose;
 use crate::command::{CommandLine, SELF};
 use crate::core::Event;
 use crate::image;
 use crate::image::archive::Stamp;
+use crate::image::pull;
 use crate::image::store::{Index, Store};
+use crate::paths::Roots;
 use crate::pod::reference::Reference;
+use crate::runtime::engine::Engine;
 use crate::sys::clock;
 use crate::sys::spawn::ExitStatus;
 use crate::sys::watch::{Change, WatchId};
@@ -40,7 +45,18 @@ pub struct ImageDesk {
     /// host was, and they are tried again less and less often.
     failed: BTreeMap<PathBuf, Failed>,
     loading: BTreeMap<PathBuf, Stamp>,
-    told: Option<(Index, bool, bool)>,
+    pub(super) told: Option<Told>,
+    /// What is known of docker's images, where docker keeps them.
+    pub(super) docker: Option<DockerSide>,
+}
+
+/// What the core was told last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Full reference → image id.
+    pub index: BTreeMap<String, String>,
+    loading: bool,
+    can_pull: bool,
 }
 
 /// An archive that could not be loaded.
@@ -56,21 +72,30 @@ struct Failed {
 
 impl ImageDesk {
     /// Nothing is known yet.
-    pub fn new(root: &Path) -> Self {
+    pub fn new(roots: &Roots, engine: &Engine) -> Self {
         Self {
-            store: Store::new(root),
+            store: Store::new(&roots.images()),
             watches: Vec::new(),
             look_at: Some(0),
             next_scan: 0,
             failed: BTreeMap::new(),
             loading: BTreeMap::new(),
             told: None,
+            docker: engine.docker().map(|docker| DockerSide::new(docker, roots)),
         }
     }
 
     /// The next moment at which something is due here.
     pub fn deadline(&self) -> Option<u64> {
-        self.look_at.into_iter().chain([self.next_scan]).min()
+        let ask = self.docker.as_ref().and_then(DockerSide::deadline);
+        self.look_at.into_iter().chain(ask).chain([self.next_scan]).min()
+    }
+
+    /// Tries what could not be loaded anew at the next occasion.
+    pub(super) fn retry_failed(&mut self) {
+        for failed in self.failed.values_mut() {
+            failed.again = 0;
+        }
     }
 }
 
@@ -78,13 +103,19 @@ impl Daemon {
     /// Watches the image directory and the index, and starts loading what is there.
     pub(super) fn images_at_boot(&mut self) {
         self.watch_images();
+        if self.images.docker.is_some() {
+            // Before docker has answered nothing can be said to be missing, and nothing is pulled.
+            self.tell(Told { index: BTreeMap::new(), loading: true, can_pull: true });
+        }
         let now = clock::boot_ms();
         self.look_for_archives(&[], now);
+        self.ask_docker();
     }
 
     fn watch_images(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        for dir in [self.config.image_dir.clone(), self.config.roots.images()] {
+        let of_store = self.images.docker.is_none().then(|| self.config.roots.images());
+        for dir in [self.config.image_dir.clone()].into_iter().chain(of_store) {
             match watcher.add(&dir) {
                 Ok(id) => self.images.watches.push((dir, id)),
                 Err(e) => warning!("{}: cannot be watched: {e}", dir.display()),
@@ -104,6 +135,14 @@ impl Daemon {
         };
         if changes.iter().any(mine) {
             self.images.look_at = Some(now + ARCHIVE_SETTLES_MS);
+            if self.images.docker.is_some() {
+                // It may be an archive: until that is known, what it may hold is not pulled.
+                self.tell_images();
+            }
+        }
+        self.ask_docker_if_due(now);
+        if self.images.next_scan <= now {
+            self.images_changed();
         }
         let due = self.images.look_at.is_some_and(|t| t <= now) || self.images.next_scan <= now;
         if due {
@@ -114,9 +153,10 @@ impl Daemon {
         }
     }
 
-    fn load_archives(&mut self) {
-        if self.jobs.any(|p| *p == Purpose::Load) {
-            return;
+    /// The archives that wait; `None` when that cannot be known now.
+    fn waiting_archives(&self) -> Option<io::Result<Vec<PathBuf>>> {
+        if let Some(side) = &self.images.docker {
+            return side.knows().map(|(known, has)| known.waiting(&self.config.image_dir, has));
         }
         let index = match self.images.store.index() {
             Ok(index) => index,
@@ -126,9 +166,17 @@ impl Daemon {
                 Index::default()
             }
         };
-        let waiting = match image::archives(&self.config.image_dir, &index) {
-            Ok(list) => list,
-            Err(e) => return warning!("{}: cannot be read: {e}", self.config.image_dir.display()),
+        Some(image::archives(&self.config.image_dir, &index))
+    }
+
+    pub(super) fn load_archives(&mut self) {
+        if self.jobs.any(|p| *p == Purpose::Load) {
+            return;
+        }
+        let waiting = match self.waiting_archives() {
+            Some(Ok(list)) => list,
+            Some(Err(e)) => return warning!("{}: cannot be read: {e}", self.config.image_dir.display()),
+            None => return,
         };
         // One that has gone meanwhile needs no loading.
         let mut waiting: BTreeMap<PathBuf, Stamp> = waiting
@@ -142,11 +190,17 @@ impl Daemon {
         if waiting.is_empty() {
             return;
         }
-        let line = CommandLine::new(SELF)
+        let mut line = CommandLine::new(SELF)
             .arg("load")
             .arg(&self.config.roots.state)
             .arg(&self.config.image_dir)
             .deadline(LOAD_MS);
+        if let Some(side) = &self.images.docker {
+            match serde_json::to_vec(&side.docker) {
+                Ok(docker) => line = line.arg("docker").stdin(docker),
+                Err(e) => return error!("archives cannot be loaded: {e}"),
+            }
+        }
         let names: Vec<String> = waiting.keys().map(|p| p.display().to_string()).collect();
         info!("loading {}", names.join(", "));
         match self.jobs.start(Purpose::Load, &line, true) {
@@ -175,34 +229,58 @@ impl Daemon {
                 self.images.failed.insert(path, Failed { stamp, pause, again });
             }
         }
+        if let Some(side) = &mut self.images.docker {
+            side.loaded();
+            // Its answer tells what there is, and what is still to be loaded.
+            return self.ask_docker();
+        }
         // More may have appeared meanwhile.
         self.load_archives();
         self.tell_images();
     }
 
-    fn tell_images(&mut self) {
+    pub(super) fn tell_images(&mut self) {
+        let loading = self.jobs.any(|p| *p == Purpose::Load);
+        if let Some(side) = &self.images.docker {
+            let loading = loading || side.is_behind() || self.images.look_at.is_some();
+            let told = self.images.told.as_ref();
+            let news = match side.knows() {
+                Some((known, has)) => Told { index: known.index(has), loading, can_pull: true },
+                // What it had it has, for all we know; and what was awaited is not called missing by its silence.
+                None => Told {
+                    index: told.map(|told| told.index.clone()).unwrap_or_default(),
+                    loading: loading || told.is_none_or(|told| told.loading),
+                    can_pull: true,
+                },
+            };
+            return self.tell(news);
+        }
         // An index that cannot be read just now says nothing; an error is told where archives are looked for.
         let index = match self.images.store.index() {
-            Ok(index) => index,
-            Err(_) => self.images.told.as_ref().map(|(index, ..)| index.clone()).unwrap_or_default(),
+            Ok(index) => index.references,
+            Err(_) => self.images.told.as_ref().map(|told| told.index.clone()).unwrap_or_default(),
         };
-        let loading = self.jobs.any(|p| *p == Purpose::Load);
-        let can_pull = find_program("skopeo").is_some();
-        let news = (index, loading, can_pull);
+        self.tell(Told { index, loading, can_pull: find_program("skopeo").is_some() });
+    }
+
+    fn tell(&mut self, news: Told) {
         if self.images.told.as_ref() == Some(&news) {
             return;
         }
-        let (index, loading, can_pull) = news.clone();
-        self.events.push_back(Event::Images { index: index.references, loading, can_pull });
+        let Told { index, loading, can_pull } = news.clone();
+        self.events.push_back(Event::Images { index, loading, can_pull });
         self.images.told = Some(news);
     }
 
-    /// (replaced by the images branch)
-    pub(super) fn images_changed(&mut self) {}
-
     pub(super) fn pull(&mut self, reference: &Reference) {
-        let mut line =
-            CommandLine::new(SELF).args(["image", "pull", "--state-dir"]).arg(&self.config.roots.state);
+        let roots = &self.config.roots;
+        let mut line = CommandLine::new(SELF).args(["image", "pull", "--run-dir"]).arg(&roots.run);
+        line = line.arg("--state-dir").arg(&roots.state).args(["--runtime", self.engine.name()]);
+        if let Some(docker) = self.engine.docker() {
+            line = line.arg("--docker-binary").arg(&docker.binary);
+        }
+        // A child's environment is empty but for what it is given.
+        line.env.extend(pull::proxy_settings());
         if let Some(authfile) = &self.config.authfile {
             line = line.arg("--authfile").arg(authfile);
         }
@@ -216,6 +294,9 @@ impl Daemon {
     pub(super) fn pull_ended(&mut self, reference: String, status: ExitStatus, output: String) {
         let error = if status.success() {
             info!("pulled {reference}");
+            if self.images.docker.is_some() {
+                return self.pulled_by_docker(reference);
+            }
             None
         } else {
             let said = output.lines().last().unwrap_or_default();

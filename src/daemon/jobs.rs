@@ -31,6 +31,8 @@ pub enum Purpose {
     Project(BTreeSet<(Namespace, ObjectRef)>),
     /// It loads archives.
     Load,
+    /// It lists docker's images.
+    Images,
     /// It pulls an image.
     Pull(String),
     /// It removes what a Pod leaves behind.
@@ -54,6 +56,8 @@ pub struct Job {
     pub purpose: Purpose,
     /// What it said.
     pub output: String,
+    /// It has said more than that.
+    pub cut: bool,
     /// It was killed because it took too long.
     pub overdue: bool,
 }
@@ -76,6 +80,11 @@ impl Jobs {
         self.start_to(purpose, line, if capture { Output::Capture } else { Output::Null })
     }
 
+    /// Starts a child whose output is a list: `most` bytes of it are kept.
+    pub fn start_list(&mut self, purpose: Purpose, line: &CommandLine, most: usize) -> io::Result<Pid> {
+        self.start_to(purpose, line, Output::CaptureMost(most))
+    }
+
     /// The same, with its output where the caller wants it.
     pub fn start_to(&mut self, purpose: Purpose, line: &CommandLine, output: Output) -> io::Result<Pid> {
         let child = spawn::spawn(line, output)?;
@@ -86,10 +95,17 @@ impl Jobs {
 
     /// Takes a child that has ended out of the table.
     pub fn ended(&mut self, pid: Pid) -> Option<Job> {
-        self.0.remove(&pid).map(|r| Job {
-            purpose: r.purpose,
-            output: r.output.map(Capture::finish).unwrap_or_default(),
-            overdue: r.overdue,
+        self.0.remove(&pid).map(|mut r| {
+            if let Some(output) = &mut r.output {
+                // What was said last; it tells too whether all of it is kept.
+                output.read();
+            }
+            Job {
+                purpose: r.purpose,
+                cut: r.output.as_ref().is_some_and(Capture::is_cut),
+                output: r.output.map(Capture::finish).unwrap_or_default(),
+                overdue: r.overdue,
+            }
         })
     }
 
@@ -155,6 +171,7 @@ impl std::fmt::Display for Purpose {
             Self::Sandbox(key, ..) => write!(f, "network of {key}"),
             Self::Project(_) => write!(f, "writing volumes"),
             Self::Load => write!(f, "loading image archives"),
+            Self::Images => write!(f, "listing images"),
             Self::Pull(reference) => write!(f, "pull of {reference}"),
             Self::Remove(key, _) => write!(f, "removal of {key}"),
             Self::Stale => write!(f, "removal of what earlier boots left"),

@@ -7,6 +7,7 @@ mod act;
 mod adopt;
 mod boot;
 mod docker;
+mod docker_images;
 mod engine;
 mod hooks;
 mod images;
@@ -23,6 +24,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -34,6 +36,7 @@ use crate::core::{BackoffRule, Event, Refusal, RunKey, Settings, Stamp, Time, Wo
 use crate::manifest::Limits;
 use crate::paths::AttemptDir;
 use crate::pod::{Namespace, ObjectRef, PodKey};
+use crate::runtime::docker::Docker;
 use crate::runtime::engine::Engine;
 use crate::source::dir::{DirSource, Rules};
 use crate::source::keep::Keep;
@@ -130,6 +133,14 @@ pub fn run(config: RunConfig, task: Task) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The docker CLI at `binary`, else the one on the fixed search path, once it is known to be usable and whose it is.
+///
+/// # Errors
+/// It is not there, it does not tell its version, or others than root may change it; for people.
+pub fn docker_cli(binary: Option<&Path>) -> Result<Docker, String> {
+    engine::docker(binary).map_err(|e| e.to_string())
 }
 
 fn now() -> Stamp {

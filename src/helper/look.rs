@@ -113,6 +113,8 @@ fn known(roots: &Roots) -> BTreeSet<String> {
 fn told(what: &str, error: &ChildError) -> String {
     match error {
         ChildError::Ended(_, text) => docker::complaint(text),
-        ChildError::Spawn(_) | ChildError::Deadline(_) => format!("docker {what} {error}"),
+        ChildError::Spawn(_) | ChildError::Deadline(_) | ChildError::TooLong => {
+            format!("docker {what} {error}")
+        }
     }
 }

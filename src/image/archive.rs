@@ -214,16 +214,7 @@ fn decompress(
     let mut decoded = codec::decoder(source)
         .map(|decoder| Metered::new(decoder, &budget))
         .map_err(|e| ImageError::reading(&what, path, e))?;
-    let temporary = spool.join(format!("spool-{}", std::process::id()));
-    let mut spooled = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        // The name goes at once: however this process ends, the kernel gives the space back.
-        .and_then(|file| std::fs::remove_file(&temporary).map(|()| file))
-        .map_err(ImageError::io("make a file in", spool))?;
+    let mut spooled = nameless(spool)?;
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let n = match decoded.read(&mut buffer) {
@@ -239,6 +230,22 @@ fn decompress(
     }
     spooled.seek(SeekFrom::Start(0)).map_err(ImageError::io("write a file in", spool))?;
     Ok(spooled)
+}
+
+/// A file in `directory` that has no name.
+pub(super) fn nameless(directory: &Path) -> Result<File, ImageError> {
+    let temporary = directory.join(format!("spool-{}", std::process::id()));
+    // Whoever left it had our pid, and is dead.
+    let _ = std::fs::remove_file(&temporary);
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        // The name goes at once: however this process ends, the kernel gives the space back.
+        .and_then(|file| std::fs::remove_file(&temporary).map(|()| file))
+        .map_err(ImageError::io("make a file in", directory))
 }
 
 fn list(data: File, path: &Path, bounds: &Bounds) -> Result<BTreeMap<Vec<u8>, Entry>, ImageError> {

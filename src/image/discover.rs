@@ -16,6 +16,11 @@ const PARTIAL: [&[u8]; 3] = [b".part", b".tmp", b"~"];
 /// directory holds none. Names that begin with a dot or end in `.part`, `.tmp` or `~` are passed over, and so is
 /// whatever is not a regular file or a link to one.
 pub fn archives(directory: &Path, index: &Index) -> io::Result<Vec<PathBuf>> {
+    archives_but(directory, |key| index.archives.get(key).map(|record| record.stamp))
+}
+
+/// The same, where `known` tells what an archive was when it was loaded, by its [`key`]; `None`: it is to be loaded.
+pub fn archives_but(directory: &Path, known: impl Fn(&str) -> Option<Stamp>) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -31,8 +36,7 @@ pub fn archives(directory: &Path, index: &Index) -> io::Result<Vec<PathBuf>> {
         let path = directory.join(&name);
         // One that has just gone, or a link to nothing, is not there.
         let Ok(meta) = fs::metadata(&path) else { continue };
-        let known = index.archives.get(&key(&path)).map(|record| record.stamp);
-        if meta.is_file() && known != Some(Stamp::of(&meta)) {
+        if meta.is_file() && known(&key(&path)) != Some(Stamp::of(&meta)) {
             found.push(path);
         }
     }

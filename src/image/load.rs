@@ -37,6 +37,8 @@ pub enum Stage {
     Decompress,
     /// Unpacking layers.
     Unpack,
+    /// Handing layers to docker.
+    Send,
 }
 
 /// An image that was loaded.
@@ -222,16 +224,21 @@ fn free_name(index: &Index, layers: &Path, diff_id: &Digest) -> String {
 
 fn loaded(index: &Index, image: &Planned) -> Loaded {
     let id = image.id.to_string();
-    let (os, architecture) = plan::this_platform();
-    let ours = plan::platform(os, architecture, "");
     Loaded {
         references: image.references.clone(),
         layers: image.layers.len(),
         size: index.images.get(&id).map_or(0, |record| index.size(record)),
-        fits: image.platform == ours || image.platform.starts_with(&format!("{ours}/")),
+        fits: fits(&image.platform),
         platform: image.platform.clone(),
         id,
     }
+}
+
+/// Whether images for that platform run on this machine.
+pub fn fits(platform: &str) -> bool {
+    let (os, architecture) = plan::this_platform();
+    let ours = plan::platform(os, architecture, "");
+    platform == ours || platform.starts_with(&format!("{ours}/"))
 }
 
 struct Loading<'a> {
@@ -281,7 +288,7 @@ impl Loading<'_> {
     }
 }
 
-fn mismatch(what: String, expected: &Digest, found: &Digest) -> ImageError {
+pub(super) fn mismatch(what: String, expected: &Digest, found: &Digest) -> ImageError {
     ImageError::Digest { what, expected: expected.to_string(), found: found.to_string() }
 }
 
@@ -294,9 +301,9 @@ fn make_layer_directory(path: &Path) -> Result<(), ImageError> {
 }
 
 /// A reader that tells how much was read.
-struct Watched<R, F> {
-    inner: R,
-    seen: F,
+pub(super) struct Watched<R, F> {
+    pub(super) inner: R,
+    pub(super) seen: F,
 }
 
 impl<R: std::io::Read, F: FnMut(u64)> std::io::Read for Watched<R, F> {

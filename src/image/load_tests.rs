@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::super::bounds::Bounds;
-use super::super::testing::{Entry, Scratch, config, docker_archive, file, gzip, symlink, tar, zstd};
+use super::super::testing::{
+    Entry, Scratch, config, docker_archive, file, gzip, oci_archive, oci_blob, oci_index, oci_manifest,
+    symlink, tar, zstd,
+};
 use super::*;
 use crate::pod::reference::Reference;
 
@@ -39,33 +42,6 @@ fn contents(store: &Store) -> BTreeSet<String> {
 
 fn layer(name: &str, text: &str) -> Vec<u8> {
     tar(&[file(name, text.as_bytes())])
-}
-
-/// An OCI layout; each image is its index annotations and platform (as JSON members), its configuration and its stored layers.
-fn oci_blob(blobs: &mut Vec<(String, Vec<u8>)>, media_type: &str, bytes: &[u8], more: &str) -> String {
-    let digest = Digest::of(bytes);
-    blobs.push((format!("blobs/sha256/{}", digest.hex()), bytes.to_vec()));
-    format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{}{more}}}"#, bytes.len())
-}
-
-fn oci_manifest(blobs: &mut Vec<(String, Vec<u8>)>, config: &str, layers: &[&[u8]], more: &str) -> String {
-    let config = oci_blob(blobs, "application/vnd.oci.image.config.v1+json", config.as_bytes(), "");
-    let layers: Vec<String> = layers
-        .iter()
-        .map(|l| oci_blob(blobs, "application/vnd.oci.image.layer.v1.tar+gzip", l, ""))
-        .collect();
-    let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{}]}}"#, layers.join(","));
-    oci_blob(blobs, "application/vnd.oci.image.manifest.v1+json", manifest.as_bytes(), more)
-}
-
-fn oci_index(manifests: &[String]) -> String {
-    format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, manifests.join(","))
-}
-
-fn oci_archive(mut blobs: Vec<(String, Vec<u8>)>, manifests: &[String]) -> Vec<u8> {
-    blobs.push(("oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()));
-    blobs.push(("./index.json".into(), oci_index(manifests).into_bytes()));
-    tar(&blobs.iter().map(|(name, bytes)| file(name, bytes)).collect::<Vec<_>>())
 }
 
 #[test]

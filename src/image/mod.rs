@@ -5,12 +5,17 @@
 
 pub mod archive;
 pub mod bounds;
+mod check;
 pub mod codec;
 pub mod config;
+pub mod credentials;
 pub mod digest;
 pub mod discover;
 mod docker;
 pub mod error;
+pub mod export;
+pub mod hand_over;
+pub mod known;
 pub mod load;
 pub mod names;
 mod oci;

@@ -63,6 +63,8 @@ pub enum PullError {
     Failed {
         /// The reference wanted.
         reference: String,
+        /// The name of the program: `skopeo`, `docker` …
+        program: String,
         /// How it ended.
         status: ExitStatus,
         /// The end of what it said, if that was captured.
@@ -72,6 +74,8 @@ pub enum PullError {
     Deadline {
         /// The reference wanted.
         reference: String,
+        /// The name of the program.
+        program: String,
         /// The deadline in milliseconds.
         deadline_ms: u64,
     },
@@ -92,14 +96,14 @@ impl fmt::Display for PullError {
                 "cannot pull {reference}: skopeo is not installed; install it, or load an archive: podstrap image load FILE"
             ),
             Self::Spawn { program, cause } => write!(f, "cannot run {}: {cause}", program.display()),
-            Self::Failed { reference, status, output } if output.is_empty() => {
-                write!(f, "cannot pull {reference}: skopeo: {status}")
+            Self::Failed { reference, program, status, output } if output.is_empty() => {
+                write!(f, "cannot pull {reference}: {program}: {status}")
             }
-            Self::Failed { reference, status, output } => {
-                write!(f, "cannot pull {reference}: skopeo: {status}: {}", cause(output))
+            Self::Failed { reference, program, status, output } => {
+                write!(f, "cannot pull {reference}: {program}: {status}: {}", cause(output))
             }
-            Self::Deadline { reference, deadline_ms } => {
-                write!(f, "cannot pull {reference}: skopeo was not done after {} s", deadline_ms / 1000)
+            Self::Deadline { reference, program, deadline_ms } => {
+                write!(f, "cannot pull {reference}: {program} was not done after {} s", deadline_ms / 1000)
             }
             Self::Interrupted { signal } => match Signal::try_from(*signal) {
                 Ok(name) => write!(f, "stopped by {name}"),
@@ -155,22 +159,12 @@ pub fn command(
     let mut destination = OsString::from("docker-archive:");
     // The name is given when the archive is loaded: this form of archive cannot hold one with a digest.
     destination.push(archive);
-    line = line.arg("--").arg(format!("docker://{}", source_name(&reference.full))).arg(destination);
+    // skopeo refuses a tag beside a digest.
+    line = line.arg("--").arg(format!("docker://{}", reference.deciding())).arg(destination);
     line.env.push(("HOME".into(), "/root".into()));
     line.env.push(("TMPDIR".into(), work.into()));
     line.env.extend(options.env.iter().cloned());
     line.deadline(options.deadline_ms)
-}
-
-/// skopeo refuses a tag beside a digest; the digest alone decides.
-fn source_name(full: &str) -> String {
-    match full.split_once('@') {
-        Some((name, digest)) => match name.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => format!("{repository}@{digest}"),
-            _ => full.to_owned(),
-        },
-        None => full.to_owned(),
-    }
 }
 
 /// Pulls an image, loads it and names it by `reference`. To be called in a process that has no other children and that
@@ -203,8 +197,13 @@ fn skopeo() -> Option<PathBuf> {
     spawn::PATH.split(':').map(|directory| Path::new(directory).join("skopeo")).find(|path| path.is_file())
 }
 
-/// Runs the command to its end, its deadline, or a signal that asks us to stop.
-fn fetch(line: &CommandLine, reference: &Reference, show: bool) -> Result<(), PullError> {
+fn name_of(line: &CommandLine) -> String {
+    line.program.file_name().unwrap_or(line.program.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Runs the command that fetches `reference` to its end, its deadline, or a signal that asks us to stop; `show`: its output
+/// is for a person to see. To be called in a process that has no other children.
+pub fn fetch(line: &CommandLine, reference: &Reference, show: bool) -> Result<(), PullError> {
     let failed = |cause| PullError::Spawn { program: line.program.clone(), cause };
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGINT);
@@ -235,6 +234,7 @@ fn fetch_blocked(
         if left == Some(0) && stopped.is_none() {
             stopped = Some(PullError::Deadline {
                 reference: reference.given.clone(),
+                program: name_of(line),
                 deadline_ms: line.deadline_ms.unwrap_or_default(),
             });
             spawn::kill_group(child.pid);
@@ -276,7 +276,7 @@ fn fetch_blocked(
         return Ok(());
     }
     let output = child.output.map(|output| output.finish()).unwrap_or_default();
-    Err(PullError::Failed { reference: reference.given.clone(), status, output })
+    Err(PullError::Failed { reference: reference.given.clone(), program: name_of(line), status, output })
 }
 
 /// A directory for one pull. It is locked for as long as the pull lives, so that a load at the same time does not take

@@ -88,7 +88,9 @@ pub struct ArchiveRecord {
 impl Index {
     /// The id of the image that a reference names here.
     pub fn id(&self, reference: &Reference) -> Option<&str> {
-        self.references.get(&reference.full).map(String::as_str)
+        let found =
+            self.references.get(&reference.full).or_else(|| self.references.get(&reference.deciding()));
+        found.map(String::as_str)
     }
 
     /// The bytes of all layers of an image.
@@ -124,8 +126,19 @@ pub struct Listed {
     pub size: u64,
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub platform: String,
-    /// When it was loaded first: milliseconds since 1970.
-    pub loaded_ms: i64,
+    /// When it was loaded first, milliseconds since 1970, where that is known.
+    pub loaded_ms: Option<i64>,
+}
+
+impl Listed {
+    /// Those with names first, in the order of their names.
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        (self.references.is_empty(), &self.references, &self.id).cmp(&(
+            other.references.is_empty(),
+            &other.references,
+            &other.id,
+        ))
+    }
 }
 
 /// The store.
@@ -210,16 +223,10 @@ impl Store {
                 layers: image.layers.len(),
                 size: index.size(image),
                 platform: image.platform.clone(),
-                loaded_ms: image.loaded_ms,
+                loaded_ms: Some(image.loaded_ms),
             })
             .collect();
-        listed.sort_by(|a, b| {
-            (a.references.is_empty(), &a.references, &a.id).cmp(&(
-                b.references.is_empty(),
-                &b.references,
-                &b.id,
-            ))
-        });
+        listed.sort_by(Listed::order);
         Ok(listed)
     }
 

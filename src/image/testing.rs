@@ -138,6 +138,36 @@ pub fn docker_archive(tags: &str, layers: &[&[u8]]) -> Vec<u8> {
     tar(&entries)
 }
 
+/// Files of an archive by name.
+type Blobs = Vec<(String, Vec<u8>)>;
+
+/// An OCI layout; each image is its index annotations and platform (as JSON members), its configuration and its stored layers.
+pub fn oci_blob(blobs: &mut Blobs, media_type: &str, bytes: &[u8], more: &str) -> String {
+    let digest = Digest::of(bytes);
+    blobs.push((format!("blobs/sha256/{}", digest.hex()), bytes.to_vec()));
+    format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{}{more}}}"#, bytes.len())
+}
+
+pub fn oci_manifest(blobs: &mut Blobs, config: &str, layers: &[&[u8]], more: &str) -> String {
+    let config = oci_blob(blobs, "application/vnd.oci.image.config.v1+json", config.as_bytes(), "");
+    let layers: Vec<String> = layers
+        .iter()
+        .map(|l| oci_blob(blobs, "application/vnd.oci.image.layer.v1.tar+gzip", l, ""))
+        .collect();
+    let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{}]}}"#, layers.join(","));
+    oci_blob(blobs, "application/vnd.oci.image.manifest.v1+json", manifest.as_bytes(), more)
+}
+
+pub fn oci_index(manifests: &[String]) -> String {
+    format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, manifests.join(","))
+}
+
+pub fn oci_archive(mut blobs: Blobs, manifests: &[String]) -> Vec<u8> {
+    blobs.push(("oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()));
+    blobs.push(("./index.json".into(), oci_index(manifests).into_bytes()));
+    tar(&blobs.iter().map(|(name, bytes)| file(name, bytes)).collect::<Vec<_>>())
+}
+
 /// A directory of its own for one test, removed with what it holds.
 pub struct Scratch(pub PathBuf);
 

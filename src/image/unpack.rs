@@ -17,8 +17,8 @@ use super::refusal::{Cause, UnpackError};
 use super::tarball::{Kind, Member, Reader, Source};
 use crate::sys::files::{Dir, Node, Stat, Type};
 
-const WHITEOUT: &[u8] = b".wh.";
-const WHITEOUT_META: &[u8] = b".wh..wh.";
+pub(super) const WHITEOUT: &[u8] = b".wh.";
+pub(super) const WHITEOUT_META: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// How many links one name may lead through while its missing parents are made (path_resolution(7): 40).
 const LINK_HOPS: u32 = 40;
@@ -83,7 +83,7 @@ struct Layer<'a> {
 impl Layer<'_> {
     fn place<S: Source>(&mut self, member: &Member, data: &mut Reader<S>) -> Result<(), Cause> {
         self.entries.take(1)?;
-        let parts = self.components(&member.path)?;
+        let parts = components(&member.path, self.bounds)?;
         let Some((name, parents)) = parts.split_last() else {
             return match member.kind {
                 Kind::Directory => {
@@ -177,7 +177,7 @@ impl Layer<'_> {
         link: &[u8],
     ) -> Result<(), Cause> {
         let missing = || Cause::LinkTargetMissing(link.to_vec());
-        let parts = self.components(link)?;
+        let parts = components(link, self.bounds)?;
         let (old, parents) = parts.split_last().ok_or_else(|| Cause::LinkToDirectory(link.to_vec()))?;
         let from = match self.root.open_in_root(&parents.iter().collect::<PathBuf>()) {
             Ok(dir) => dir,
@@ -239,9 +239,7 @@ impl Layer<'_> {
             parent.chmod(name, member.mode).map_err(io("set the mode"))?;
         }
         for (key, value) in &member.xattrs {
-            if key.starts_with(b"trusted.overlay.") || key.contains(&0) {
-                return Err(Cause::Attribute(key.clone()));
-            }
+            allowed_attribute(key)?;
             match parent.set_xattr(name, OsStr::from_bytes(key), value) {
                 // File capabilities decide what a program may do; the rest is kept where the file system keeps it.
                 Err(e) if key != b"security.capability" && is_unsupported(&e) => {}
@@ -292,7 +290,7 @@ impl Layer<'_> {
         let depth =
             physical.strip_prefix(&self.root_path).map_or(usize::MAX, |below| below.components().count());
         if depth > self.bounds.depth {
-            return Err(self.too_deep());
+            return Err(too_deep(self.bounds));
         }
         self.parent = Some((path.to_owned(), Rc::clone(&dir)));
         Ok(dir)
@@ -335,26 +333,34 @@ impl Layer<'_> {
         self.entries.take(1)?;
         here.make_dir(name, 0o755).map_err(io("make a parent"))
     }
+}
 
-    /// The parts of a name; a leading slash means nothing in a tar file, `.` and empty parts neither.
-    fn components(&self, path: &[u8]) -> Result<Vec<OsString>, Cause> {
-        if path.len() > self.bounds.path {
-            return Err(Exceeded { what: "bytes in one path", limit: self.bounds.path as u64 }.into());
-        }
-        let parts: Vec<OsString> = path
-            .split(|b| *b == b'/')
-            .filter(|part| !matches!(*part, b"" | b"."))
-            .map(|part| OsString::from_vec(part.to_vec()))
-            .collect();
-        if parts.len() > self.bounds.depth {
-            return Err(self.too_deep());
-        }
-        if parts.iter().any(|part| part == "..") { Err(Cause::LeavesLayer) } else { Ok(parts) }
+/// The parts of a name; a leading slash means nothing in a tar file, `.` and empty parts neither.
+pub(super) fn components(path: &[u8], bounds: &Bounds) -> Result<Vec<OsString>, Cause> {
+    if path.len() > bounds.path {
+        return Err(Exceeded { what: "bytes in one path", limit: bounds.path as u64 }.into());
     }
+    let parts: Vec<OsString> = path
+        .split(|b| *b == b'/')
+        .filter(|part| !matches!(*part, b"" | b"."))
+        .map(|part| OsString::from_vec(part.to_vec()))
+        .collect();
+    if parts.len() > bounds.depth {
+        return Err(too_deep(bounds));
+    }
+    if parts.iter().any(|part| part == "..") { Err(Cause::LeavesLayer) } else { Ok(parts) }
+}
 
-    fn too_deep(&self) -> Cause {
-        Exceeded { what: "directories above one name", limit: self.bounds.depth as u64 }.into()
+fn too_deep(bounds: &Bounds) -> Cause {
+    Exceeded { what: "directories above one name", limit: bounds.depth as u64 }.into()
+}
+
+/// What overlay keeps its own notes in is not an image's to set.
+pub(super) fn allowed_attribute(key: &[u8]) -> Result<(), Cause> {
+    if key.starts_with(b"trusted.overlay.") || key.contains(&0) {
+        return Err(Cause::Attribute(key.to_vec()));
     }
+    Ok(())
 }
 
 fn set_opaque(parent: &Dir, name: &OsStr) -> Result<(), Cause> {

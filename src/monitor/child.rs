@@ -17,6 +17,8 @@ pub enum ChildError {
     Deadline(u64),
     /// It ended badly, with this output.
     Ended(ExitStatus, String),
+    /// It said more than is read.
+    TooLong,
 }
 
 impl std::fmt::Display for ChildError {
@@ -26,6 +28,7 @@ impl std::fmt::Display for ChildError {
             Self::Deadline(ms) => write!(f, "did not end within {} s", ms / 1000),
             Self::Ended(status, output) if output.is_empty() => write!(f, "{status}"),
             Self::Ended(status, output) => write!(f, "{status}: {output}"),
+            Self::TooLong => f.write_str("its output is too long"),
         }
     }
 }
@@ -35,7 +38,17 @@ impl std::error::Error for ChildError {}
 /// Runs a child to its end and gives its output. Other children that end meanwhile are reaped too: they are orphans that
 /// came to us as the subreaper, and nobody asks for them.
 pub fn run(line: &CommandLine) -> Result<String, ChildError> {
-    let child = spawn::spawn(line, Output::Capture).map_err(ChildError::Spawn)?;
+    wait(line, Output::Capture)
+}
+
+/// The same for a list, of which every line counts: `most` bytes of output are kept, and more are an error.
+pub fn run_list(line: &CommandLine, most: usize) -> Result<String, ChildError> {
+    wait(line, Output::CaptureMost(most))
+}
+
+fn wait(line: &CommandLine, output: Output) -> Result<String, ChildError> {
+    let is_list = matches!(output, Output::CaptureMost(_));
+    let child = spawn::spawn(line, output).map_err(ChildError::Spawn)?;
     let limit = line.deadline_ms.unwrap_or(60_000);
     let end = clock::boot_ms().saturating_add(limit);
     let pid = child.pid;
@@ -44,7 +57,15 @@ pub fn run(line: &CommandLine) -> Result<String, ChildError> {
     let pidfd = process::pidfd_open(pid.as_raw()).ok();
     loop {
         if let Some((_, status)) = spawn::reap().into_iter().find(|(p, _)| *p == pid) {
+            if let Some(output) = &mut output {
+                // What was said last; it tells too whether all of it is kept.
+                output.read();
+            }
+            let is_cut = is_list && output.as_ref().is_some_and(spawn::Capture::is_cut);
             let text = output.map(spawn::Capture::finish).unwrap_or_default();
+            if is_cut {
+                return Err(ChildError::TooLong);
+            }
             return if status.success() { Ok(text) } else { Err(ChildError::Ended(status, text)) };
         }
         let left = end.saturating_sub(clock::boot_ms());
@@ -94,6 +115,9 @@ mod tests {
         assert_eq!(run(&sh("sleep 5 & echo x")).unwrap(), "x");
         let late = run(&sh("sleep 100").deadline(50)).unwrap_err();
         assert!(matches!(late, ChildError::Deadline(50)), "{late}");
+        let list = sh("seq 100000");
+        assert_eq!(run_list(&list, 1 << 20).unwrap().lines().count(), 100_000);
+        assert!(matches!(run_list(&list, 1000), Err(ChildError::TooLong)));
         assert!(matches!(run(&CommandLine::new("/no/such")), Err(ChildError::Spawn(_))));
     }
 }

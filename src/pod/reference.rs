@@ -150,6 +150,18 @@ impl Reference {
         last.split_once(':').map(|(_, tag)| tag)
     }
 
+    /// What decides which image is meant: `DOMAIN/PATH@DIGEST` where there is a digest, and the tag beside it says nothing;
+    /// else the full form.
+    pub fn deciding(&self) -> String {
+        match (self.full.split_once('@'), self.tag()) {
+            (Some((name, digest)), Some(tag)) => {
+                let name = name.strip_suffix(tag).and_then(|n| n.strip_suffix(':')).unwrap_or(name);
+                format!("{name}@{digest}")
+            }
+            (Some(_), None) | (None, _) => self.full.clone(),
+        }
+    }
+
     /// Whether `imagePullPolicy` defaults to `Always`: the tag is `latest` and there is no digest.
     pub fn is_latest(&self) -> bool {
         self.digest().is_none() && self.tag() == Some("latest")
@@ -256,6 +268,11 @@ mod tests {
         assert!(!pinned.is_latest());
         let both = Reference::parse(&format!("etcd:latest@{digest}")).unwrap();
         assert_eq!((both.tag(), both.is_latest()), (Some("latest"), false));
+        assert_eq!(both.deciding(), pinned.full);
+        assert_eq!(pinned.deciding(), pinned.full);
+        assert_eq!(Reference::parse("host:5000/etcd:3").unwrap().deciding(), "host:5000/etcd:3");
+        let ported = Reference::parse(&format!("host:5000/etcd:5000@{digest}")).unwrap();
+        assert_eq!(ported.deciding(), format!("host:5000/etcd@{digest}"));
         assert!(Reference::parse("host:5000/etcd").unwrap().is_latest());
     }
 

@@ -3,6 +3,7 @@
 
 pub mod events;
 pub mod exec;
+pub mod images;
 pub mod json_log;
 pub mod run;
 

@@ -26,8 +26,10 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 pub enum Output {
     /// Thrown away.
     Null,
-    /// Both streams into one pipe that we read.
+    /// Both streams into one pipe that we read; the first [`Capture::KEPT`] bytes are kept.
     Capture,
+    /// The same, but so many bytes are kept: for lists, of which every line counts.
+    CaptureMost(usize),
     /// Ours: for commands that people run by hand.
     Inherit,
     /// Standard output and standard error go to these descriptors.
@@ -96,15 +98,17 @@ fn start(line: &CommandLine, input: Stdio, output: Output) -> io::Result<Child> 
     command.current_dir("/");
     command.stdin(input);
     let mut capture = None;
+    let most = if let Output::CaptureMost(most) = &output { *most } else { Capture::KEPT };
     match output {
         Output::Null => {
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
-        Output::Capture => {
+        Output::Capture | Output::CaptureMost(_) => {
             let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
             fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             command.stdout(write.try_clone()?).stderr(write);
-            capture = Some(Capture { pipe: File::from(read), kept: Vec::new(), open: true });
+            capture =
+                Some(Capture { pipe: File::from(read), most, kept: Vec::new(), cut: false, open: true });
         }
         Output::Inherit => {
             command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
@@ -186,16 +190,18 @@ pub fn reap_only(pid: Pid) -> Option<ExitStatus> {
     wait_for(pid.as_raw()).map(|(_, status)| status)
 }
 
-/// The captured output of a child: the first [`Capture::KEPT`] bytes are kept, the rest is read and dropped.
+/// The captured output of a child: its first bytes are kept, the rest is read and dropped.
 #[derive(Debug)]
 pub struct Capture {
     pipe: File,
+    most: usize,
     kept: Vec<u8>,
+    cut: bool,
     open: bool,
 }
 
 impl Capture {
-    /// How many bytes are kept.
+    /// How many bytes are kept where nothing else was said.
     pub const KEPT: usize = 8 * 1024;
 
     /// Reads what is there without blocking, at most 1 MiB a call so that a flood cannot hold up the caller. Returns
@@ -209,7 +215,8 @@ impl Capture {
                     break;
                 }
                 Ok(n) => {
-                    let room = Self::KEPT - self.kept.len();
+                    let room = self.most.saturating_sub(self.kept.len());
+                    self.cut |= n > room;
                     self.kept.extend_from_slice(buffer.get(..n.min(room)).unwrap_or_default());
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -227,6 +234,11 @@ impl Capture {
     pub fn finish(mut self) -> String {
         self.read();
         String::from_utf8_lossy(&self.kept).trim().to_owned()
+    }
+
+    /// Whether more has come than is kept.
+    pub fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Whether the other end may still write.
@@ -267,6 +279,25 @@ mod tests {
         assert_eq!(end_of("kill -9 $$").0, ExitStatus::Signal(9));
         assert_eq!(end_of("kill -40 $$").0, ExitStatus::Signal(40), "a real-time signal");
         assert_eq!(ExitStatus::Signal(40).to_string(), "killed by signal 40");
+    }
+
+    #[test]
+    fn a_list_is_kept_whole_up_to_its_bound() {
+        let read = |most| {
+            let line = CommandLine::new("/bin/sh").args(["-c", "head -c 50000 /dev/zero | tr '\\0' x"]);
+            let mut child = spawn(&line, Output::CaptureMost(most)).unwrap();
+            let mut output = child.output.take().unwrap();
+            while output.read() {
+                poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], PollTimeout::from(20_000_u16))
+                    .unwrap();
+            }
+            while reap_only(child.pid).is_none() {
+                std::thread::yield_now();
+            }
+            (output.is_cut(), output.finish().len())
+        };
+        assert_eq!(read(50_000), (false, 50_000));
+        assert_eq!(read(49_999), (true, 49_999));
     }
 
     /// Somebody else holds the pipe: nothing waits for its end.

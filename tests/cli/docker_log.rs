@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use crate::common::host;
 use crate::fixture::{Fixture, container, pod, running};
-use crate::host;
 use podstrap::monitor::json_log::convert;
 use serde_json::json;
 

@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../common/mod.rs"]
+#[allow(dead_code)] // shared with other test programs, which use other parts
+mod common;
 mod docker_log;
 mod down_exec;
 mod fixture;
-#[path = "../common/host.rs"]
-#[allow(dead_code)]
-mod host;
 mod logs;
 mod manual;
 mod status;

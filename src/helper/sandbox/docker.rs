@@ -138,7 +138,7 @@ fn failed(what: &str, error: &ChildError) -> SandboxError {
         ChildError::Ended(status, text) => {
             SandboxError::Docker(format!("docker {what}: {} ({status})", docker::complaint(text)))
         }
-        ChildError::Spawn(_) | ChildError::Deadline(_) => {
+        ChildError::Spawn(_) | ChildError::Deadline(_) | ChildError::TooLong => {
             SandboxError::Docker(format!("docker {what} {error}"))
         }
     }
