@@ -8,6 +8,7 @@ mod container;
 pub mod objects;
 pub mod quantity;
 pub mod reference;
+pub mod variables;
 mod volume;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::boot::{BootError, find_program, io_error};
 use crate::config::{RunConfig, RuntimeChoice};
+use crate::manifest::Runtime;
 use crate::monitor::child;
 use crate::runtime::docker::{Docker, Flavour};
 use crate::runtime::engine::Engine;
@@ -42,6 +43,14 @@ fn docker(config: &RunConfig) -> Result<Engine, BootError> {
         |e: child::ChildError| BootError::Binary { path: binary.clone(), why: format!("--version: {e}") };
     let flavour = Flavour::of_version(&child::run(&line).map_err(why)?);
     Ok(Engine::Docker(Docker { binary, flavour, config: None }))
+}
+
+/// The same as manifests are read for.
+pub fn runtime(engine: &Engine) -> Runtime {
+    match engine {
+        Engine::Runc { .. } => Runtime::Runc,
+        Engine::Docker(_) => Runtime::Docker,
+    }
 }
 
 /// What is run as root must be root's alone.
