@@ -9,6 +9,7 @@ pub mod objects;
 pub mod quantity;
 pub mod reference;
 pub mod stop;
+pub mod variables;
 mod volume;
 
 use std::collections::BTreeMap;

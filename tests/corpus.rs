@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use podstrap::manifest::{Accepted, Context, Document, Limits, Problem, from_canonical, read};
+use podstrap::manifest::{Accepted, Context, Document, Limits, Problem, Runtime, from_canonical, read};
 use podstrap::pod::{NodeName, Pod};
 
 /// The budget of one file is 0.5 s as released; without optimisation the same work takes several times as long.
@@ -25,7 +25,8 @@ fn cpu_time() -> Duration {
 fn documents(bytes: &[u8]) -> Vec<Document> {
     let node = NodeName::new("host1");
     let begin = cpu_time();
-    let context = Context { node: &node, path: "f.yaml", limits: Limits::default() };
+    let context =
+        Context { node: &node, path: "f.yaml", limits: Limits::default(), runtime: Runtime::default() };
     let documents = read(bytes, &context);
     let taken = cpu_time() - begin;
     assert!(taken < TIME, "took {taken:?}: {}", String::from_utf8_lossy(&bytes[..bytes.len().min(80)]));

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::Path;
 
+use podstrap::manifest::docker::{GAPS, Gap};
 use podstrap::manifest::fields::{Field, Verdict, all, all_of_objects};
 
 const BEGIN: &str = ".\\\" BEGIN FIELDS";
@@ -20,10 +21,10 @@ fn plain(text: &str) -> String {
 }
 
 fn list() -> String {
-    format!(".Ss Pod\n{}.Ss ConfigMap and Secret\n{}", table(all()), table(all_of_objects()))
+    format!(".Ss Pod\n{}.Ss ConfigMap and Secret\n{}", table(all(), GAPS), table(all_of_objects(), &[]))
 }
 
-fn table(fields: Vec<(String, &Field)>) -> String {
+fn table(fields: Vec<(String, &Field)>, gaps: &[Gap]) -> String {
     let mut out = String::from(".Bl -tag -width Ds\n");
     for (path, field) in fields {
         let verdict = match field.verdict {
@@ -35,6 +36,9 @@ fn table(fields: Vec<(String, &Field)>) -> String {
         match field.note {
             "" => out.push_str(&format!(".Em {verdict}\n")),
             note => out.push_str(&format!(".Em {verdict} :\n{}.\n", plain(note))),
+        }
+        if let Some(gap) = gaps.iter().find(|gap| gap.path == path) {
+            out.push_str(&format!(".Em With docker refused :\n{}.\n", plain(gap.note)));
         }
     }
     out.push_str(".El\n");

@@ -1,7 +1,8 @@
 //! Bad input for every field, and what is said of it; and manifests that use every field that is honoured.
 //!
 //! `tests/refusals/PLACE` holds cases: `## FIELD`, the lines that go into the smallest manifest at that place, and after `> `
-//! every problem with its line, column and help. `tests/whole/NAME.yaml` are manifests without a problem, and
+//! every problem with its line, column and help. `tests/refusals-docker` holds the same for what docker cannot express: there
+//! is nothing wrong with those manifests for runc. `tests/whole/NAME.yaml` are manifests without a problem, and
 //! `NAME.json` what was read from them. `PODSTRAP_WRITE_REFUSALS=1 cargo test --test refusals` writes what is expected
 //! anew, to be read before it is committed.
 
@@ -11,8 +12,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use podstrap::manifest::docker::{GAPS, Gap};
 use podstrap::manifest::fields::{Field, Kind, Verdict, all, all_of_objects};
-use podstrap::manifest::{Accepted, Context, Document, Limits, Problem, read};
+use podstrap::manifest::{Accepted, Context, Document, Limits, Problem, Runtime, read};
 use podstrap::pod::NodeName;
 
 fn folder(name: &str) -> PathBuf {
@@ -24,8 +26,12 @@ fn writing() -> bool {
 }
 
 fn documents(text: &str) -> Vec<Document> {
+    documents_for(text, Runtime::Runc)
+}
+
+fn documents_for(text: &str, runtime: Runtime) -> Vec<Document> {
     let node = NodeName::new("host1");
-    read(text.as_bytes(), &Context { node: &node, path: "f.yaml", limits: Limits::default() })
+    read(text.as_bytes(), &Context { node: &node, path: "f.yaml", limits: Limits::default(), runtime })
 }
 
 fn problems(documents: &[Document]) -> Vec<Problem> {
@@ -113,11 +119,10 @@ fn shown(problem: &Problem) -> Vec<String> {
     out
 }
 
-/// Every case of every file: place, field, problems.
-fn every_case() -> Vec<(String, String, Vec<Problem>)> {
+/// Every case of every file of a folder: place, field, problems.
+fn every_case(name: &str, runtime: Runtime) -> Vec<(String, String, Vec<Problem>)> {
     let mut out = Vec::new();
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(folder("refusals")).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(folder(name)).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     for file in files {
         let place = file.file_name().unwrap().to_string_lossy().into_owned();
@@ -126,7 +131,7 @@ fn every_case() -> Vec<(String, String, Vec<Problem>)> {
             out.push((
                 place.clone(),
                 case.field.to_owned(),
-                problems(&documents(&manifest(&place, &case.lines))),
+                problems(&documents_for(&manifest(&place, &case.lines), runtime)),
             ));
         }
     }
@@ -135,15 +140,25 @@ fn every_case() -> Vec<(String, String, Vec<Problem>)> {
 
 #[test]
 fn bad_input_is_refused_in_the_words_expected() {
+    is_refused_in_the_words_expected("refusals", Runtime::Runc);
+}
+
+#[test]
+fn what_docker_cannot_express_is_refused_in_the_words_expected() {
+    is_refused_in_the_words_expected("refusals-docker", Runtime::Docker);
+}
+
+fn is_refused_in_the_words_expected(name: &str, runtime: Runtime) {
     let mut wrong = Vec::new();
-    for entry in fs::read_dir(folder("refusals")).unwrap() {
+    for entry in fs::read_dir(folder(name)).unwrap() {
         let file = entry.unwrap().path();
         let place = file.file_name().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&file).unwrap();
         let mut anew = String::new();
         for case in cases(&text) {
             let manifest = manifest(&place, &case.lines);
-            let got: Vec<String> = problems(&documents(&manifest)).iter().flat_map(shown).collect();
+            let got: Vec<String> =
+                problems(&documents_for(&manifest, runtime)).iter().flat_map(shown).collect();
             if got != case.expected {
                 wrong.push(format!(
                     "{place}: {}\n{manifest}expected:\n{}\ngot:\n{}",
@@ -219,7 +234,7 @@ fn what_a_secret_holds_is_not_repeated() {
 
 #[test]
 fn every_field_has_a_case() {
-    let cases = every_case();
+    let cases = every_case("refusals", Runtime::Runc);
     let of_objects = |place: &str| matches!(place, "configmap" | "secret");
     let mut missing = Vec::new();
     for (object, table) in [(false, all()), (true, all_of_objects())] {
@@ -235,6 +250,67 @@ fn every_field_has_a_case() {
         }
     }
     assert!(missing.is_empty(), "no case shows what the table says of:\n{}", missing.join("\n"));
+}
+
+/// Whether docker could do with a manifest what runc does is told by the table of gaps, which podstrap-manifest(5) lists.
+#[test]
+fn every_gap_of_docker_has_a_case_and_every_case_is_a_gap() {
+    let errors = |problems: &[Problem]| {
+        let errors = problems.iter().filter(|p| p.severity == podstrap::manifest::Severity::Error);
+        errors.cloned().collect::<Vec<_>>()
+    };
+    let table = all();
+    for gap in GAPS {
+        let (_, field) =
+            table.iter().find(|(path, _)| path == gap.path).unwrap_or_else(|| panic!("{}", gap.path));
+        assert_eq!(field.verdict, Verdict::Honoured, "{}", gap.path);
+    }
+    let mut shown = BTreeSet::new();
+    for (place, name, problems) in every_case("refusals-docker", Runtime::Docker) {
+        let found = errors(&problems);
+        let gap =
+            GAPS.iter().find(|gap| gap.path == name).unwrap_or_else(|| panic!("{place}: no gap {name}"));
+        let is_at = |p: &Problem, gap: &Gap| {
+            let path = general(&p.field).replace("initContainers", "containers");
+            path.starts_with(gap.path.strip_suffix("[]").unwrap_or(gap.path))
+        };
+        assert!(found.iter().any(|problem| is_at(problem, gap)), "{place}: {name}: {found:?}");
+        shown.insert(gap.path);
+        for problem in &found {
+            assert!(GAPS.iter().any(|gap| is_at(problem, gap)), "{place}: {name}: {problem}");
+            // What else can be done is told.
+            assert!(problem.help.is_some(), "{problem}");
+        }
+    }
+    for (place, name, problems) in every_case("refusals-docker", Runtime::Runc) {
+        assert!(errors(&problems).is_empty(), "{place}: {name}: runc refuses it too: {problems:?}");
+    }
+    let missing: Vec<&str> = GAPS.iter().map(|gap| gap.path).filter(|path| !shown.contains(path)).collect();
+    assert!(missing.is_empty(), "no case is refused for {missing:?}");
+}
+
+/// Everything else can be told docker: no manifest that uses every field is refused for more than the gaps.
+#[test]
+fn docker_refuses_nothing_but_its_gaps() {
+    let mut refused = BTreeSet::new();
+    for entry in fs::read_dir(folder("whole")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|e| e != "yaml") {
+            continue;
+        }
+        for problem in problems(&documents_for(&fs::read_to_string(&file).unwrap(), Runtime::Docker)) {
+            let path = general(&problem.field).replace("initContainers", "containers");
+            let gap =
+                GAPS.iter().find(|gap| path.starts_with(gap.path.strip_suffix("[]").unwrap_or(gap.path)));
+            refused.insert(gap.unwrap_or_else(|| panic!("{}: {problem}", file.display())).path);
+        }
+    }
+    assert!(refused.contains("spec.volumes[].image"), "{refused:?}");
+    let folder = folder("kubeadm");
+    for entry in fs::read_dir(folder).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert_eq!(problems(&documents_for(&text, Runtime::Docker)), [], "{text}");
+    }
 }
 
 /// The paths of everything in a document.

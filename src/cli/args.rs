@@ -244,6 +244,9 @@ pub struct ValidateArgs {
     /// largest manifest file that is read (default 512Ki)
     #[argh(option, default = "Size(512 * 1024)", arg_name = "SIZE")]
     pub max_manifest_bytes: Size,
+    /// what is to run the containers: docker refuses more than runc does (default auto: as runc)
+    #[argh(option, default = "RuntimeChoice::Auto", arg_name = "NAME")]
+    pub runtime: RuntimeChoice,
     /// text or json (default text)
     #[argh(option, short = 'o', default = "TextOrJson::Text", arg_name = "FORMAT")]
     pub output: TextOrJson,

@@ -14,7 +14,7 @@ use super::{down, image, image_docker, published, say, settings, validate};
 use crate::config::{RunConfig, RuntimeChoice};
 use crate::daemon::{self, Task};
 use crate::image::store::Store;
-use crate::manifest::Limits;
+use crate::manifest::{Limits, Runtime};
 use crate::monitor::record::{self, MonitorSpec, Record};
 use crate::paths::{AttemptDir, Roots};
 use crate::pod::Volume;
@@ -93,7 +93,11 @@ pub fn validate(args: &ValidateArgs) -> ExitCode {
     };
     let max_bytes = usize::try_from(args.max_manifest_bytes.0).unwrap_or(usize::MAX);
     let limits = Limits { max_bytes, ..Limits::default() };
-    validate::run(&args.paths, &node, limits, args.output == TextOrJson::Json).into()
+    let runtime = match args.runtime {
+        RuntimeChoice::Docker => Runtime::Docker,
+        RuntimeChoice::Auto | RuntimeChoice::Runc => Runtime::Runc,
+    };
+    validate::run(&args.paths, &node, limits, runtime, args.output == TextOrJson::Json).into()
 }
 
 /// `image …`.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::manifest::escape::escape;
-use crate::manifest::{self, Accepted, Context, Document, Limits, Problem, Severity};
+use crate::manifest::{self, Accepted, Context, Document, Limits, Problem, Runtime, Severity};
 use crate::pod::{NodeName, Origin};
 
 /// All that was read is valid.
@@ -24,10 +24,10 @@ const UNREADABLE: u8 = 1;
 /// Something was refused.
 const INVALID: u8 = 3;
 
-/// Reads every path (a file, a directory, or `-` for standard input) and prints what was found. The result is the exit
+/// Reads every path, as for that runtime (a file, a directory, or `-` for standard input) and prints what was found. The result is the exit
 /// code: 0 all valid (perhaps with warnings), 1 a path could not be read, 3 a document was refused.
-pub fn run(paths: &[PathBuf], node: &NodeName, limits: Limits, json: bool) -> u8 {
-    let report = Report::read(paths, Rules { node, limits });
+pub fn run(paths: &[PathBuf], node: &NodeName, limits: Limits, runtime: Runtime, json: bool) -> u8 {
+    let report = Report::read(paths, Rules { node, limits, runtime });
     // Nobody to tell when standard output is closed; the exit code still says it.
     let _ = if json {
         report.print_json(&mut io::stdout().lock())
@@ -42,6 +42,7 @@ pub fn run(paths: &[PathBuf], node: &NodeName, limits: Limits, json: bool) -> u8
 struct Rules<'a> {
     node: &'a NodeName,
     limits: Limits,
+    runtime: Runtime,
 }
 
 /// What was found at all paths.
@@ -135,7 +136,8 @@ impl Report {
     fn file(&mut self, path: &str, bytes: io::Result<Vec<u8>>, rules: Rules<'_>) {
         let (error, documents) = match bytes {
             Ok(bytes) => {
-                let context = Context { node: rules.node, path, limits: rules.limits };
+                let Rules { node, limits, runtime } = rules;
+                let context = Context { node, path, limits, runtime };
                 (None, manifest::read(&bytes, &context).into_iter().map(DocumentReport::new).collect())
             }
             Err(error) => (Some(format!("cannot be read: {error}")), Vec::new()),
@@ -321,7 +323,10 @@ mod tests {
     }
 
     fn report(paths: &[PathBuf]) -> (Report, String, String) {
-        let report = Report::read(paths, Rules { node: &NodeName::new("n1"), limits: Limits::default() });
+        let report = Report::read(
+            paths,
+            Rules { node: &NodeName::new("n1"), limits: Limits::default(), runtime: Runtime::Runc },
+        );
         let (mut problems, mut summary) = (Vec::new(), Vec::new());
         report.print_problems(&mut problems).unwrap();
         report.print_summary(&mut summary).unwrap();

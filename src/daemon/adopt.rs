@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::act::StoredPod;
 use super::runs::{self, Monitor, RunInfo};
-use super::{Daemon, docker};
+use super::{Daemon, docker, engine};
 use crate::core::{Event, Found, FoundRun, RunKey, Saved};
 use crate::manifest::{Context, Limits, from_canonical};
 use crate::monitor::REWRITE;
@@ -142,7 +142,12 @@ impl Daemon {
             && let Ok(stored) = serde_json::from_slice::<StoredPod>(&bytes)
         {
             let node = NodeName::new(stored.node);
-            let context = Context { node: &node, path: &stored.origin.path, limits: Limits::default() };
+            let context = Context {
+                node: &node,
+                path: &stored.origin.path,
+                limits: Limits::default(),
+                runtime: engine::runtime(&self.engine),
+            };
             match from_canonical(&stored.document, &context) {
                 Ok(mut pod) => {
                     pod.origin = stored.origin;

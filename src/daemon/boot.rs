@@ -148,11 +148,12 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     }
     let publisher = Publisher::new(&config, &boot_id, &engine);
     let images = ImageDesk::new(&config.roots, &engine);
+    let sources = sources(&config, engine::runtime(&engine));
     let mut daemon = Daemon {
         engine,
         world: World::new(settings(&config)),
         events: Default::default(),
-        sources: sources(&config),
+        sources,
         merged: Merged::default(),
         watcher,
         images,

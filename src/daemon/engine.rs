@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::boot::{BootError, find_program, io_error};
 use crate::config::{RunConfig, RuntimeChoice};
 use crate::image::credentials;
+use crate::manifest::Runtime;
 use crate::monitor::child;
 use crate::runtime::docker::{Docker, Flavour};
 use crate::runtime::engine::Engine;
@@ -64,6 +65,14 @@ pub fn docker(binary: Option<&Path>) -> Result<Docker, BootError> {
         |e: child::ChildError| BootError::Binary { path: binary.clone(), why: format!("--version: {e}") };
     docker.flavour = Flavour::of_version(&child::run(&docker.version()).map_err(why)?);
     Ok(docker)
+}
+
+/// The same as manifests are read for.
+pub fn runtime(engine: &Engine) -> Runtime {
+    match engine {
+        Engine::Runc { .. } => Runtime::Runc,
+        Engine::Docker(_) => Runtime::Docker,
+    }
 }
 
 /// What is run as root must be root's alone.

@@ -33,7 +33,7 @@ use nix::sys::signal::Signal;
 
 use crate::config::{OnExit, RunConfig};
 use crate::core::{BackoffRule, Event, Refusal, RunKey, Settings, Stamp, Time, World};
-use crate::manifest::Limits;
+use crate::manifest::{Limits, Runtime};
 use crate::paths::AttemptDir;
 use crate::pod::{Namespace, ObjectRef, PodKey};
 use crate::runtime::docker::Docker;
@@ -155,13 +155,14 @@ fn settings(config: &RunConfig) -> Settings {
     }
 }
 
-fn sources(config: &RunConfig) -> Vec<DirSource> {
+fn sources(config: &RunConfig, runtime: Runtime) -> Vec<DirSource> {
     let rules = Rc::new(Rules {
         node: config.node.clone(),
         limits: Limits {
             max_bytes: usize::try_from(config.max_manifest_bytes).unwrap_or(usize::MAX),
             ..Limits::default()
         },
+        runtime,
         rescan_ms: config.rescan_ms,
         on_missing: config.missing_dir,
         keep_dir: config.roots.manifests(),

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::core::{Action, BackoffRule, Event, ProbeKind, Refusal, RunKey, Settings, Time, Verdict, World};
 use crate::core::{Ending, Stamp};
-use crate::manifest::{Accepted, Context, Limits, read};
+use crate::manifest::{Accepted, Context, Limits, Runtime, read};
 use crate::pod::{NodeName, Pod};
 
 /// The Pod of a manifest, and its document.
@@ -19,7 +19,8 @@ fn accepted(command: &str, extra: &str) -> (Pod, Value) {
          periodSeconds: 1, failureThreshold: 1}}\n"
     );
     let node = NodeName::new("n");
-    let context = Context { node: &node, path: "/m/web.yaml", limits: Limits::default() };
+    let context =
+        Context { node: &node, path: "/m/web.yaml", limits: Limits::default(), runtime: Runtime::default() };
     match read(text.as_bytes(), &context).remove(0).outcome.unwrap() {
         Accepted::Pod { pod, canonical } => (*pod, canonical),
         Accepted::Object(object) => panic!("{object:?}"),

@@ -8,6 +8,7 @@
 
 mod base64;
 mod containers;
+pub mod docker;
 mod documents;
 mod env;
 pub mod escape;
@@ -46,7 +47,7 @@ use node::{Note, Value};
 use spot::Spot;
 
 use crate::pod::objects::Object;
-use crate::pod::{Namespace, NodeName, ObjectKind, ObjectRef, Origin, Pod, PodKey};
+use crate::pod::{Generation, Namespace, NodeName, ObjectKind, ObjectRef, Origin, Pod, PodKey};
 
 /// Bounds on what one file may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,18 @@ pub struct Context<'a> {
     pub path: &'a str,
     /// Bounds.
     pub limits: Limits,
+    /// What is to run the Pods: what it cannot express is refused.
+    pub runtime: Runtime,
+}
+
+/// What runs containers, as far as manifests are concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runtime {
+    /// runc, which can do all that is honoured.
+    #[default]
+    Runc,
+    /// docker, or what speaks its language; see [`docker::GAPS`].
+    Docker,
 }
 
 /// One document of a file that holds something.
@@ -167,7 +180,7 @@ pub fn from_canonical(document: &serde_json::Value, context: &Context<'_>) -> Re
         Some(Kind::Pod) => {
             let origin = Origin { path: context.path.to_owned(), document: 1 };
             let generation = generation::of(document, context.node);
-            spec::read(&root, context.node, origin, generation, &mut findings).pod
+            pod(&root, origin, generation, context, &mut findings).pod
         }
         Some(Kind::Object(_)) => {
             findings.error(0, "kind", "is not Pod");
@@ -176,6 +189,22 @@ pub fn from_canonical(document: &serde_json::Value, context: &Context<'_>) -> Re
         None => None,
     };
     pod.ok_or_else(|| findings.place(context.path, 1, None).0)
+}
+
+/// Reads a Pod, for the runtime that is to run it.
+fn pod(
+    root: &Spot<'_>,
+    origin: Origin,
+    generation: Generation,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) -> spec::Reading {
+    match context.runtime {
+        Runtime::Runc => {}
+        // Before all else: a document with findings gives no Pod.
+        Runtime::Docker => docker::check(root, findings),
+    }
+    spec::read(root, context.node, origin, generation, findings)
 }
 
 fn refused(number: u32, problem: Problem) -> Document {
@@ -228,7 +257,7 @@ fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Docume
             let canonical = generation::canonical(&node);
             let generation = generation::of(&canonical, context.node);
             let origin = Origin { path: context.path.to_owned(), document: number };
-            let reading = spec::read(&root, context.node, origin, generation, &mut findings);
+            let reading = pod(&root, origin, generation, context, &mut findings);
             key = reading.key;
             accepted = reading.pod.map(|pod| Accepted::Pod { pod: Box::new(pod), canonical });
         }

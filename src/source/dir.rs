@@ -20,7 +20,7 @@ use super::file::FileState;
 use super::keep::{self, Keep};
 use crate::config::MissingDir;
 use crate::manifest::escape::escape;
-use crate::manifest::{Context, Limits};
+use crate::manifest::{Context, Limits, Runtime};
 use crate::pod::NodeName;
 use crate::sys::lease::{Writers, writers};
 use crate::sys::watch::{Change, WatchId, Watcher};
@@ -45,6 +45,8 @@ pub struct Rules {
     pub node: NodeName,
     /// Bounds of a file.
     pub limits: Limits,
+    /// What is to run the Pods.
+    pub runtime: Runtime,
     /// Milliseconds between two scans.
     pub rescan_ms: u64,
     /// What becomes of the Pods of a directory that is gone.
@@ -422,7 +424,8 @@ impl DirSource {
             return self.pass_over(name, why);
         }
         let rules = self.rules.clone();
-        let context = Context { node: &rules.node, path: &shown, limits: rules.limits };
+        let context =
+            Context { node: &rules.node, path: &shown, limits: rules.limits, runtime: rules.runtime };
         let former = self.entries.remove(name);
         let first = former.is_none();
         let mut entry = former.unwrap_or_default();

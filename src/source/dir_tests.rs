@@ -38,6 +38,7 @@ impl Place {
         let rules = Rules {
             node: NodeName::new("n"),
             limits: Limits { max_bytes: 4096, ..Limits::default() },
+            runtime: Runtime::default(),
             rescan_ms: 20_000,
             on_missing,
             keep_dir: root.join("keep"),

@@ -224,7 +224,7 @@ fn origin(context: &Context<'_>, document: u32) -> Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Limits;
+    use crate::manifest::{Limits, Runtime};
     use crate::pod::NodeName;
 
     fn document(name: &str, command: &str) -> String {
@@ -254,12 +254,22 @@ mod tests {
         }
 
         fn take(&mut self, content: &str, at: i128) -> bool {
-            let context = Context { node: &self.node, path: "/m/f.yaml", limits: Limits::default() };
+            let context = Context {
+                node: &self.node,
+                path: "/m/f.yaml",
+                limits: Limits::default(),
+                runtime: Runtime::default(),
+            };
             self.state.take(content.as_bytes(), at, &context)
         }
 
         fn error(&mut self, why: &str) -> bool {
-            let context = Context { node: &self.node, path: "/m/f.yaml", limits: Limits::default() };
+            let context = Context {
+                node: &self.node,
+                path: "/m/f.yaml",
+                limits: Limits::default(),
+                runtime: Runtime::default(),
+            };
             self.state.take_error(why.to_owned(), &context)
         }
 
@@ -391,7 +401,8 @@ mod tests {
     #[test]
     fn objects_are_kept_while_they_are_refused() {
         let node = NodeName::new("n1");
-        let context = Context { node: &node, path: "f.yaml", limits: Limits::default() };
+        let context =
+            Context { node: &node, path: "f.yaml", limits: Limits::default(), runtime: Runtime::default() };
         let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: etcd}]}\n";
         let map = |name: &str, value: &str| {
             format!(

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::{describe, host, image, text};
+use super::{find, mounts_below};
 
 /// The label of an instance's containers: its run directory.
 pub const RUN_LABEL: &str = "io.podstrap.run-dir";
@@ -21,6 +21,16 @@ static CLIS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
+/// The runtime under test: `runc`, unless `PODSTRAP_TEST_RUNTIME` says `docker` or `podman`.
+pub fn runtime() -> String {
+    let runtime = std::env::var("PODSTRAP_TEST_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
+    assert!(
+        matches!(runtime.as_str(), "runc" | "docker" | "podman"),
+        "PODSTRAP_TEST_RUNTIME={runtime}: runc, docker or podman"
+    );
+    runtime
+}
+
 /// Why this engine cannot be had here, if it cannot.
 pub fn missing(kind: &str) -> Option<String> {
     let needed: &[&str] = match kind {
@@ -28,7 +38,7 @@ pub fn missing(kind: &str) -> Option<String> {
         "docker" => &["docker", "dockerd", "ip"],
         _ => &["podman"],
     };
-    needed.iter().find(|c| host::find(c).is_none()).map(|c| format!("no {c} on PATH"))
+    needed.iter().find(|c| find(c).is_none()).map(|c| format!("no {c} on PATH"))
 }
 
 fn given_socket() -> Option<String> {
@@ -51,7 +61,7 @@ pub fn shared(kind: &str) -> &'static Path {
 /// A command that speaks to the docker at a socket.
 fn wrapper(socket: &str) -> PathBuf {
     let docker = Some(PathBuf::from("/usr/bin/docker")).filter(|p| p.exists());
-    let docker = docker.or_else(|| host::find("docker")).expect("docker was looked for before");
+    let docker = docker.or_else(|| find("docker")).expect("docker was looked for before");
     let name = format!("docker-at-{:016x}", podstrap::paths::fnv1a(socket.as_bytes()));
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     // By rename: another test may be running it.
@@ -81,7 +91,7 @@ impl Engine {
         let n = COUNTER.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("podstrap-engine-{}-{n}", std::process::id()));
         let mut command = Command::new("bash");
-        command.arg(image::in_tree("tests/tools/private-engine")).arg(kind).arg(&dir);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/private-engine")).arg(kind).arg(&dir);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         // A terminal's Ctrl-C ends the tests; the end of their pipe ends this.
         command.process_group(0);
@@ -139,7 +149,7 @@ impl Drop for Engine {
         CLIS.lock().unwrap().retain(|cli| *cli != self.cli);
         drop(self.orders.take());
         let _ = self.keeper.wait();
-        let left = self.dir.exists() || !host::mounts_below(&self.dir).is_empty();
+        let left = self.dir.exists() || !mounts_below(&self.dir).is_empty();
         if left && !std::thread::panicking() {
             panic!("{} was not removed", self.dir.display());
         }
@@ -213,6 +223,15 @@ pub fn clean_up(run: &Path) {
             run_quietly(&cli, &["rm", "-f", "-v", &id]);
         }
     }
+}
+
+/// An exit and both outputs, for messages.
+fn describe(output: &Output) -> String {
+    format!("{}: {}{}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn clis() -> Vec<PathBuf> {

@@ -7,6 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+// Below this module, so that test programs which take it alone have that too.
+#[path = "engine.rs"]
+pub mod engine;
+
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,9 +23,9 @@ pub fn cannot_run_containers() -> Option<String> {
     if find("busybox").is_none() {
         return Some("no busybox on PATH".to_owned());
     }
-    match super::runtime().as_str() {
+    match engine::runtime().as_str() {
         "runc" => find("runc").is_none().then(|| "no runc on PATH".to_owned()),
-        engine => super::engine::missing(engine),
+        engine => engine::missing(engine),
     }
 }
 
@@ -190,7 +194,7 @@ pub fn left_behind(dir: &Path, cgroup_root: &str, daemon: Option<i32>) -> Vec<St
         std::thread::sleep(Duration::from_millis(20));
     }
     left.extend(processes.iter().map(|(pid, cmdline)| format!("process {pid}: {cmdline}")));
-    left.extend(super::engine::left_behind(&dir.join("run")));
+    left.extend(engine::left_behind(&dir.join("run")));
     left.extend(mounts_below(dir).iter().map(|m| format!("mount {}", m.display())));
     let of_a_pod = |path: &&PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -215,7 +219,7 @@ pub fn clean_up(dir: &Path, cgroup_root: &str) {
         std::thread::sleep(Duration::from_millis(20));
     }
     // After its daemon, which would start others in their place.
-    super::engine::clean_up(&dir.join("run"));
+    engine::clean_up(&dir.join("run"));
     for mount in mounts_below(dir) {
         let _ = umount2(&mount, MntFlags::MNT_DETACH);
     }

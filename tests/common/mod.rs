@@ -4,7 +4,6 @@
 //! Tests run in parallel, so nothing here is shared between instances but read-only archives: each has a temporary
 //! directory for all roots, a node name, and a cgroup root named after the process and a counter.
 
-pub mod engine;
 pub mod host;
 pub mod image;
 pub mod yaml;
@@ -17,6 +16,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use host::engine::{self, runtime};
 use podstrap::monitor::record::{Record, RecordPhase};
 use podstrap::report::{ContainerStatus, DaemonStatus, PodStatusFile};
 
@@ -24,16 +24,6 @@ use podstrap::report::{ContainerStatus, DaemonStatus, PodStatusFile};
 pub fn podstrap() -> PathBuf {
     std::env::var_os("PODSTRAP_TEST_BINARY")
         .map_or_else(|| env!("CARGO_BIN_EXE_podstrap").into(), PathBuf::from)
-}
-
-/// The runtime under test: `runc`, unless `PODSTRAP_TEST_RUNTIME` says `docker` or `podman`.
-pub fn runtime() -> String {
-    let runtime = std::env::var("PODSTRAP_TEST_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
-    assert!(
-        matches!(runtime.as_str(), "runc" | "docker" | "podman"),
-        "PODSTRAP_TEST_RUNTIME={runtime}: runc, docker or podman"
-    );
-    runtime
 }
 
 /// The runtime under test as the daemon names it: `runc` or `docker`, which podman is a kind of.

@@ -203,7 +203,6 @@ impl Case {
     }
 
     /// What that runtime cannot do, with what its refusal says.
-    #[allow(dead_code)] // runc refuses nothing; the first runtime to do so uses it
     pub fn refused_by(mut self, runtime: &'static str, says: &'static str) -> Self {
         self.refusals.push((runtime, says));
         self

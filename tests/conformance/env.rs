@@ -19,6 +19,19 @@ pub fn cases() -> Vec<Case> {
         case("spec.containers.env", "a later one of the same name wins")
             .main("echo $A", "env: [{name: A, value: first}, {name: A, value: second}]")
             .says("second"),
+        case("spec.containers.env.value", "of two lines")
+            .main("echo \"$TEXT\"", "env: [{name: TEXT, value: \"one\\ntwo\"}]")
+            .says("one\ntwo"),
+        case("spec.containers.env.value", "of two lines, under a name that docker's command line reads")
+            .main("echo \"$HTTPS_PROXY\"", "env: [{name: HTTPS_PROXY, value: \"one\\ntwo\"}]")
+            .says("one\ntwo")
+            .refused_by("docker", "a setting of its command line itself"),
+        case("spec.containers.env", "under names that docker's command line reads")
+            .main(
+                "echo $HOME $PATH $DOCKER_HOST $https_proxy",
+                "env: [{name: HOME, value: /h}, {name: PATH, value: /bin}, {name: DOCKER_HOST, value: unix:///none}, {name: https_proxy, value: http://none.example}]",
+            )
+            .says("/h /bin unix:///none http://none.example"),
         case("spec.containers.env", "wins over the image's; the image's others stay")
             .main(
                 "echo $FROM_IMAGE $PATH",

@@ -94,7 +94,7 @@ fn pre_stop() -> Vec<Case> {
         case("spec.containers.lifecycle.preStop", "counts against the grace period")
             .spec("terminationGracePeriodSeconds: 6")
             .main(
-                "trap 'say term' TERM; say main; while :; do read -r up _ </proc/uptime; echo $up >/out/last; sleep 0.05; done",
+                "trap 'say term' TERM; say main; while :; do read -r up _ </proc/uptime; echo $up >/out/last.new; mv /out/last.new /out/last; sleep 0.05; done",
                 "lifecycle: {preStop: {exec: {command: [sh, -c, 'read up _ </proc/uptime; echo hook $up >>/out/events; sleep 3']}}}",
             )
             .then(|t| {
@@ -110,7 +110,7 @@ fn pre_stop() -> Vec<Case> {
         case("spec.containers.lifecycle.preStop", "one that takes longer: TERM at the end of grace, KILL 2 s later")
             .spec("terminationGracePeriodSeconds: 2")
             .main(
-                "trap 'say term' TERM; say main; while :; do read -r up _ </proc/uptime; echo $up >/out/last; sleep 0.05; done",
+                "trap 'say term' TERM; say main; while :; do read -r up _ </proc/uptime; echo $up >/out/last.new; mv /out/last.new /out/last; sleep 0.05; done",
                 "lifecycle: {preStop: {exec: {command: [sh, -c, 'read up _ </proc/uptime; echo hook $up >>/out/events; sleep 600']}}}",
             )
             .then(|t| {

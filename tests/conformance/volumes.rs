@@ -120,7 +120,8 @@ fn images() -> Vec<Case> {
                 part("main", "cat /data/data/hello /data/data/sub/inner")
                     .mount("{name: data, mountPath: /data}"),
             )
-            .says("hello from the image\ninner"),
+            .says("hello from the image\ninner")
+            .refused_by("docker", "docker, which mounts no images"),
         case("spec.volumes.image", "are read-only")
             .volume(&volume)
             .container(
@@ -130,12 +131,15 @@ fn images() -> Vec<Case> {
                 )
                 .mount("{name: data, mountPath: /data}"),
             )
-            .output(|_, out| assert_eq!(out.lines().filter(|l| *l == "refused").count(), 2, "{out}")),
+            .output(|_, out| assert_eq!(out.lines().filter(|l| *l == "refused").count(), 2, "{out}"))
+            .refused_by("docker", "docker, which mounts no images"),
         case("spec.volumes.image", "one part of it, by subPath")
             .volume(&volume)
             .container(part("main", "ls /data").mount("{name: data, mountPath: /data, subPath: data/sub}"))
-            .says("inner"),
+            .says("inner")
+            .refused_by("docker", "docker, which mounts no images"),
         case("spec.volumes.image.reference", "an image that is not there is waited for")
+            .refused_by("docker", "docker, which mounts no images")
             .volume("{name: data, image: {reference: 'localhost/absent:1', pullPolicy: Never}}")
             .container(part("main", "say main").mount("{name: data, mountPath: /data}"))
             .then(|t| {
