@@ -3,9 +3,9 @@
 //!
 //! The docker is the one behind the socket that `PODSTRAP_TEST_DOCKER_SOCKET` names.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
-#![allow(dead_code)] // What all tests share is more than these need.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
 
 use std::fs;
@@ -649,6 +649,14 @@ esac"#,
     let asked = daemon.calls("images");
     daemon.until("docker is asked in vain", |d| d.calls("images") >= asked + 2);
     assert_eq!(daemon.waits("never"), known);
+    // And what comes meanwhile waits until it answers.
+    daemon.place.pack("late.tar", "r.example/late:1", "late");
+    fs::rename(dir.join("late.tar"), dir.join("state/images.d/late.tar")).unwrap();
+    let asked = daemon.calls("images");
+    daemon.until("docker is asked in vain", |d| d.calls("images") >= asked + 2);
+    assert!(daemon.calls("load") == 2 && !daemon.log().contains("late.tar"), "{}", daemon.log());
+    fs::remove_file(dir.join("silent")).unwrap();
+    daemon.until("it is loaded", |d| d.calls("load") >= 3);
 }
 
 #[test]
