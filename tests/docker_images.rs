@@ -148,6 +148,9 @@ impl Drop for Place {
     }
 }
 
+/// A compression.
+type Codec = fn(&[u8]) -> Vec<u8>;
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -206,8 +209,7 @@ fn path(path: &Path) -> &str {
 #[test]
 fn every_form_of_archive_comes_to_be_in_docker() {
     let Some(place) = Place::with_docker("forms") else { return };
-    for (form, codec) in [("plain", None), ("gzip", Some(gzip as fn(&[u8]) -> Vec<u8>)), ("zstd", Some(zstd))]
-    {
+    for (form, codec) in [("plain", None), ("gzip", Some(gzip as Codec)), ("zstd", Some(zstd))] {
         let name = place.name(&format!("{form}:1"));
         let archive = place.pack(&format!("{form}.tar"), &name, form);
         if let Some(codec) = codec {
@@ -222,7 +224,7 @@ fn every_form_of_archive_comes_to_be_in_docker() {
         );
         assert_eq!(place.hello(&name), form);
     }
-    let codecs: [(&str, fn(&[u8]) -> Vec<u8>); 3] =
+    let codecs: [(&str, Codec); 3] =
         [("oci-plain", |bytes| bytes.to_vec()), ("oci-gzip", gzip), ("oci-zstd", zstd)];
     for (form, codec) in codecs {
         let (config, layer) = parts(&place.pack("parts.tar", "", form));
@@ -292,7 +294,7 @@ fn of_an_archive_that_lies_docker_gets_nothing() {
     let sum: u32 = outside[block..block + 512].iter().map(|b| u32::from(*b)).sum();
     outside[block + 148..block + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     let evil = evil.replace(&Digest::of(&layer).to_string(), &Digest::of(&outside).to_string());
-    let outside = oci(&place, "outside.tar", evil.as_bytes(), &zstd(&outside), &[name.clone()]);
+    let outside = oci(&place, "outside.tar", evil.as_bytes(), &zstd(&outside), std::slice::from_ref(&name));
     let none = place.dir.join("none.tar");
     fs::write(&none, "no archive at all").unwrap();
     for (archive, part) in [
