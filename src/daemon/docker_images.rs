@@ -75,9 +75,9 @@ impl DockerSide {
         }
     }
 
-    /// Whether images may be about to appear that are not listed yet.
+    /// Whether images are there, or may be, that are not listed yet.
     pub fn is_behind(&self) -> bool {
-        self.listed.is_none() || self.unlisted
+        self.unlisted
     }
 
     /// Takes in that archives were loaded.

@@ -103,11 +103,8 @@ impl Daemon {
     /// Watches the image directory and the index, and starts loading what is there.
     pub(super) fn images_at_boot(&mut self) {
         self.watch_images();
-        if self.images.docker.is_some() {
-            // Before docker has answered nothing can be said to be missing, and nothing is pulled.
-            self.tell(Told { index: BTreeMap::new(), loading: true, can_pull: true });
-        }
         let now = clock::boot_ms();
+        // Before docker has answered this tells that all may be about to come: nothing is missing, and nothing is pulled.
         self.look_for_archives(&[], now);
         self.ask_docker();
     }
