@@ -279,6 +279,12 @@ fn refused(
     if docker::is_unreachable(text) || !id_file.exists() {
         return NotStarted::create(format!("docker: {message} ({status})"));
     }
+    if container.privileged && message.contains("unable to apply caps") {
+        return NotStarted::config(
+            "docker gives a privileged container every capability that the kernel knows, and this host may not give some of \
+             them; run podstrap with --runtime runc, or name the capabilities that are needed",
+        );
+    }
     NotStarted { reason: runc::start_failure_reason(&message), message }
 }
 

@@ -295,6 +295,10 @@ impl<'a> Bench<'a> {
 
     /// What a container has written, by `podstrap logs`.
     pub fn logs(&self, container: &str) -> String {
+        // With docker the log has its name a moment after the container was started.
+        self.until(&format!("{container} has been started"), || {
+            self.instance.cli("logs", &["-c", container, &self.name]).status.success()
+        });
         self.instance.cli_ok("logs", &["-c", container, &self.name])
     }
 

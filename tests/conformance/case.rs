@@ -33,6 +33,8 @@ pub struct Case {
     pub timeout: Duration,
     /// Runtimes that cannot do it, each with what its refusal says: `docker` is podman, too.
     pub refusals: Vec<(&'static str, &'static str)>,
+    /// Runtimes that cannot do it on this very host, each with what is said when the container is to be started.
+    pub not_here: Vec<(&'static str, &'static str)>,
     /// An HTTP server of the test's own listens on `@PORT@`.
     pub web: bool,
     /// Before the manifest is written.
@@ -122,6 +124,7 @@ pub fn case(field: &'static str, what: &'static str) -> Case {
         host: Host::Plain,
         timeout: Duration::from_secs(40),
         refusals: Vec::new(),
+        not_here: Vec::new(),
         web: false,
         before: Vec::new(),
         steps: Vec::new(),
@@ -206,6 +209,23 @@ impl Case {
     pub fn refused_by(mut self, runtime: &'static str, says: &'static str) -> Self {
         self.refusals.push((runtime, says));
         self
+    }
+
+    /// What that runtime can do only where it may give every capability, as on any host but those of some builders.
+    pub fn needs_all_capabilities(mut self, runtime: &'static str, says: &'static str) -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let bounding = status.lines().find_map(|l| l.strip_prefix("CapBnd:")).unwrap();
+        let last: u32 =
+            std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap().trim().parse().unwrap();
+        if u64::from_str_radix(bounding.trim(), 16).unwrap() != (1 << (last + 1)) - 1 {
+            self.not_here.push((runtime, says));
+        }
+        self
+    }
+
+    /// What is said instead of a start on this host.
+    pub fn stuck(&self, runtime: &str) -> Option<&'static str> {
+        self.not_here.iter().find(|(name, _)| *name == runtime).map(|(_, says)| *says)
     }
 
     /// Something to be done before the manifest is written.

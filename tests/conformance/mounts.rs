@@ -93,6 +93,7 @@ pub fn cases() -> Vec<Case> {
                 t.holds(1.0, "the host sees nothing", || !on_host(t));
             }),
         case("spec.containers.volumeMounts.mountPropagation=Bidirectional", "what the container mounts is seen by the host")
+            .needs_all_capabilities("docker", "docker gives a privileged container every capability")
             .before(shared_mount)
             .volume("{name: it, hostPath: {path: '@DIR@/it'}}")
             .container(

@@ -135,15 +135,17 @@ fn one(number: usize, case: &Case, instance: &Instance) -> Outcome {
     let mut bench = Bench::new(instance, format!("p{number:03}"), case.web, case.timeout);
     bench.manifest = bench.fill(&case.yaml());
     let refusal = case.refusal(&common::runtime(), common::runtime_name());
+    let stuck = case.stuck(&common::runtime());
     let result = catch_unwind(AssertUnwindSafe(|| {
         case.before.iter().for_each(|step| step(&bench));
         bench.submit();
-        match refusal {
-            Some(says) => bench.refused(&[says]),
-            None => case.steps.iter().for_each(|step| step(&bench)),
+        match (refusal, stuck) {
+            (Some(says), _) => bench.refused(&[says]),
+            (None, Some(says)) => bench.waits("main", "CreateContainerConfigError", &[says]),
+            (None, None) => case.steps.iter().for_each(|step| step(&bench)),
         }
     }));
-    let verdict = match (result, refusal) {
+    let verdict = match (result, refusal.or(stuck)) {
         (Ok(()), None) => Verdict::Ok,
         (Ok(()), Some(says)) => Verdict::Refused(says),
         (Err(panic), _) => Verdict::Failed { why: words(panic.as_ref()), dump: bench.dump() },

@@ -13,6 +13,7 @@ use super::super::process::expand;
 use super::super::{Host, Source, labels, resources, user};
 use super::{CgroupDriver, Docker, Flavour};
 use crate::command::CommandLine;
+use crate::pod::variables;
 use crate::pod::{Container, ContainerId, Pod, Propagation, Seccomp};
 
 /// Starting: dockerd may have two hundred of them to start at once.
@@ -223,6 +224,8 @@ impl Docker {
                 words.add(["--log-driver", "json-file"]);
                 words.pair("--log-opt", format!("max-size={}", parts.log_max_bytes));
                 words.pair("--log-opt", format!("max-file={}", parts.log_max_files));
+                // Whatever the daemon's own default is: rotated files are read, too.
+                words.add(["--log-opt", "compress=false"]);
             }
             Flavour::Podman => {
                 words.add(["--log-driver", "k8s-file"]);
@@ -470,9 +473,6 @@ fn push_field(text: &mut OsString, name: &str, value: &Path) {
     }
 }
 
-/// The longest value that goes by file, in bytes: docker reads lines of at most 64 KiB.
-const LONGEST: usize = 60 * 1024;
-
 type ByName<'a> = Vec<(&'a str, &'a str)>;
 
 /// The text of the environment file; and the variables that such a file cannot hold, which the CLI takes from its own
@@ -491,57 +491,18 @@ fn environment<'a>(parts: &RunParts<'a>) -> Result<(String, ByName<'a>), RunErro
     let mut text = String::new();
     let mut by_name = Vec::new();
     for (name, value) in all {
-        let fits = !name.starts_with('#')
-            && !name.chars().any(char::is_whitespace)
-            && !value.contains(['\n', '\r'])
-            && name.len() + value.len() < LONGEST;
-        if fits {
+        if variables::fits_line(name, value) {
             text.push_str(name);
             text.push('=');
             text.push_str(value);
             text.push('\n');
-        } else if is_of_cli(name) {
+        } else if variables::is_of_docker_cli(name) {
             return Err(RunError::Variable(name.to_owned()));
         } else {
             by_name.push((name, value));
         }
     }
     Ok((text, by_name))
-}
-
-/// Whether the CLI, its language's run time or the dynamic loader would take this variable for a setting of its own.
-pub fn is_of_cli(name: &str) -> bool {
-    let upper = name.to_ascii_uppercase();
-    const NAMES: [&str; 9] = [
-        "HOME",
-        "PATH",
-        "TMPDIR",
-        "REGISTRY_AUTH_FILE",
-        "NOTIFY_SOCKET",
-        "GODEBUG",
-        "GOGC",
-        "GOMAXPROCS",
-        "TERM",
-    ];
-    const PREFIXES: [&str; 14] = [
-        "DOCKER_",
-        "CONTAINER",
-        "SSL_",
-        "LD_",
-        "XDG_",
-        "GO",
-        "BUILDKIT_",
-        "NERDCTL_",
-        "PODMAN_",
-        "STORAGE_",
-        "LISTEN_",
-        "OTEL_",
-        "MALLOC_",
-        "DBUS_",
-    ];
-    NAMES.contains(&upper.as_str())
-        || upper.ends_with("_PROXY")
-        || PREFIXES.iter().any(|prefix| upper.starts_with(prefix))
 }
 
 /// The name of a container as the kubelet's docker users know it: `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
