@@ -610,7 +610,8 @@ images)
 load)
 	cat >got.tar
 	id=$(tar -tf got.tar | sed -n 's/^\([0-9a-f]*\)\.json$/\1/p')
-	printf 'r.example/loaded\t1\t<none>\tsha256:%s\n' "$id" >list ;;
+	printf 'r.example/loaded\t1\t<none>\tsha256:%s\n' "$id" >list.part
+	mv list.part list ;;
 esac"#,
     );
     let dir = place.dir.clone();
@@ -645,6 +646,10 @@ esac"#,
     // Somebody removes the image.
     fs::write(dir.join("list"), "").unwrap();
     daemon.until("it is loaded again", |d| d.calls("load") == 2);
+    let asked = daemon.calls("images");
+    daemon.until("its images are listed", |d| {
+        d.calls("images") >= asked + 2 && d.waits("never").is_some_and(|w| w.0 == "ErrImageNeverPull")
+    });
     // docker falls silent: what was known stays so.
     let known = daemon.waits("never");
     fs::write(dir.join("silent"), "").unwrap();
