@@ -95,7 +95,7 @@ impl Place {
 
     /// What the daemon runs to load the image directory.
     fn load_directory(&self) -> Output {
-        let docker = Docker { binary: self.docker_path(), flavour: Flavour::Docker, config: None };
+        let docker = Docker::new(self.docker_path());
         let mut child = Command::new(podstrap())
             .arg("load")
             .args([self.dir.join("state"), self.dir.join("state/images.d")])
@@ -375,7 +375,7 @@ fn a_docker_that_hangs_or_fails_is_told_by_its_own_words() {
     let archive = place.pack("big.tar", "big:1", &"x".repeat(1 << 20));
     let load = |script: &str, deadline_ms: u64| {
         place.script(script);
-        let docker = Docker { binary: place.docker_path(), flavour: Flavour::Docker, config: None };
+        let docker = Docker::new(place.docker_path());
         let line = docker.load_images().deadline(deadline_ms);
         hand_over(&line, &archive, &place.dir.join("spool"), &Bounds::default(), &mut |_| {})
     };
@@ -399,7 +399,7 @@ fn a_docker_that_hangs_or_fails_is_told_by_its_own_words() {
         assert!(!error.is_permanent() && begun.elapsed() < Duration::from_secs(10));
     }
     fs::remove_file(place.docker_path()).unwrap();
-    let docker = Docker { binary: place.docker_path(), flavour: Flavour::Docker, config: None };
+    let docker = Docker::new(place.docker_path());
     let gone = hand_over(&docker.load_images(), &archive, &place.dir, &Bounds::default(), &mut |_| {});
     assert!(matches!(gone, Err(HandOverError::Run { .. })), "{gone:?}");
     assert_eq!(fs::read_dir(place.dir.join("spool")).unwrap().count(), 0);

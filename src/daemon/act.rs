@@ -172,6 +172,7 @@ impl Daemon {
             attempt: run.attempt,
             roots: self.config.roots.clone(),
             engine: self.engine.clone(),
+            image: self.image_for_docker(pod, &run.container),
             cgroup_root: self.config.cgroup_root.clone(),
             log_max_bytes: self.config.log_max_bytes,
             log_max_files: self.config.log_max_files,

@@ -9,6 +9,7 @@ use super::jobs::Purpose;
 use crate::core::Event;
 use crate::image::known::{Has, Known};
 use crate::paths::Roots;
+use crate::pod::{ContainerName, Pod};
 use crate::runtime::docker::Docker;
 use crate::runtime::docker::images::{LIST_BYTES, Listing};
 use crate::sys::clock;
@@ -87,6 +88,16 @@ impl DockerSide {
 }
 
 impl Daemon {
+    /// The id of a container's image, where its reference has a digest: what an archive says of digests docker does not know.
+    /// By any other name docker knows it too, and shows it.
+    pub(super) fn image_for_docker(&self, pod: &Pod, container: &ContainerName) -> Option<String> {
+        self.docker()?;
+        let image = &pod.container(container)?.image;
+        image.digest()?;
+        let index = &self.images.told.as_ref()?.index;
+        index.get(&image.full).or_else(|| index.get(&image.deciding())).cloned()
+    }
+
     /// docker's images have changed, or may have: they are listed soon.
     pub(super) fn images_changed(&mut self) {
         if let Some(side) = &mut self.images.docker {

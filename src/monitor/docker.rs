@@ -85,7 +85,8 @@ fn start(
     let mut ground = start::lay(dir, spec, container, &cgroups)?;
     let log = spec.roots.log_file(&spec.pod, &spec.container, spec.attempt);
     ground.warnings.extend(start::make_log_place(spec)?);
-    let user = user(docker, container, &ground.security)?;
+    let image = spec.image.as_deref().unwrap_or(&container.image.full);
+    let user = user(docker, image, &ground.security)?;
     let profile = start::profile(container, &ground.security, &spec.roots)?;
     let profile_file = run::profile_file(&dir.bundle());
     if let Some(text) = &profile {
@@ -117,7 +118,7 @@ fn start(
             id_file: &id_file,
             env_file: &env_file,
         };
-        let made = docker.run(&parts, &container.image.full).map_err(|e| match e {
+        let made = docker.run(&parts, image).map_err(|e| match e {
             RunError::Bundle(e) => start::not_bundled(e),
             RunError::Variable(_) => NotStarted::config(e),
         })?;
@@ -163,11 +164,11 @@ fn processes() -> u64 {
 }
 
 /// As whom the container runs, in docker's words. Only where the image's own word counts is it asked for.
-fn user(docker: &Docker, container: &Container, security: &Security) -> Result<Option<String>, NotStarted> {
+fn user(docker: &Docker, image: &str, security: &Security) -> Result<Option<String>, NotStarted> {
     let non_root = security.run_as_non_root == Some(true);
     let ask = || {
-        child::run(&docker.image_user(&container.image.full))
-            .map_err(|e| NotStarted::create(format!("docker image inspect {}: {e}", container.image)))
+        child::run(&docker.image_user(image))
+            .map_err(|e| NotStarted::create(format!("docker image inspect {image}: {e}")))
     };
     let of_image = |text: String| text.lines().last().unwrap_or_default().trim().to_owned();
     match (security.run_as_user, security.run_as_group) {

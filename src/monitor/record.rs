@@ -34,6 +34,9 @@ pub struct MonitorSpec {
     pub roots: Roots,
     /// What runs it.
     pub engine: Engine,
+    /// The image as docker knows it, where its reference is not what docker knows: a digest that an archive gave it.
+    #[serde(default)]
+    pub image: Option<String>,
     /// The parent of all Pod cgroups, without slashes at its ends: `podstrap`.
     pub cgroup_root: String,
     /// A log file is rotated when it would grow beyond this many bytes.
