@@ -20,7 +20,7 @@ use nix::sys::signal::Signal;
 use podstrap::image::bounds::Bounds;
 use podstrap::image::digest::Digest;
 use podstrap::image::hand_over::{HandOverError, hand_over};
-use podstrap::runtime::docker::{Docker, Flavour};
+use podstrap::runtime::docker::Docker;
 
 use common::host::{self, skip};
 use common::{describe, podstrap, text};

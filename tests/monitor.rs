@@ -121,6 +121,7 @@ impl Stage {
             attempt: self.attempt,
             roots: self.roots.clone(),
             engine: podstrap::runtime::engine::Engine::Runc { binary: self.runc.clone() },
+            image: None,
             cgroup_root: self.cgroup_root(),
             log_max_bytes: self.log_max_bytes,
             log_max_files: self.log_max_files,

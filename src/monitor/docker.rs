@@ -135,7 +135,7 @@ fn start(
             }
             Err(ChildError::Ended(status, text)) => match docker::name_holder(&text) {
                 Some(holder) => match in_the_way(spec, docker, holder)? {
-                    Holder::Itself(found) => return Ok(found),
+                    Holder::Itself(found) => return Ok(*found),
                     Holder::Gone => {}
                     Holder::Stranger => {
                         name = run::other_name(&name, fnv1a(spec.roots.run.as_os_str().as_encoded_bytes()));
@@ -189,7 +189,7 @@ fn user(docker: &Docker, image: &str, security: &Security) -> Result<Option<Stri
 /// What holds the name that the container was to have.
 enum Holder {
     /// The very run that is to be started: whoever started it was killed before he could say so.
-    Itself(Inspected),
+    Itself(Box<Inspected>),
     /// Something that is no more.
     Gone,
     /// Another's container, which is left alone.
@@ -207,7 +207,7 @@ fn in_the_way(spec: &MonitorSpec, docker: &Docker, holder: &str) -> Result<Holde
         return Ok(Holder::Stranger);
     }
     if found.state.is_alive() && found.labels.id == spec.id.as_str() {
-        return Ok(Holder::Itself(found));
+        return Ok(Holder::Itself(Box::new(found)));
     }
     child::run(&docker.remove([holder])).map_err(failed)?;
     Ok(Holder::Gone)

@@ -336,13 +336,12 @@ pub fn is_unreachable(output: &str) -> bool {
 
 /// What docker said went wrong, without the words that every complaint has; at most 2 KiB.
 pub fn complaint(output: &str) -> String {
-    let line = output
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty() && !l.starts_with("See '") && !l.starts_with("Run '"))
-        .filter(|l| !l.starts_with("WARNING") && !l.bytes().all(|b| b.is_ascii_hexdigit()))
-        .next_back()
-        .unwrap_or("docker did not say why");
+    let is_reason = |l: &&str| {
+        !l.is_empty()
+            && !["See '", "Run '", "WARNING"].iter().any(|word| l.starts_with(word))
+            && !l.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    let line = output.lines().map(str::trim).rfind(is_reason).unwrap_or("docker did not say why");
     let mut text = line;
     for prefix in [
         "docker: ",
