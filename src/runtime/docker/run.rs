@@ -20,6 +20,8 @@ use crate::pod::{Container, ContainerId, Pod, Propagation, Seccomp};
 const START_MS: u64 = 180_000;
 /// The kernel's default of fs.nr_open.
 const NR_OPEN: u64 = 1 << 20;
+/// As many processes as podman leaves to itself, and so to those it starts, where it may not have more.
+const PODMAN_PROCESSES: u64 = 32_768;
 /// The size of /dev/shm that a Pod's containers share: docker's own default, and the CRI runtimes'.
 const SHM: &str = "64m";
 
@@ -124,7 +126,7 @@ impl Docker {
         words.pair("--ulimit", format!("nofile={files}:{files}"));
         if self.flavour == Flavour::Podman && !privileged_host {
             // podman asks for more than there is where it is not told.
-            words.pair("--ulimit", format!("nproc={0}:{0}", parts.processes));
+            words.pair("--ulimit", format!("nproc={0}:{0}", parts.processes.min(PODMAN_PROCESSES)));
         }
         let wanted = resources::oom_score_adj(pod, container, host.memory);
         let score = if privileged_host { wanted } else { wanted.max(host.oom_score_adj) };
@@ -207,7 +209,7 @@ impl Docker {
         self.cgroup_parent(&mut words, parts.cgroup_root, pod);
         words.add(["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--cpu-shares", "2"]);
         words.pair("--ulimit", format!("nofile={0}:{0}", parts.open_files.min(1024)));
-        words.pair("--ulimit", format!("nproc={0}:{0}", parts.processes));
+        words.pair("--ulimit", format!("nproc={0}:{0}", parts.processes.min(PODMAN_PROCESSES)));
         words.pair("--oom-score-adj", parts.oom_score_adj.to_string());
         self.no_log(&mut words);
         words.add(["--user", "65535:65535", "--entrypoint", "/podstrap", "--", image, "pause", "container"]);
