@@ -113,6 +113,9 @@ fn new_instance(docker: Option<PathBuf>) -> Instance {
     for dir in [&instance.manifests, &instance.shared, &instance.images_dir()] {
         fs::create_dir_all(dir).unwrap();
     }
+    if let Some(cli) = &instance.docker {
+        engine::belongs(&instance.run, cli);
+    }
     instance
 }
 
