@@ -132,6 +132,9 @@ pub fn all(areas: Vec<(&'static str, Vec<Case>)>) {
 /// Runs one case.
 fn one(number: usize, case: &Case, instance: &Instance) -> Outcome {
     let began = Instant::now();
+    if let Some(how) = case.difference(&common::runtime()) {
+        return Outcome { verdict: Verdict::Refused(how), took: began.elapsed() };
+    }
     let mut bench = Bench::new(instance, format!("p{number:03}"), case.web, case.timeout);
     bench.manifest = bench.fill(&case.yaml());
     let refusal = case.refusal(&common::runtime(), common::runtime_name());
