@@ -59,6 +59,14 @@ pub fn shared(kind: &str) -> &'static Path {
     cli
 }
 
+/// The socket of the docker that all tests of this process share.
+pub fn docker_socket() -> PathBuf {
+    match given_socket() {
+        Some(socket) => socket.into(),
+        None => shared("docker").with_file_name("docker.sock"),
+    }
+}
+
 /// A command that speaks to the docker at a socket.
 fn wrapper(socket: &str) -> PathBuf {
     let docker = Some(PathBuf::from("/usr/bin/docker")).filter(|p| p.exists());

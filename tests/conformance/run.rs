@@ -96,7 +96,13 @@ pub fn all(areas: Vec<(&'static str, Vec<Case>)>) {
 
     let report = Mutex::new(Report::new(&names));
     let next = AtomicUsize::new(0);
-    let workers = std::env::var("PODSTRAP_TEST_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(16);
+    let workers = std::env::var("PODSTRAP_TEST_JOBS").ok().and_then(|n| n.parse().ok());
+    // A start through docker takes ten times the work.
+    let workers = workers.unwrap_or(match common::runtime().as_str() {
+        "runc" => 16,
+        "docker" => 8,
+        _ => 5,
+    });
     // Failures are told in the report, with what belongs to them.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
