@@ -499,7 +499,7 @@ fn docker_commands_are_judged_as_runcs_are() {
     c.speak_to(Path::new("/nonexistent/docker.sock"));
     let (verdict, line, _) = c.probe(&["true"], 20_000);
     assert_eq!(verdict, Verdict::Error, "{line}");
-    c.speak_to(Path::new(&std::env::var_os("PODSTRAP_TEST_DOCKER_SOCKET").unwrap()));
+    c.speak_to(&host::engine::docker_socket());
     assert_eq!(c.probe(&["true"], 20_000).0, Verdict::Success);
     // A container that is held, one that has ended, and none at all.
     for (verb, word) in

@@ -572,3 +572,7 @@ pub fn other_name(name: &str, hash: u64) -> String {
 pub fn profile_file(bundle: &Path) -> PathBuf {
     bundle.join("seccomp.json")
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
