@@ -44,6 +44,8 @@ fn begin(dir: &AttemptDir, spec: &MonitorSpec, docker: &Docker, boot: String) ->
     match start(dir, spec, docker, &mut recorder) {
         Ok(found) => {
             note_start(&mut recorder, &found);
+            // Without it nobody would know that it runs, and it would be swept away.
+            recorder.save_for_sure();
             // Its end may have come before anybody could look.
             if found.state.is_alive() { Ok(()) } else { finish(dir, spec, docker, &mut recorder) }
         }
@@ -322,11 +324,12 @@ fn ending(docker: &Docker, recorder: &Recorder) -> Result<(End, i64), MonitorErr
 }
 
 /// The end of a container that has ended. docker tells a signal as the exit code 128 + signal, as a shell does: which of the
-/// two it was is not known.
+/// two it was is not known. And docker tells that the kernel killed *something* in the container for want of memory: only where
+/// its init ended by KILL was it that, as in [`super::life`].
 fn end_of(found: &Inspected) -> (End, i64) {
     let at = unix_ms(&found.state.finished_at).unwrap_or_else(clock::unix_ms);
     let end = match found.state.exit_code {
-        _ if found.state.oom_killed => End::Signaled { signal: nix::libc::SIGKILL, oom: true },
+        137 if found.state.oom_killed => End::Signaled { signal: nix::libc::SIGKILL, oom: true },
         code => End::Exited { code },
     };
     (end, at)
@@ -435,6 +438,11 @@ pub fn sweep(
             Err(e) => left.push(format!("docker inspect: {e}")),
         }
     }
+    if recorder.record.end.is_some() && unended && !recorder.is_saved() {
+        // It stands nowhere but with docker.
+        left.push(format!("write {}", dir.record().display()));
+        return left;
+    }
     for id in containers.iter().chain(&known) {
         if let Err(e) = remove_container(docker, id) {
             left.push(format!("docker rm: {e}"));
@@ -463,4 +471,28 @@ fn is_starter(arguments: &[u8], dir: &AttemptDir) -> bool {
     let wanted = id_file.as_os_str().as_encoded_bytes();
     // Whatever the program is called: a script in docker's place hands its arguments on.
     arguments.split(|b| *b == 0).any(|word| word == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(state: &str) -> End {
+        let text = format!(
+            r#"{{"Id":"1","Image":"i","State":{state},"Labels":{{"id":"","run_dir":"","generation":""}}}}"#
+        );
+        end_of(&docker::parse_inspect(&text).unwrap()).0
+    }
+
+    /// docker says OOMKilled of a container in which a child was killed, whatever became of its init.
+    #[test]
+    fn want_of_memory_is_the_end_of_a_container_only_where_it_killed_its_init() {
+        let oom = End::Signaled { signal: 9, oom: true };
+        assert_eq!(ended(r#"{"Status":"exited","ExitCode":137,"OOMKilled":true}"#), oom);
+        for code in [0, 1] {
+            let state = format!(r#"{{"Status":"exited","ExitCode":{code},"OOMKilled":true}}"#);
+            assert_eq!(ended(&state), End::Exited { code });
+        }
+        assert_eq!(ended(r#"{"Status":"exited","ExitCode":137}"#), End::Exited { code: 137 });
+    }
 }
