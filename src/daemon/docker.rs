@@ -180,17 +180,18 @@ impl Daemon {
 
     /// A look has ended.
     pub(super) fn looked(&mut self, status: ExitStatus, output: &str, overdue: bool) {
-        let mut lines: Vec<&str> = output.lines().collect();
-        let last = lines.pop().unwrap_or_default();
         if !status.success() {
-            let why = if overdue { "it took too long".to_owned() } else { last.to_owned() };
-            return self.docker_is_away(why);
+            let why = if overdue { "it took too long" } else { output.lines().last().unwrap_or_default() };
+            return self.docker_is_away(why.to_owned());
         }
-        for line in lines {
-            warning!("{line}");
+        let mut lines = output.lines();
+        if let (Engine::Docker(docker), Some(driver)) = (&mut self.engine, lines.next()) {
+            docker.cgroups = docker::parse_info(driver);
         }
-        if let Engine::Docker(docker) = &mut self.engine {
-            docker.cgroups = docker::parse_info(last);
+        let lines: Vec<&str> = lines.collect();
+        // What cannot be removed now cannot be at the next look either.
+        if !lines.is_empty() && self.is_new("containers that nobody knows".to_owned(), &lines.join("\n")) {
+            lines.iter().for_each(|line| warning!("{line}"));
         }
         if self.said.remove("docker").is_some() {
             info!("docker answers again");

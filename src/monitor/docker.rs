@@ -410,8 +410,9 @@ pub fn sweep(
             left.push(format!("kill docker run, process {}: {e}", starter.pid));
         }
     }
-    let mut containers = match child::run(&docker.list(&spec.roots.run, Some(spec.id.as_str()))) {
-        Ok(text) => docker::parse_list(&text),
+    let listed = child::run(&docker.list(&spec.roots.run, Some(spec.id.as_str())));
+    let mut containers: Vec<String> = match listed {
+        Ok(text) => docker::parse_list(&text).into_iter().map(|found| found.container).collect(),
         Err(e) => {
             left.push(format!("docker ps: {e}"));
             return left;
