@@ -299,27 +299,48 @@ fn finish(
     recorder: &mut Recorder,
 ) -> Result<(), MonitorError> {
     if recorder.record.end.is_none() {
-        let (end, at) = ending(docker, recorder)?;
-        close(dir, spec, docker, recorder, end, at);
+        match ending(docker, recorder)? {
+            Some((end, at)) => close(dir, spec, docker, recorder, end, at),
+            None => return Ok(()),
+        }
     }
     let left = clear(dir, spec, docker, recorder);
     recorder.save_for_sure();
     if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
 }
 
-/// How and when (Unix time, milliseconds) the run ended.
-fn ending(docker: &Docker, recorder: &Recorder) -> Result<(End, i64), MonitorError> {
-    let lost = || (End::Lost, clock::unix_ms());
-    let Some(id) = recorder.record.container.as_deref() else { return Ok(lost()) };
+/// How and when (Unix time, milliseconds) the run ended. `None`: it has not, or somebody has started it anew (`docker restart`);
+/// its init is noted.
+fn ending(docker: &Docker, recorder: &mut Recorder) -> Result<Option<(End, i64)>, MonitorError> {
+    let lost = || Ok(Some((End::Lost, clock::unix_ms())));
+    let Some(id) = recorder.record.container.clone() else { return lost() };
     // docker hears of an end a moment after the kernel has told it to us.
-    match child::run(&docker.wait(id)) {
-        Ok(_) => {}
-        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => return Ok(lost()),
+    let waited = match child::run(&docker.wait(&id)) {
+        Ok(_) => None,
+        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => return lost(),
+        Err(e @ ChildError::Deadline(_)) => Some(e),
         Err(e) => return Err(MonitorError::Docker(e)),
-    }
-    match inspect(docker, id).map_err(MonitorError::Docker)? {
-        None => Ok(lost()),
-        Some(found) => Ok(end_of(&found)),
+    };
+    let found = match inspect(docker, &id).map_err(MonitorError::Docker)? {
+        None => return lost(),
+        Some(found) if !found.state.is_alive() => return Ok(Some(end_of(&found))),
+        Some(found) => found,
+    };
+    // It is docker's word only where the process is there.
+    let pid = found.state.pid;
+    match process::start_ticks(pid).ok().flatten().filter(|_| process::is_running(pid)) {
+        Some(start_ticks) => {
+            recorder.record.init = Some(ProcessId { pid, start_ticks });
+            recorder.save();
+            recorder.save_for_sure();
+            Ok(None)
+        }
+        // podman says so for a moment after the end.
+        None if waited.is_none() && found.state.status == "stopping" => Ok(Some(end_of(&found))),
+        None => {
+            let denied = || std::io::Error::other("takes a container for running whose process has ended");
+            Err(MonitorError::Docker(waited.unwrap_or_else(|| ChildError::Spawn(denied()))))
+        }
     }
 }
 
