@@ -130,6 +130,7 @@ fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool, trouble: bo
         changed = true;
     }
     let Some(life) = &mut slot.life else { return changed };
+    changed |= turns::start_anew(life);
     if let Some(why) = own_end(life, now.boot) {
         stop_life(life, why, now);
         changed = true;
@@ -238,7 +239,7 @@ fn deadline_of(life: &Life) -> Option<Time> {
     life.pod.active_deadline_seconds.map(|s| life.since.boot.plus(u64::from(s) * 1000))
 }
 
-fn stop_life(life: &mut Life, why: StopReason, now: Stamp) {
+pub(super) fn stop_life(life: &mut Life, why: StopReason, now: Stamp) {
     // A Pod that has come to its own end is deleted when it is, not when it ended.
     let since = life.leaving().map_or(now, |s| s.since);
     life.stop = Some(PodStop { why, since });

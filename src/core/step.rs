@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use super::backoff::doubled;
 use super::images::Ticket;
+use super::plan::stop_life;
 use super::probes::Probes;
 use super::saved::SavedContainer;
 use super::state::{
-    ContainerState, HookState, Life, Opened, Past, Phase, Removal, Role, Run, Slot, Stopping, Uncleared,
-    World,
+    ContainerState, HookState, Life, Opened, Past, Phase, Removal, Role, Run, Slot, StopReason, Stopping,
+    Uncleared, World,
 };
 use super::{BackoffRule, Ending, Event, Found, FoundRun, HookKind, RunKey, Stamp, Time};
 use crate::pod::{Container, ContainerName, Pod, PodKey, RestartAction, RestartPolicy, RestartRule};
@@ -122,8 +123,13 @@ impl World {
             Event::SandboxLost { generation } => {
                 let Some((key, life)) = self.find(&generation) else { return };
                 life.opened = Opened::No;
-                // Nothing is begun anew in what is to end.
-                life.restarting = life.stop.is_none();
+                // Nothing is begun anew in what is to end. Nor is a Pod that has begun and is to run only once: it has failed
+                // (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`, `computePodActions`).
+                if life.stop.is_none() && runs_once(&life.pod) && life.containers.iter().any(has_run) {
+                    stop_life(life, StopReason::Finished, now);
+                } else {
+                    life.restarting = life.stop.is_none();
+                }
                 self.dirty.insert(key);
             }
             Event::Runtime { trouble } => {
@@ -278,9 +284,20 @@ fn no_hook_is_done(container: &Container) -> HookState {
     if container.lifecycle.post_start.is_some() { HookState::Pending } else { HookState::Done }
 }
 
+/// Nothing in it is ever started a second time.
+fn runs_once(pod: &Pod) -> bool {
+    pod.restart_policy == RestartPolicy::Never
+        && pod.all_containers().all(|c| c.restart.is_none() && c.restart_rules.is_empty())
+}
+
+/// A run of it has ended, or is there.
+fn has_run(state: &ContainerState) -> bool {
+    state.last.is_some() || !state.is_still()
+}
+
 /// What follows the end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
+pub(super) enum After {
     /// It is started again.
     Again,
     /// It is not.
@@ -291,7 +308,7 @@ enum After {
 
 impl After {
     /// By the container's part, its rules (the first that fits decides), its own policy, and the Pod's.
-    fn of(pod: &Pod, role: Role, container: &Container, ending: &Ending) -> Self {
+    pub(super) fn of(pod: &Pod, role: Role, container: &Container, ending: &Ending) -> Self {
         if matches!(ending, Ending::NotCreated { .. }) {
             return Self::Again;
         }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::images::{Images, Missing};
 use super::plan::SLOW_START_MS;
 use super::state::{ContainerState, HookState, Life, Opened, Phase, Role, Run, Stopping, Uncleared};
+use super::step::After;
 use super::{Action, HOOK_FAILED, HookKind, ProbeKind, RunKey, Stamp, Time};
 use crate::pod::reference::Reference;
 use crate::pod::{Container, Hook, Namespace, ObjectKind, ObjectRef, Pod, Volume};
@@ -37,7 +38,7 @@ pub(super) struct Turns<'a> {
 /// Plans every container of a life. Returns whether something changed that no action shows.
 pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
     let pod = life.pod.clone();
-    let mut changed = start_anew(life);
+    let mut changed = false;
     let missing = missing_objects(life, turns.objects);
     let mut turn = life.opened == Opened::Yes && life.stop.is_none() && !life.restarting;
     if turn && pod.init_containers.is_empty() {
@@ -104,14 +105,27 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
     changed
 }
 
-/// When a restart rule wanted every container started anew and all have ended: back to the beginning.
-fn start_anew(life: &mut Life) -> bool {
+/// When every container is to be started anew and all have ended: back to the beginning. Where it was no rule that wanted it
+/// but the loss of the Pod's namespaces, what has come to its end stays so.
+pub(super) fn start_anew(life: &mut Life) -> bool {
     if !life.restarting || life.stop.is_some() || !life.containers.iter().all(ContainerState::is_still) {
         return false;
     }
     life.restarting = false;
     life.initialized = false;
-    for state in &mut life.containers {
+    let (pod, is_lost) = (life.pod.clone(), life.opened != Opened::Yes);
+    for (place, (container, state)) in pod.all_containers().zip(&mut life.containers).enumerate() {
+        let role = Role::of(&pod, place);
+        let is_over = is_lost
+            && role == Role::Main
+            && matches!(state.phase, Phase::Done)
+            && state
+                .last
+                .as_ref()
+                .is_some_and(|p| After::of(&pod, role, container, &p.ending) == After::Nothing);
+        if is_over {
+            continue;
+        }
         state.had_turn = false;
         // The container whose rule it was keeps its back-off.
         if matches!(state.phase, Phase::Done | Phase::Waiting { .. }) {

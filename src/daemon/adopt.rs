@@ -94,7 +94,7 @@ impl Daemon {
             let monitor = match (monitor, running.filter(|_| self.docker().is_some())) {
                 (Some(fd), _) => Monitor::Adopted(fd),
                 (None, None) => Monitor::Gone,
-                (None, Some(init)) => docker::living(init).map_or(Monitor::Child, Monitor::Adopted),
+                (None, Some(init)) => docker::living(init)?.map_or(Monitor::Child, Monitor::Adopted),
             };
             let is_over = matches!(monitor, Monitor::Child);
             found.push(FoundRun {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
@@ -45,8 +46,8 @@ pub struct DockerDesk {
     pause: u64,
     /// Something failed that only a docker that does not answer makes fail, or it is time: look.
     look_at: Option<u64>,
-    /// Pause containers, by their first process. `None`: it was found dead.
-    holders: BTreeMap<Generation, Option<OwnedFd>>,
+    /// Pause containers.
+    holders: BTreeMap<Generation, Holder>,
 }
 
 /// The output of a child, in lines.
@@ -87,26 +88,59 @@ impl Lines {
 impl DockerDesk {
     /// The next moment at which something is due here.
     pub fn deadline(&self) -> Option<u64> {
-        let at_once = self.holders.values().any(Option::is_none).then_some(0);
+        let at_once = self.holders.values().any(|h| matches!(h, Holder::Dead)).then_some(0);
         self.again.into_iter().chain(self.look_at).chain(at_once).min()
     }
 
     /// The descriptors to poll.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let events = self.events.iter().map(|e| e.pipe.as_fd());
-        events.chain(self.holders.values().flatten().map(AsFd::as_fd))
+        events.chain(self.holders.values().filter_map(|holder| match holder {
+            Holder::Watched(fd) => Some(fd.as_fd()),
+            Holder::Unseen(_) | Holder::Dead => None,
+        }))
     }
 }
 
-/// The process, if it is still that one.
-pub fn living(process: ProcessId) -> Option<OwnedFd> {
+/// The process, if it is still that one and has not ended. An error (no descriptor is to be had) tells neither.
+pub fn living(process: ProcessId) -> io::Result<Option<OwnedFd>> {
     if process.pid <= 0 || process.start_ticks == 0 {
-        return None;
+        return Ok(None);
     }
-    let fd = process::pidfd_open(process.pid).ok()?;
+    let fd = match process::pidfd_open(process.pid) {
+        Ok(fd) => fd,
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        Err(e) => return Err(e),
+    };
     // Asked after the descriptor was opened: it cannot come to mean another process any more.
-    let same = process::start_ticks(process.pid).ok().flatten() == Some(process.start_ticks);
-    (same && process::is_running(process.pid)).then_some(fd)
+    let same = process::start_ticks(process.pid)? == Some(process.start_ticks);
+    Ok((same && !has_ended(&fd)).then_some(fd))
+}
+
+fn has_ended(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+}
+
+/// The first process of a pause container.
+#[derive(Debug)]
+enum Holder {
+    /// Its pidfd.
+    Watched(OwnedFd),
+    /// It could not be looked at yet.
+    Unseen(ProcessId),
+    /// It was found dead.
+    Dead,
+}
+
+impl Holder {
+    fn of(process: ProcessId) -> Self {
+        match living(process) {
+            Ok(Some(fd)) => Self::Watched(fd),
+            Ok(None) => Self::Dead,
+            Err(_) => Self::Unseen(process),
+        }
+    }
 }
 
 impl Daemon {
@@ -180,17 +214,18 @@ impl Daemon {
 
     /// A look has ended.
     pub(super) fn looked(&mut self, status: ExitStatus, output: &str, overdue: bool) {
-        let mut lines: Vec<&str> = output.lines().collect();
-        let last = lines.pop().unwrap_or_default();
         if !status.success() {
-            let why = if overdue { "it took too long".to_owned() } else { last.to_owned() };
-            return self.docker_is_away(why);
+            let why = if overdue { "it took too long" } else { output.lines().last().unwrap_or_default() };
+            return self.docker_is_away(why.to_owned());
         }
-        for line in lines {
-            warning!("{line}");
+        let mut lines = output.lines();
+        if let (Engine::Docker(docker), Some(driver)) = (&mut self.engine, lines.next()) {
+            docker.cgroups = docker::parse_info(driver);
         }
-        if let Engine::Docker(docker) = &mut self.engine {
-            docker.cgroups = docker::parse_info(last);
+        let lines: Vec<&str> = lines.collect();
+        // What cannot be removed now cannot be at the next look either.
+        if !lines.is_empty() && self.is_new("containers that nobody knows".to_owned(), &lines.join("\n")) {
+            lines.iter().for_each(|line| warning!("{line}"));
         }
         if self.said.remove("docker").is_some() {
             info!("docker answers again");
@@ -221,11 +256,12 @@ impl Daemon {
 
     /// Takes in what docker tells, the ends of pause containers, and what is due.
     pub(super) fn docker_turn(&mut self) {
+        // Also where another program runs the containers now: an earlier daemon may have left some of docker's.
+        self.holders_ended();
         if self.docker().is_none() {
             return;
         }
         self.read_events();
-        self.holders_ended();
         let now = clock::boot_ms();
         if self.docker.again.is_some_and(|t| t <= now) {
             self.docker.again = None;
@@ -273,7 +309,7 @@ impl Daemon {
             return;
         }
         let process = sandbox.pause.map(|p| ProcessId { pid: p.pid, start_ticks: p.start_ticks });
-        self.docker.holders.insert(generation.clone(), process.and_then(living));
+        self.docker.holders.insert(generation.clone(), process.map_or(Holder::Dead, Holder::of));
     }
 
     /// It is not watched any more: it is about to be ended.
@@ -282,15 +318,18 @@ impl Daemon {
     }
 
     fn holders_ended(&mut self) {
-        let has_ended = |fd: &Option<OwnedFd>| match fd {
-            None => true,
-            Some(fd) => {
-                let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-                poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+        for holder in self.docker.holders.values_mut() {
+            if let Holder::Unseen(process) = holder {
+                *holder = Holder::of(*process);
             }
+        }
+        let is_dead = |holder: &Holder| match holder {
+            Holder::Watched(fd) => has_ended(fd),
+            Holder::Unseen(_) => false,
+            Holder::Dead => true,
         };
         let ended: Vec<Generation> =
-            self.docker.holders.iter().filter(|(_, fd)| has_ended(fd)).map(|(g, _)| g.clone()).collect();
+            self.docker.holders.iter().filter(|(_, h)| is_dead(h)).map(|(g, _)| g.clone()).collect();
         for generation in ended {
             self.docker.holders.remove(&generation);
             warning!(

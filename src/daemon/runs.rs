@@ -42,6 +42,8 @@ pub enum Monitor {
     Child,
     /// The child of an earlier daemon, or with docker the container's own first process: its pidfd tells of its end.
     Adopted(OwnedFd),
+    /// docker's container runs, but could not be looked at: it is tried again.
+    Unseen,
     /// Nobody any more.
     Gone,
 }
@@ -74,7 +76,7 @@ impl RunInfo {
     pub fn adopted_monitor(&self) -> Option<BorrowedFd<'_>> {
         match &self.monitor {
             Monitor::Adopted(fd) => Some(fd.as_fd()),
-            Monitor::Child | Monitor::Gone => None,
+            Monitor::Child | Monitor::Unseen | Monitor::Gone => None,
         }
     }
 
@@ -156,6 +158,11 @@ impl Daemon {
         let all: Vec<RunKey> = self.runs.keys().cloned().collect();
         for run in all {
             self.look_at_record(&run);
+            if self.runs.get(&run).is_some_and(|info| matches!(info.monitor, Monitor::Unseen))
+                && !self.watch_container(&run)
+            {
+                self.events.push_back(Event::MonitorLost { run });
+            }
         }
     }
 
@@ -255,14 +262,29 @@ impl Daemon {
     /// somebody is sent to ask how. False when the run is not in that state.
     fn watch_container(&mut self, run: &RunKey) -> bool {
         let Some(info) = self.runs.get(run) else { return false };
-        let record = info.read_record(&self.boot_id);
-        let Some(init) = record.filter(|r| r.phase == RecordPhase::Running).and_then(|r| r.init) else {
-            return false;
+        // What cannot be read for want of a descriptor is no reason to end what runs.
+        let living = match fs::read(info.dir.record()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            Ok(_) | Err(_) => {
+                let record = info.read_record(&self.boot_id);
+                let Some(init) = record.filter(|r| r.phase == RecordPhase::Running).and_then(|r| r.init)
+                else {
+                    return false;
+                };
+                docker::living(init)
+            }
         };
-        let monitor = match docker::living(init) {
-            Some(fd) => Monitor::Adopted(fd),
-            None if self.settle(run.clone()) => Monitor::Child,
-            None => return false,
+        let monitor = match living {
+            Ok(Some(fd)) => Monitor::Adopted(fd),
+            Ok(None) if self.settle(run.clone()) => Monitor::Child,
+            Ok(None) => return false,
+            Err(e) => {
+                if self.is_new(format!("watch {run}"), &e.to_string()) {
+                    warning!("{run}: cannot be watched: {e}; it is tried again");
+                }
+                self.look_again = Some(clock::boot_ms().saturating_add(LOOK_AGAIN_MS));
+                Monitor::Unseen
+            }
         };
         if let Some(info) = self.runs.get_mut(run) {
             info.monitor = monitor;
@@ -275,7 +297,7 @@ impl Daemon {
         let is_watched = self.runs.get(&run).is_some_and(|info| info.adopted_monitor().is_some());
         let init = self.runs.get(&run).and_then(|i| i.read_record(&self.boot_id)).and_then(|r| r.init);
         // A helper that is at work on it will see for itself.
-        if is_watched && init.is_some_and(|init| docker::living(init).is_none()) {
+        if is_watched && init.is_some_and(|init| docker::living(init).is_ok_and(|fd| fd.is_none())) {
             self.watch_container(&run);
         }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::monitor::child::{self, ChildError};
 use crate::monitor::record;
 use crate::paths::{Roots, container_id};
-use crate::runtime::docker::{self, Docker, Inspected};
+use crate::runtime::docker::{self, CgroupDriver, Docker, Inspected};
 
 /// How long a container that nobody knows has to end well, in seconds: Kubernetes' default grace period.
 const GRACE_SECONDS: u32 = 30;
@@ -26,8 +26,8 @@ pub struct LookSpec {
     pub roots: Roots,
 }
 
-/// Carries out a [`LookSpec`]. The exit code is 0 when docker has answered; the last line on standard output then says who makes
-/// control groups for it. Otherwise a line says what is wrong.
+/// Carries out a [`LookSpec`]. The exit code is 0 when docker has answered; the first line on standard output then says who
+/// makes control groups for it, and each further one is for an operator. Otherwise a line says what is wrong.
 pub fn run() -> ExitCode {
     let mut text = String::new();
     let spec = io::stdin()
@@ -49,65 +49,82 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// So many lines are told at a time.
+const MOST_LINES: usize = 20;
+
 fn look(spec: &LookSpec) -> Result<Vec<String>, String> {
     let docker = &spec.docker;
     let driver = child::run(&docker.info()).map_err(|e| told("info", &e))?;
-    let listed = child::run(&docker.list(&spec.roots.run, None)).map_err(|e| told("ps", &e))?;
-    let containers = docker::parse_list(&listed);
+    let listed = docker.list(&spec.roots.run, None);
+    let listed = child::run_list(&listed, docker::LIST_BYTES).map_err(|e| told("ps", &e))?;
+    // After the list: whoever starts a container makes its directory first.
+    let known = known(&spec.roots).map_err(|e| format!("{}: {e}", spec.roots.pods().display()))?;
     let mut lines = Vec::new();
-    if !containers.is_empty() {
-        let known = known(&spec.roots);
-        let mut strays = Vec::new();
-        for id in &containers {
-            match child::run(&docker.inspect(id)) {
-                Ok(text) => {
-                    strays.extend(
-                        docker::parse_inspect(&text).filter(|found| !known.contains(&found.labels.id)),
-                    );
-                }
-                Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => {}
-                Err(e) => return Err(told("inspect", &e)),
-            }
+    let mut strays = Vec::new();
+    for found in docker::parse_list(&listed).iter().filter(|found| !known.contains(&found.id)) {
+        match child::run(&docker.inspect(&found.container)) {
+            Ok(text) => strays.extend(docker::parse_inspect(&text)),
+            Err(e) => lines.extend(hindrance("inspect", &found.id, &e)?),
         }
-        end(docker, &strays)?;
-        lines.extend(
-            strays.iter().map(|s| format!("removed the container {}, which nobody knew", s.labels.id)),
-        );
     }
-    lines.push(driver.lines().last().unwrap_or_default().trim().to_owned());
+    end(docker, &strays, &mut lines)?;
+    if lines.len() > MOST_LINES {
+        lines.truncate(MOST_LINES);
+        lines.push("… and more of that".to_owned());
+    }
+    let driver = match docker::parse_info(&driver) {
+        CgroupDriver::Systemd => "systemd",
+        CgroupDriver::Cgroupfs => "cgroupfs",
+    };
+    lines.insert(0, driver.to_owned());
     Ok(lines)
 }
 
-/// Stops what lives of these, all at once, and removes them. Pause containers last: the others live in their namespaces.
-fn end(docker: &Docker, strays: &[Inspected]) -> Result<(), String> {
+/// Stops what lives of these, all at once, and removes them. Pause containers last: the others live in their namespaces. One
+/// that docker cannot remove holds up nothing but itself.
+fn end(docker: &Docker, strays: &[Inspected], lines: &mut Vec<String>) -> Result<(), String> {
     let is_pause = |s: &&Inspected| s.labels.id.ends_with("-POD");
     let alive: Vec<&str> =
         strays.iter().filter(|s| s.state.is_alive() && !is_pause(s)).map(|s| s.id.as_str()).collect();
-    if !alive.is_empty() {
-        child::run(&docker.stop(&alive, GRACE_SECONDS)).map_err(|e| told("stop", &e))?;
+    if !alive.is_empty()
+        && let Err(e) = child::run(&docker.stop(&alive, GRACE_SECONDS))
+    {
+        // What has not ended by itself is killed below.
+        hindrance("stop", "what nobody knows", &e)?;
     }
     let (pauses, others): (Vec<&Inspected>, Vec<&Inspected>) = strays.iter().partition(is_pause);
-    for group in [others, pauses] {
-        for stray in group {
-            match child::run(&docker.remove([stray.id.as_str()])) {
-                Ok(_) => {}
-                Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => {}
-                Err(e) => return Err(told("rm", &e)),
-            }
+    for stray in others.into_iter().chain(pauses) {
+        match child::run(&docker.remove([stray.id.as_str()])) {
+            Ok(_) => lines.push(format!("removed the container {}, which nobody knew", stray.labels.id)),
+            Err(e) => lines.extend(hindrance("rm", &stray.labels.id, &e)?),
         }
     }
     Ok(())
 }
 
-/// Every run, and every pause container, that has a directory.
-fn known(roots: &Roots) -> BTreeSet<String> {
+/// What is to be said of a container with which docker could not do something; an error when docker itself is away.
+fn hindrance(what: &str, id: &str, error: &ChildError) -> Result<Option<String>, String> {
+    match error {
+        ChildError::Ended(_, text) if docker::is_missing(text) => Ok(None),
+        ChildError::Ended(_, text) if !docker::is_unreachable(text) => Ok(Some(format!(
+            "docker {what}: the container {id}, which nobody knows: {}",
+            docker::complaint(text)
+        ))),
+        ChildError::Ended(..) | ChildError::Spawn(_) | ChildError::Deadline(_) | ChildError::TooLong => {
+            Err(told(what, error))
+        }
+    }
+}
+
+/// Every run, and every pause container, that has a directory. What cannot be read is no reason to end containers.
+fn known(roots: &Roots) -> io::Result<BTreeSet<String>> {
     let mut known = BTreeSet::new();
-    for generation in record::generations(roots) {
+    for generation in record::read_generations(roots)? {
         known.insert(docker::pause_id(&generation));
-        let runs = record::attempts(roots, &generation);
+        let runs = record::read_attempts(roots, &generation)?;
         known.extend(runs.iter().map(|a| container_id(&generation, &a.container, a.attempt).to_string()));
     }
-    known
+    Ok(known)
 }
 
 fn told(what: &str, error: &ChildError) -> String {

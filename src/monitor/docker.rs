@@ -44,6 +44,8 @@ fn begin(dir: &AttemptDir, spec: &MonitorSpec, docker: &Docker, boot: String) ->
     match start(dir, spec, docker, &mut recorder) {
         Ok(found) => {
             note_start(&mut recorder, &found);
+            // Without it nobody would know that it runs, and it would be swept away.
+            recorder.save_for_sure();
             // Its end may have come before anybody could look.
             if found.state.is_alive() { Ok(()) } else { finish(dir, spec, docker, &mut recorder) }
         }
@@ -299,36 +301,58 @@ fn finish(
     recorder: &mut Recorder,
 ) -> Result<(), MonitorError> {
     if recorder.record.end.is_none() {
-        let (end, at) = ending(docker, recorder)?;
-        close(dir, spec, docker, recorder, end, at);
+        match ending(docker, recorder)? {
+            Some((end, at)) => close(dir, spec, docker, recorder, end, at),
+            None => return Ok(()),
+        }
     }
     let left = clear(dir, spec, docker, recorder);
     recorder.save_for_sure();
     if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
 }
 
-/// How and when (Unix time, milliseconds) the run ended.
-fn ending(docker: &Docker, recorder: &Recorder) -> Result<(End, i64), MonitorError> {
-    let lost = || (End::Lost, clock::unix_ms());
-    let Some(id) = recorder.record.container.as_deref() else { return Ok(lost()) };
+/// How and when (Unix time, milliseconds) the run ended. `None`: it has not, or somebody has started it anew (`docker restart`);
+/// its init is noted.
+fn ending(docker: &Docker, recorder: &mut Recorder) -> Result<Option<(End, i64)>, MonitorError> {
+    let lost = || Ok(Some((End::Lost, clock::unix_ms())));
+    let Some(id) = recorder.record.container.clone() else { return lost() };
     // docker hears of an end a moment after the kernel has told it to us.
-    match child::run(&docker.wait(id)) {
-        Ok(_) => {}
-        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => return Ok(lost()),
+    let waited = match child::run(&docker.wait(&id)) {
+        Ok(_) => None,
+        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => return lost(),
+        Err(e @ ChildError::Deadline(_)) => Some(e),
         Err(e) => return Err(MonitorError::Docker(e)),
-    }
-    match inspect(docker, id).map_err(MonitorError::Docker)? {
-        None => Ok(lost()),
-        Some(found) => Ok(end_of(&found)),
+    };
+    let found = match inspect(docker, &id).map_err(MonitorError::Docker)? {
+        None => return lost(),
+        Some(found) if !found.state.is_alive() => return Ok(Some(end_of(&found))),
+        Some(found) => found,
+    };
+    // It is docker's word only where the process is there.
+    let pid = found.state.pid;
+    match process::start_ticks(pid).ok().flatten().filter(|_| process::is_running(pid)) {
+        Some(start_ticks) => {
+            recorder.record.init = Some(ProcessId { pid, start_ticks });
+            recorder.save();
+            recorder.save_for_sure();
+            Ok(None)
+        }
+        // podman says so for a moment after the end.
+        None if waited.is_none() && found.state.status == "stopping" => Ok(Some(end_of(&found))),
+        None => {
+            let denied = || std::io::Error::other("takes a container for running whose process has ended");
+            Err(MonitorError::Docker(waited.unwrap_or_else(|| ChildError::Spawn(denied()))))
+        }
     }
 }
 
 /// The end of a container that has ended. docker tells a signal as the exit code 128 + signal, as a shell does: which of the
-/// two it was is not known.
+/// two it was is not known. And docker tells that the kernel killed *something* in the container for want of memory: only where
+/// its init ended by KILL was it that, as in [`super::life`].
 fn end_of(found: &Inspected) -> (End, i64) {
     let at = unix_ms(&found.state.finished_at).unwrap_or_else(clock::unix_ms);
     let end = match found.state.exit_code {
-        _ if found.state.oom_killed => End::Signaled { signal: nix::libc::SIGKILL, oom: true },
+        137 if found.state.oom_killed => End::Signaled { signal: nix::libc::SIGKILL, oom: true },
         code => End::Exited { code },
     };
     (end, at)
@@ -409,8 +433,9 @@ pub fn sweep(
             left.push(format!("kill docker run, process {}: {e}", starter.pid));
         }
     }
-    let mut containers = match child::run(&docker.list(&spec.roots.run, Some(spec.id.as_str()))) {
-        Ok(text) => docker::parse_list(&text),
+    let listed = child::run(&docker.list(&spec.roots.run, Some(spec.id.as_str())));
+    let mut containers: Vec<String> = match listed {
+        Ok(text) => docker::parse_list(&text).into_iter().map(|found| found.container).collect(),
         Err(e) => {
             left.push(format!("docker ps: {e}"));
             return left;
@@ -436,6 +461,11 @@ pub fn sweep(
             Ok(_) => {}
             Err(e) => left.push(format!("docker inspect: {e}")),
         }
+    }
+    if recorder.record.end.is_some() && unended && !recorder.is_saved() {
+        // It stands nowhere but with docker.
+        left.push(format!("write {}", dir.record().display()));
+        return left;
     }
     for id in containers.iter().chain(&known) {
         if let Err(e) = remove_container(docker, id) {
@@ -465,4 +495,28 @@ fn is_starter(arguments: &[u8], dir: &AttemptDir) -> bool {
     let wanted = id_file.as_os_str().as_encoded_bytes();
     // Whatever the program is called: a script in docker's place hands its arguments on.
     arguments.split(|b| *b == 0).any(|word| word == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(state: &str) -> End {
+        let text = format!(
+            r#"{{"Id":"1","Image":"i","State":{state},"Labels":{{"id":"","run_dir":"","generation":""}}}}"#
+        );
+        end_of(&docker::parse_inspect(&text).unwrap()).0
+    }
+
+    /// docker says OOMKilled of a container in which a child was killed, whatever became of its init.
+    #[test]
+    fn want_of_memory_is_the_end_of_a_container_only_where_it_killed_its_init() {
+        let oom = End::Signaled { signal: 9, oom: true };
+        assert_eq!(ended(r#"{"Status":"exited","ExitCode":137,"OOMKilled":true}"#), oom);
+        for code in [0, 1] {
+            let state = format!(r#"{{"Status":"exited","ExitCode":{code},"OOMKilled":true}}"#);
+            assert_eq!(ended(&state), End::Exited { code });
+        }
+        assert_eq!(ended(r#"{"Status":"exited","ExitCode":137}"#), End::Exited { code: 137 });
+    }
 }

@@ -4,6 +4,7 @@
 //! killed, needs nothing else. Both carry a version and the boot id, so that leftovers of another boot are recognised.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -154,13 +155,18 @@ pub struct Attempt {
     pub dir: AttemptDir,
 }
 
-/// The runs of a generation that have a directory, in order.
+/// The runs of a generation that have a directory, in order; what cannot be read has none.
 pub fn attempts(roots: &Roots, generation: &Generation) -> Vec<Attempt> {
+    read_attempts(roots, generation).unwrap_or_default()
+}
+
+/// The same for those who would take what is not told for something that is not there.
+pub fn read_attempts(roots: &Roots, generation: &Generation) -> io::Result<Vec<Attempt>> {
     let containers = roots.containers(generation);
     let mut found = Vec::new();
-    for container in names(&containers) {
+    for container in names(&containers)? {
         let mut numbers: Vec<u32> =
-            names(&containers.join(&container)).iter().filter_map(|n| n.parse().ok()).collect();
+            names(&containers.join(&container))?.iter().filter_map(|n| n.parse().ok()).collect();
         numbers.sort_unstable();
         let container = ContainerName::new(container);
         found.extend(numbers.into_iter().map(|attempt| Attempt {
@@ -169,21 +175,34 @@ pub fn attempts(roots: &Roots, generation: &Generation) -> Vec<Attempt> {
             dir: roots.attempt(generation, &container, attempt),
         }));
     }
-    found
+    Ok(found)
 }
 
-/// The generations that have a directory.
+/// The generations that have a directory; what cannot be read has none.
 pub fn generations(roots: &Roots) -> Vec<Generation> {
-    names(&roots.pods()).into_iter().map(Generation::new).collect()
+    read_generations(roots).unwrap_or_default()
+}
+
+/// The same for those who would take what is not told for something that is not there.
+pub fn read_generations(roots: &Roots) -> io::Result<Vec<Generation>> {
+    Ok(names(&roots.pods())?.into_iter().map(Generation::new).collect())
 }
 
 /// The names in a directory that are text, in order; a missing directory has none.
-fn names(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let mut names: Vec<String> =
-        entries.filter_map(Result::ok).filter_map(|e| e.file_name().into_string().ok()).collect();
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(e) => return Err(e),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string().ok());
+    }
     names.sort();
-    names
+    Ok(names)
 }
 
 /// How far a container has come.

@@ -25,6 +25,9 @@ pub const ID_LABEL: &str = "io.podstrap.id";
 /// A daemon that takes this long for a small thing hangs.
 const OTHER_MS: u64 = 30_000;
 
+/// A list of containers is no longer than this, in bytes: some 200 for each.
+pub const LIST_BYTES: usize = 8 << 20;
+
 /// Loading an image, or ending containers that do not want to.
 const DELETE_MS: u64 = 120_000;
 
@@ -119,7 +122,11 @@ impl Docker {
             Some(id) => line.arg("--filter").arg(format!("label={ID_LABEL}={id}")),
             None => line,
         };
-        line.args(["--format", "{{.ID}}"]).deadline(OTHER_MS)
+        let format = match self.flavour {
+            Flavour::Docker | Flavour::Nerdctl => format!(r#"{{{{.ID}}}} {{{{.Label "{ID_LABEL}"}}}}"#),
+            Flavour::Podman => format!(r#"{{{{.ID}}}} {{{{index .Labels "{ID_LABEL}"}}}}"#),
+        };
+        line.arg("--format").arg(format).deadline(OTHER_MS)
     }
 
     /// Asks for what is known of one container; see [`parse_inspect`].
@@ -186,10 +193,23 @@ pub fn parse_info(output: &str) -> CgroupDriver {
     if output.lines().any(|l| l.trim() == "systemd") { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs }
 }
 
-/// The ids in the answer to [`Docker::list`]. Warnings may stand among them.
-pub fn parse_list(output: &str) -> Vec<String> {
-    let is_id = |l: &&str| l.len() >= 12 && l.bytes().all(|b| b.is_ascii_hexdigit());
-    output.lines().map(str::trim).filter(is_id).map(str::to_owned).collect()
+/// One container of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// docker's id of it.
+    pub container: String,
+    /// [`ID_LABEL`].
+    pub id: String,
+}
+
+/// The answer to [`Docker::list`], of which at most [`LIST_BYTES`] are to be read. Warnings may stand among the lines.
+pub fn parse_list(output: &str) -> Vec<Listed> {
+    let is_id = |l: &str| l.len() >= 12 && l.bytes().all(|b| b.is_ascii_hexdigit());
+    let parse = |line: &str| {
+        let (container, id) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        is_id(container).then(|| Listed { container: container.to_owned(), id: id.trim().to_owned() })
+    };
+    output.lines().filter_map(parse).collect()
 }
 
 /// What is known of a container.
@@ -359,4 +379,18 @@ pub fn complaint(output: &str) -> String {
 /// The id label of a Pod's pause container.
 pub fn pause_id(generation: &Generation) -> String {
     format!("{generation}-POD")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_tells_the_run_of_each_container() {
+        let id = "f11543a4fdec86efc8f78564c0d5cca942defaabe764ec26f78046df86ea4cbf";
+        let text = format!("WARNING: something\n{id} 0123-web-0\n{id} 0123-POD\n{id} \n");
+        let ids: Vec<String> = parse_list(&text).into_iter().map(|l| l.id).collect();
+        assert_eq!(ids, ["0123-web-0", "0123-POD", ""]);
+        assert!(parse_list(&text).iter().all(|l| l.container == id));
+    }
 }

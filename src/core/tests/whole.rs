@@ -171,6 +171,8 @@ struct Host {
     probes: Vec<(RunKey, ProbeKind)>,
     pods: BTreeMap<Generation, Rc<Pod>>,
     disk: BTreeMap<Generation, Saved>,
+    /// Those whose sandboxes are gone, and not made anew yet.
+    lost: BTreeSet<Generation>,
     /// In this life: starts of each container, and init containers that have succeeded.
     started: BTreeMap<(Generation, ContainerName), u32>,
     succeeded: BTreeSet<(Generation, ContainerName)>,
@@ -184,7 +186,7 @@ impl Host {
     }
 }
 
-use crate::core::state::{Phase, Role};
+use crate::core::state::{Opened, Phase, Role};
 
 fn role_of(pod: &Pod, run: &RunKey) -> Role {
     Role::of(pod, pod.all_containers().position(|c| c.name == run.container).unwrap())
@@ -310,6 +312,9 @@ impl Play {
             let opened = saved.opened || !runs.is_empty();
             let found = Found { opened, addresses: vec![], pod: pod.clone(), saved, runs };
             self.world.step(Event::Found(Box::new(found)), at(self.now));
+            if host.lost.contains(generation) {
+                self.world.step(Event::SandboxLost { generation: generation.clone() }, at(self.now));
+            }
         }
         if self.dice.roll(2) == 0 {
             // The sources are read only later.
@@ -326,6 +331,9 @@ impl Play {
         let (seed, now) = (self.seed, self.now);
         match action {
             Action::Open { pod } => {
+                let trouble = self.world.trouble();
+                assert_eq!(trouble, None, "seed {seed}: {} is opened", pod.generation);
+                assert!(!self.host.lives(&pod.generation, |_| true), "seed {seed}: {} lives", pod.generation);
                 for other in self.host.pods.values() {
                     let same = other.key == pod.key && other.generation != pod.generation;
                     assert!(!same, "seed {seed}: {} beside {}", pod.generation, other.generation);
@@ -337,6 +345,9 @@ impl Play {
                 self.host.pods.insert(pod.generation.clone(), pod);
             }
             Action::Start { pod, run } => {
+                assert_eq!(self.world.trouble(), None, "seed {seed}: {run} is started");
+                let lost = self.host.lost.contains(&run.generation);
+                assert!(!lost, "seed {seed}: {run} is started in namespaces that are gone");
                 let role = role_of(&pod, &run);
                 let lives = |role: fn(Role) -> bool| self.host.lives(&run.generation, role);
                 let name = (run.generation.clone(), run.container.clone());
@@ -489,6 +500,11 @@ impl Play {
         Event::Ended { run, ending, at: at(self.now), message: None }
     }
 
+    fn opened(&mut self, generation: Generation) -> Event {
+        self.host.lost.remove(&generation);
+        Event::Opened { generation, first_attempts: BTreeMap::new(), addresses: vec![] }
+    }
+
     fn cleared(&mut self, run: RunKey) -> Event {
         self.host.runs.get_mut(&run).unwrap().finished = true;
         Event::Cleared { run }
@@ -498,6 +514,7 @@ impl Play {
         self.host.removers.remove(&generation);
         if done {
             self.host.pods.remove(&generation);
+            self.host.lost.remove(&generation);
             self.host.disk.remove(&generation);
             self.host.runs.retain(|r, _| r.generation != generation);
             self.host.started.retain(|(g, _), _| *g != generation);
@@ -507,7 +524,25 @@ impl Play {
     }
 
     fn something(&mut self) -> Option<Event> {
-        match self.dice.roll(14) {
+        match self.dice.roll(16) {
+            14 => {
+                let opened = |g: &Generation| {
+                    let key = &self.host.pods[g].key;
+                    let life = self.world.slot(key).and_then(|s| s.life.as_ref());
+                    life.is_some_and(|l| l.pod.generation == *g && l.opened == Opened::Yes)
+                };
+                let made: BTreeSet<Generation> =
+                    self.host.pods.keys().filter(|g| opened(g)).cloned().collect();
+                pick(&mut self.dice, &made).filter(|_| self.dice.roll(3) == 0).map(|generation| {
+                    self.host.lost.insert(generation.clone());
+                    self.host.succeeded.retain(|(g, _)| *g != generation);
+                    Event::SandboxLost { generation }
+                })
+            }
+            15 => {
+                let trouble = (self.dice.roll(3) == 0).then(|| "docker does not answer".to_owned());
+                Some(Event::Runtime { trouble })
+            }
             0 => {
                 let name = ["a", "b"][self.dice.roll(2) as usize];
                 match self.dice.roll(4) {
@@ -521,7 +556,7 @@ impl Play {
                 if self.dice.roll(3) == 0 {
                     return Event::OpenFailed { generation, message: "no network".into() };
                 }
-                Event::Opened { generation, first_attempts: BTreeMap::new(), addresses: vec![] }
+                self.opened(generation)
             }),
             3..=5 => {
                 self.run_where(|_, d| d.started.is_none() && d.ended.is_none() && d.monitored).map(|run| {
@@ -569,10 +604,8 @@ impl Play {
     /// its run is being stopped.
     fn answer(&mut self) {
         for generation in std::mem::take(&mut self.host.helpers) {
-            self.turn(
-                Some(Event::Opened { generation, first_attempts: BTreeMap::new(), addresses: vec![] }),
-                false,
-            );
+            let event = self.opened(generation);
+            self.turn(Some(event), false);
         }
         for run in std::mem::take(&mut self.host.sweepers) {
             if self.host.runs.get(&run).is_some_and(|d| d.ended.is_none()) {
@@ -627,6 +660,7 @@ impl Play {
             let event = self.something();
             self.turn(event, true);
         }
+        self.turn(Some(Event::Runtime { trouble: None }), false);
         // Quiet: from here on time passes only to what the core itself says is due.
         for _ in 0..600 {
             self.answer();
@@ -704,5 +738,39 @@ fn random_histories_of_whole_pods_keep_the_invariants() {
 fn a_full_stop_keeps_its_order_and_comes_to_an_end_whatever_happens() {
     for seed in 0..1_000 {
         Play::new(seed).stop();
+    }
+}
+
+#[test]
+fn a_lost_sandbox_starts_anew_what_is_not_over_and_nothing_that_runs_only_once() {
+    let lost = || Event::SandboxLost { generation: Generation::new("g1") };
+    for (policy, again, stop) in [
+        (RestartPolicy::Always, vec!["i"], None),
+        (RestartPolicy::OnFailure, vec!["i"], None),
+        (RestartPolicy::Never, vec![], Some(StopReason::Finished)),
+    ] {
+        let mut s = Script::new();
+        let mut p = with_init(&[("i", false)], &["one", "two"]);
+        p.restart_policy = policy;
+        s.want(&[&p]);
+        s.started(&run("g1", "i", 0));
+        s.ended(&run("g1", "i", 0), 0);
+        s.started(&run("g1", "one", 0));
+        s.started(&run("g1", "two", 0));
+        if policy != RestartPolicy::Always {
+            assert_eq!(starts(&s.ended(&run("g1", "one", 0), 0)), []);
+        }
+        let living = if policy == RestartPolicy::Always { vec!["one", "two"] } else { vec!["two"] };
+        let termed: Vec<RunKey> = living.iter().map(|c| run("g1", c, 0)).collect();
+        assert_eq!(terms(&s.event(lost())), termed, "{policy:?}");
+        let begun: Vec<RunKey> =
+            living.iter().flat_map(|c| starts(&s.ended(&run("g1", c, 0), 137))).collect();
+        assert_eq!(begun.iter().map(|r| r.container.as_str()).collect::<Vec<_>>(), again, "{policy:?}");
+        assert_eq!(stop_of(&s), stop, "{policy:?}");
+        if policy != RestartPolicy::Never {
+            s.started(&run("g1", "i", 1));
+            let next = if policy == RestartPolicy::Always { "one" } else { "two" };
+            assert_eq!(starts(&s.ended(&run("g1", "i", 1), 0)), [run("g1", next, 1)], "{policy:?}");
+        }
     }
 }

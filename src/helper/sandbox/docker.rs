@@ -109,7 +109,7 @@ pub fn make(
 pub fn end(spec: &SandboxSpec, docker: &Docker) -> Result<(), SandboxError> {
     let id = docker::pause_id(&spec.pod.generation);
     let text = child::run(&docker.list(&spec.roots.run, Some(&id))).map_err(|e| failed("ps", &e))?;
-    docker::parse_list(&text).iter().try_for_each(|id| remove(docker, id))
+    docker::parse_list(&text).iter().try_for_each(|found| remove(docker, &found.container))
 }
 
 fn remove(docker: &Docker, id: &str) -> Result<(), SandboxError> {

@@ -178,10 +178,10 @@ impl Docker {
         words.add(["run", "--detach", "--pull", "never", "--restart", "no", "--no-healthcheck"]);
         words.pair("--name", parts.name);
         words.pair("--cidfile", parts.id_file);
-        // Before ours: of two with one name the last one counts.
         for (name, value) in &pod.labels {
             words.label(name, value);
         }
+        // Of two of a name the later one counts: by these it is found again.
         of_instance(&mut words, parts.run_dir, pod, &super::pause_id(&pod.generation));
         words.label("io.kubernetes.docker.type", "podsandbox");
         words.label("io.kubernetes.container.name", "POD");
@@ -218,7 +218,8 @@ impl Docker {
         words.pair("--oom-score-adj", parts.oom_score_adj.to_string());
         self.no_log(&mut words);
         words.add(["--user", "65535:65535", "--entrypoint", "/podstrap", "--", image, "pause", "container"]);
-        self.command().deadline(START_MS).args(words.0)
+        // A removal ends the helper that waits for this: the container must not come after it.
+        self.command().deadline(START_MS).args(words.0).tied()
     }
 
     fn no_log(&self, words: &mut Words) {
