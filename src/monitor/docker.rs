@@ -25,6 +25,11 @@ use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::Cgroups;
 use crate::sys::{clock, process};
 
+/// How long docker may take to notice that a container's process has ended, in milliseconds.
+const NOTICE_MS: u64 = 30_000;
+/// How long it is waited for at a time, in milliseconds.
+const WAIT_MS: u64 = 1_000;
+
 /// Does what is due: starts the run, or makes an end of it.
 pub fn turn(dir: &AttemptDir, spec: &MonitorSpec, docker: &Docker, boot: String) -> Result<(), MonitorError> {
     match Record::read(dir, &boot) {
@@ -316,32 +321,38 @@ fn finish(
 fn ending(docker: &Docker, recorder: &mut Recorder) -> Result<Option<(End, i64)>, MonitorError> {
     let lost = || Ok(Some((End::Lost, clock::unix_ms())));
     let Some(id) = recorder.record.container.clone() else { return lost() };
-    // docker hears of an end a moment after the kernel has told it to us.
-    let waited = match child::run(&docker.wait(&id)) {
-        Ok(_) => None,
-        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => return lost(),
-        Err(e @ ChildError::Deadline(_)) => Some(e),
-        Err(e) => return Err(MonitorError::Docker(e)),
-    };
-    let found = match inspect(docker, &id).map_err(MonitorError::Docker)? {
-        None => return lost(),
-        Some(found) if !found.state.is_alive() => return Ok(Some(end_of(&found))),
-        Some(found) => found,
-    };
-    // It is docker's word only where the process is there.
-    let pid = found.state.pid;
-    match process::start_ticks(pid).ok().flatten().filter(|_| process::is_running(pid)) {
-        Some(start_ticks) => {
+    let until = clock::boot_ms().saturating_add(NOTICE_MS);
+    loop {
+        // docker hears of an end a moment after the kernel has told it to us; of a container that was started anew it waits
+        // for the next end.
+        let late = match child::run(&docker.wait(&id).deadline(WAIT_MS)) {
+            Ok(_) => None,
+            Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => return lost(),
+            Err(e @ ChildError::Deadline(_)) => Some(e),
+            Err(e) => return Err(MonitorError::Docker(e)),
+        };
+        let found = match inspect(docker, &id).map_err(MonitorError::Docker)? {
+            None => return lost(),
+            Some(found) if !found.state.is_alive() => return Ok(Some(end_of(&found))),
+            Some(found) => found,
+        };
+        // It is docker's word only where the process is there.
+        let pid = found.state.pid;
+        if let Some(start_ticks) =
+            process::start_ticks(pid).ok().flatten().filter(|_| process::is_running(pid))
+        {
             recorder.record.init = Some(ProcessId { pid, start_ticks });
             recorder.save();
             recorder.save_for_sure();
-            Ok(None)
+            return Ok(None);
         }
         // podman says so for a moment after the end.
-        None if waited.is_none() && found.state.status == "stopping" => Ok(Some(end_of(&found))),
-        None => {
+        if late.is_none() && found.state.status == "stopping" {
+            return Ok(Some(end_of(&found)));
+        }
+        if clock::boot_ms() >= until {
             let denied = || std::io::Error::other("takes a container for running whose process has ended");
-            Err(MonitorError::Docker(waited.unwrap_or_else(|| ChildError::Spawn(denied()))))
+            return Err(MonitorError::Docker(late.unwrap_or_else(|| ChildError::Spawn(denied()))));
         }
     }
 }

@@ -18,6 +18,40 @@ pub fn cni_dir(instance: &Instance) -> std::path::PathBuf {
     instance.dir.join("cni/net.d")
 }
 
+/// How the bridges of all suites begin; the rest is the process.
+const BRIDGE: &str = "cnf";
+
+/// The suite's bridge, which its plugin makes and nobody removes.
+struct Bridge;
+
+impl Bridge {
+    /// Removes those of suites that were killed: of two bridges with one network the older gets all packets.
+    fn new() -> Self {
+        for link in common::host::entries(std::path::Path::new("/sys/class/net")) {
+            let name = link.file_name().unwrap().to_string_lossy().into_owned();
+            let pid = name.strip_prefix(BRIDGE).and_then(|n| n.parse::<i32>().ok());
+            if pid.is_some_and(|pid| !common::host::alive(pid)) {
+                Self::remove(&name);
+            }
+        }
+        Self
+    }
+
+    fn name() -> String {
+        format!("{BRIDGE}{}", std::process::id())
+    }
+
+    fn remove(name: &str) {
+        let _ = std::process::Command::new("ip").args(["link", "delete", name]).output();
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        Self::remove(&Self::name());
+    }
+}
+
 /// A daemon, started. With a network, if it is to have one; its addresses and the bridge are the instance's own.
 fn daemon(host: Host, archives: &[std::path::PathBuf]) -> Option<Instance> {
     let mut instance = common::instance()?;
@@ -34,7 +68,7 @@ fn daemon(host: Host, archives: &[std::path::PathBuf]) -> Option<Instance> {
             "name": "conformance",
             "plugins": [
                 {
-                    "type": "bridge", "bridge": format!("cnf{}", std::process::id() % 100_000),
+                    "type": "bridge", "bridge": Bridge::name(),
                     "isGateway": true, "ipMasq": false, "hairpinMode": true,
                     "ipam": {
                         "type": "host-local", "dataDir": instance.dir.join("cni/leases"),
@@ -87,6 +121,7 @@ pub fn all(areas: Vec<(&'static str, Vec<Case>)>) {
     if let Some(reason) = common::host::cannot_run_containers() {
         return common::host::skip(&reason);
     }
+    let _bridge = Bridge::new();
     let archives = images::pack(&packed);
     let wanted = |host: Host| jobs.iter().any(|j| j.case.host == host);
     let start = |host: Host| if wanted(host) { daemon(host, &archives) } else { None };
