@@ -91,11 +91,12 @@ impl Daemon {
         // The newest of each container. Not a number above it: two of them would live at a time.
         let newest: BTreeMap<_, _> = left.iter().map(|(r, _)| (r.container.clone(), r.attempt)).collect();
         // Known already: its sandbox was lost, and is made anew. To be told of it again would only ask for that again.
-        if left.iter().any(|(run, _)| !self.runs.contains_key(run)) {
+        // What is over waits only for its removal.
+        if left.iter().any(|(run, dir)| !self.runs.contains_key(run) && !self.finished.contains(dir)) {
             match self.take_over(pod.clone(), left) {
                 Ok(found) => {
                     warning!("{}: runs already; its damaged state is made anew", pod.key);
-                    self.events.push_back(Event::Found(Box::new(found)));
+                    self.tell_found(found);
                 }
                 Err(e) => error!("{}: what runs of it cannot be taken over: {e}", pod.key),
             }
@@ -159,7 +160,7 @@ impl Daemon {
             CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
         self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
         let id = container_id(&run.generation, &run.container, run.attempt);
-        Ok(RunInfo::child(dir, id, pod.key.clone()))
+        Ok(RunInfo::child(dir, id, pod.key.clone(), self.engine.clone()))
     }
 
     fn write_spec(&self, pod: &Pod, run: &RunKey, dir: &AttemptDir) -> io::Result<()> {
@@ -206,7 +207,7 @@ impl Daemon {
     fn send_signal(&mut self, run: RunKey, signal: i32) {
         let Some(info) = self.runs.get(&run) else { return };
         let root = self.config.roots.runc();
-        let line = match (&self.engine, info.container(&self.boot_id)) {
+        let line = match (&info.engine, info.container(&self.boot_id)) {
             (Engine::Runc { binary }, _) => Runc { binary, root: &root }.kill(&info.id, signal),
             (Engine::Docker(docker), Some(id)) if self.world.trouble().is_none() => docker.kill(&id, signal),
             (Engine::Docker(_), _) => return self.signal_directly(&run, signal),
@@ -268,9 +269,9 @@ impl Daemon {
         let (Some(rule), Some(info)) = (rule, self.runs.get(&run)) else { return };
         let timeout_ms = u64::from(rule.timeout) * 1000;
         let exec = matches!(rule.action, ProbeAction::Exec { .. }).then(|| ExecTarget {
-            engine: self.engine.clone(),
+            engine: info.engine.clone(),
             runc_root: self.config.roots.runc(),
-            id: info.name_in(&self.engine, &self.boot_id),
+            id: info.name_in(&self.boot_id),
         });
         let spec = ProbeSpec {
             action: expanded(&rule.action, container),
