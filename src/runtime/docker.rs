@@ -22,6 +22,9 @@ pub const GENERATION_LABEL: &str = "io.podstrap.generation";
 /// Which run of which container it is, as `paths::container_id` names it.
 pub const ID_LABEL: &str = "io.podstrap.id";
 
+/// Where the log of a container is as Kubernetes names it.
+pub const LOG_LABEL: &str = "io.kubernetes.container.logpath";
+
 /// A daemon that takes this long for a small thing hangs.
 const OTHER_MS: u64 = 30_000;
 
@@ -137,7 +140,7 @@ impl Docker {
             Flavour::Podman | Flavour::Nerdctl => "",
         };
         let format = format!(
-            r#"{{"Id":{{{{json .ID}}}},"Image":{{{{json .Image}}}},"State":{{{{json .State}}}},{log}"StopSignal":{{{{json .Config.StopSignal}}}},"Labels":{{"id":{{{{json (index .Config.Labels "{ID_LABEL}")}}}},"run_dir":{{{{json (index .Config.Labels "{RUN_DIR_LABEL}")}}}},"generation":{{{{json (index .Config.Labels "{GENERATION_LABEL}")}}}}}},"Networks":{{{{json .NetworkSettings.Networks}}}}}}"#
+            r#"{{"Id":{{{{json .ID}}}},"Image":{{{{json .Image}}}},"State":{{{{json .State}}}},{log}"StopSignal":{{{{json .Config.StopSignal}}}},"Labels":{{"id":{{{{json (index .Config.Labels "{ID_LABEL}")}}}},"run_dir":{{{{json (index .Config.Labels "{RUN_DIR_LABEL}")}}}},"generation":{{{{json (index .Config.Labels "{GENERATION_LABEL}")}}}},"log":{{{{json (index .Config.Labels "{LOG_LABEL}")}}}}}},"Networks":{{{{json .NetworkSettings.Networks}}}}}}"#
         );
         self.command()
             .args(["inspect", "--type", "container", "--format"])
@@ -251,6 +254,9 @@ pub struct Labels {
     pub run_dir: String,
     /// [`GENERATION_LABEL`].
     pub generation: String,
+    /// [`LOG_LABEL`].
+    #[serde(default)]
+    pub log: String,
 }
 
 /// How a container is.
