@@ -1,7 +1,7 @@
 //! Images in a real docker: every form of archive, archives that lie, what is remembered of them, pulls; and the daemon
 //! beside a docker that is silent at first.
 //!
-//! The docker is the one behind the socket that `PODSTRAP_TEST_DOCKER_SOCKET` names.
+//! The docker is the tests' own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -45,18 +45,18 @@ impl Place {
 
     /// One with the real docker, where there is one.
     fn with_docker(name: &str) -> Option<Self> {
-        let Some(socket) = std::env::var_os("PODSTRAP_TEST_DOCKER_SOCKET") else {
-            skip("PODSTRAP_TEST_DOCKER_SOCKET names no docker");
+        if let Some(reason) = host::engine::missing("docker") {
+            skip(&reason);
             return None;
-        };
+        }
+        let socket = host::engine::docker_socket();
         let Some(docker) = host::find("docker") else {
             skip("no docker on PATH");
             return None;
         };
         let mut place = Self::new(name);
         place.real = true;
-        let socket = socket.into_string().unwrap();
-        place.script(&format!("exec {} -H unix://{socket} \"$@\"", docker.display()));
+        place.script(&format!("exec {} -H unix://{} \"$@\"", docker.display(), socket.display()));
         Some(place)
     }
 

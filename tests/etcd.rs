@@ -139,7 +139,8 @@ fn moved_out_it_ends_cleanly_and_moved_in_it_has_its_data() {
     let data = host::inode(&e.i.dir.join("etcd-data"));
     let (pid, dir) = (e.pid(), e.i.dir.clone());
     // The log goes with the Pod: read on through a descriptor of our own.
-    let path = host::files_below(&e.i.log).into_iter().find(|f| f.ends_with("etcd/0.log")).unwrap();
+    let mut logs = host::entries(&e.i.log).into_iter().map(|pod| pod.join("etcd/0.log"));
+    let path = logs.find(|f| f.exists()).unwrap();
     let mut kept_open = fs::File::open(path).unwrap();
 
     fs::rename(e.i.manifests.join("etcd.yaml"), dir.join("etcd.yaml")).unwrap();

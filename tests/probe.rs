@@ -1,5 +1,5 @@
 //! `podstrap probe` as the daemon starts it: a request on standard input, an exit code and one line back. Exec probes run
-//! in a real runc container with a busybox root, and in one of the dockerd whose socket PODSTRAP_TEST_DOCKER_SOCKET names.
+//! in a real runc container with a busybox root, and in one of a dockerd of the tests' own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -365,10 +365,11 @@ struct DockerContainer {
 impl DockerContainer {
     /// `None`, and the test is skipped, where there is no dockerd for tests.
     fn new(name: &str) -> Option<Self> {
-        let Some(socket) = std::env::var_os("PODSTRAP_TEST_DOCKER_SOCKET") else {
-            host::skip("PODSTRAP_TEST_DOCKER_SOCKET names no dockerd");
+        if let Some(reason) = host::engine::missing("docker") {
+            host::skip(&reason);
             return None;
-        };
+        }
+        let socket = host::engine::docker_socket();
         let name = format!("podstrap-probe-{name}-{}", std::process::id());
         let directory = std::env::temp_dir().join(format!("{name}-docker"));
         let container = Self { directory, name };
@@ -378,7 +379,7 @@ impl DockerContainer {
         for tool in ["sh", "sleep", "echo", "true", "setsid", "env"] {
             std::os::unix::fs::symlink("busybox", bin.join(tool)).unwrap();
         }
-        container.speak_to(Path::new(&socket));
+        container.speak_to(&socket);
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(container.directory.join("root")).args(["-c", "."]).stdout(Stdio::piped());
         let mut tar = tar.spawn().unwrap();
@@ -498,7 +499,7 @@ fn docker_commands_are_judged_as_runcs_are() {
     c.speak_to(Path::new("/nonexistent/docker.sock"));
     let (verdict, line, _) = c.probe(&["true"], 20_000);
     assert_eq!(verdict, Verdict::Error, "{line}");
-    c.speak_to(Path::new(&std::env::var_os("PODSTRAP_TEST_DOCKER_SOCKET").unwrap()));
+    c.speak_to(&host::engine::docker_socket());
     assert_eq!(c.probe(&["true"], 20_000).0, Verdict::Success);
     // A container that is held, one that has ended, and none at all.
     for (verb, word) in

@@ -207,10 +207,10 @@ impl Daemon {
     fn send_signal(&mut self, run: RunKey, signal: i32) {
         let Some(info) = self.runs.get(&run) else { return };
         let root = self.config.roots.runc();
-        let line = match (&info.engine, info.container(&self.boot_id)) {
-            (Engine::Runc { binary }, _) => Runc { binary, root: &root }.kill(&info.id, signal),
-            (Engine::Docker(docker), Some(id)) if self.world.trouble().is_none() => docker.kill(&id, signal),
-            (Engine::Docker(_), _) => return self.signal_directly(&run, signal),
+        let line = match &info.engine {
+            Engine::Runc { binary } => Runc { binary, root: &root }.kill(&info.id, signal),
+            // Exact to the millisecond, and whether docker's daemon answers or not.
+            Engine::Docker(_) => return self.signal_directly(&run, signal),
         };
         if let Err(e) = self.jobs.start(Purpose::Signal(run.clone(), signal), &line, true) {
             warning!("{}: the runtime cannot be called ({e}): the signal is sent directly", info.name(&run));
@@ -218,7 +218,7 @@ impl Daemon {
         }
     }
 
-    /// For when runc has lost its grip: by our own record, through a pidfd whose start time matches.
+    /// For docker, and for when runc has lost its grip: by our own record, through a pidfd whose start time matches.
     fn signal_directly(&self, run: &RunKey, signal: i32) {
         let Some(info) = self.runs.get(run) else { return };
         let Some(init) = info.read_record(&self.boot_id).filter(|r| r.end.is_none()).and_then(|r| r.init)
@@ -233,7 +233,7 @@ impl Daemon {
         });
         match sent {
             Ok(()) => {}
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => {}
             Err(e) => error!("{}: signal {signal} cannot be sent: {e}", info.name(run)),
         }
     }

@@ -40,6 +40,13 @@ pub enum BootError {
     NoRunc,
     /// Neither is there.
     NoRuntime,
+    /// Pods run with another runtime than the one that is asked for.
+    OtherRuntime {
+        /// What they run with.
+        running: &'static str,
+        /// What is asked for.
+        asked: &'static str,
+    },
     /// `--docker-binary` cannot be used.
     Binary {
         /// The file.
@@ -82,6 +89,11 @@ impl fmt::Display for BootError {
                 f,
                 "neither runc nor docker was found in {}; install one (Debian: apt-get install runc)",
                 spawn::PATH
+            ),
+            Self::OtherRuntime { running, asked } => write!(
+                f,
+                "Pods of an earlier daemon run with {running}, and {asked} is asked for: use --runtime {running}, or stop \
+                 them first with `podstrap down`"
             ),
             Self::Binary { path, why } => write!(f, "{}: {why}", path.display()),
             Self::NoRunc => {

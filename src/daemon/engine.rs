@@ -9,13 +9,43 @@ use crate::config::{RunConfig, RuntimeChoice};
 use crate::image::credentials;
 use crate::manifest::Runtime;
 use crate::monitor::child;
+use crate::monitor::record::{self, MonitorSpec};
+use crate::paths::Roots;
 use crate::runtime::docker::{Docker, Flavour};
 use crate::runtime::engine::Engine;
 use crate::sys::cgroup::Cgroups;
+use crate::sys::process;
 use crate::warning;
 
-/// The engine of this configuration: what it asks for, or runc where it is usable, else docker.
+/// The engine of this configuration: what it asks for, or what Pods of an earlier daemon run with, or runc where it is
+/// usable, else docker.
 pub fn choose(config: &RunConfig) -> Result<Engine, BootError> {
+    let present = of_runs(&config.roots);
+    let engine = match (&present, config.runtime, &config.docker_binary) {
+        (Some(Engine::Docker(docker)), RuntimeChoice::Auto, None) => {
+            Engine::Docker(self::docker(Some(&docker.binary))?)
+        }
+        (Some(Engine::Runc { .. }), RuntimeChoice::Auto, None) => runc()?,
+        (Some(_) | None, _, _) => asked_for(config)?,
+    };
+    match present {
+        Some(other) if other.name() != engine.name() => {
+            Err(BootError::OtherRuntime { running: other.name(), asked: engine.name() })
+        }
+        Some(_) | None => Ok(engine),
+    }
+}
+
+/// What runs of this boot were begun with, by the first spec that can be read.
+fn of_runs(roots: &Roots) -> Option<Engine> {
+    let boot_id = process::boot_id().ok()?;
+    let runs = record::generations(roots).into_iter().flat_map(|g| record::attempts(roots, &g));
+    runs.filter_map(|a| serde_json::from_slice::<MonitorSpec>(&fs::read(a.dir.spec()).ok()?).ok())
+        .find(|spec| spec.boot_id == boot_id)
+        .map(|spec| spec.engine)
+}
+
+fn asked_for(config: &RunConfig) -> Result<Engine, BootError> {
     let binary = config.docker_binary.as_deref();
     let docker = |binary| docker(binary).map(Engine::Docker);
     match config.runtime {

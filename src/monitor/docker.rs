@@ -88,7 +88,7 @@ fn start(
     let log = spec.roots.log_file(&spec.pod, &spec.container, spec.attempt);
     ground.warnings.extend(start::make_log_place(spec)?);
     let image = spec.image.as_deref().unwrap_or(&container.image.full);
-    let user = user(docker, image, &ground.security)?;
+    let (user, is_root) = user(docker, image, &ground.security)?;
     let profile = start::profile(container, &ground.security, &spec.roots)?;
     let profile_file = run::profile_file(&dir.bundle());
     if let Some(text) = &profile {
@@ -107,6 +107,7 @@ fn start(
             run_dir: &spec.roots.run,
             pause: ground.sandbox.as_ref().and_then(|s| s.container.as_deref()),
             user: user.as_deref(),
+            is_root,
             variables: &ground.variables,
             host_name: &ground.host_name,
             profile: profile.as_ref().map(|_| profile_file.as_path()),
@@ -165,27 +166,28 @@ fn processes() -> u64 {
     getrlimit(Resource::RLIMIT_NPROC).map_or(4096, |(_, hard)| hard)
 }
 
-/// As whom the container runs, in docker's words. Only where the image's own word counts is it asked for.
-fn user(docker: &Docker, image: &str, security: &Security) -> Result<Option<String>, NotStarted> {
+/// As whom the container runs, in docker's words, and whether that is root. Only where the image's own word counts is it
+/// asked for.
+fn user(docker: &Docker, image: &str, security: &Security) -> Result<(Option<String>, bool), NotStarted> {
     let non_root = security.run_as_non_root == Some(true);
-    let ask = || {
-        child::run(&docker.image_user(image))
-            .map_err(|e| NotStarted::create(format!("docker image inspect {image}: {e}")))
-    };
-    let of_image = |text: String| text.lines().last().unwrap_or_default().trim().to_owned();
-    match (security.run_as_user, security.run_as_group) {
-        (Some(0), _) if non_root => Err(NotStarted::config(crate::runtime::user::UserError::Root)),
-        (Some(user), Some(group)) => Ok(Some(format!("{user}:{group}"))),
-        (Some(user), None) => Ok(Some(user.to_string())),
-        (None, None) if !non_root => Ok(None),
-        (None, group) => {
-            let user = of_image(ask()?);
-            let name = user.split(':').next().unwrap_or_default();
-            crate::runtime::user::check(non_root, name).map_err(NotStarted::config)?;
-            let name = if name.is_empty() { "0" } else { name };
-            Ok(group.map(|group| format!("{name}:{group}")))
-        }
+    let group = security.run_as_group;
+    if let Some(user) = security.run_as_user {
+        crate::runtime::user::check(non_root, &user.to_string()).map_err(NotStarted::config)?;
+        let words = group.map_or_else(|| user.to_string(), |group| format!("{user}:{group}"));
+        return Ok((Some(words), user == 0));
     }
+    if group.is_none() && !non_root && docker.flavour != Flavour::Podman {
+        // Nobody needs to know.
+        return Ok((None, false));
+    }
+    let text = child::run(&docker.image_user(image))
+        .map_err(|e| NotStarted::create(format!("docker image inspect {image}: {e}")))?;
+    let whole = text.lines().last().unwrap_or_default().trim();
+    let name = whole.split(':').next().unwrap_or_default();
+    crate::runtime::user::check(non_root, name).map_err(NotStarted::config)?;
+    let is_root = matches!(name, "" | "0" | "root");
+    let name = if name.is_empty() { "0" } else { name };
+    Ok((group.map(|group| format!("{name}:{group}")), is_root))
 }
 
 /// What holds the name that the container was to have.

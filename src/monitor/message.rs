@@ -42,7 +42,8 @@ fn tail(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 fn of_log(log: &[u8]) -> Vec<u8> {
     let texts = log.split_inclusive(|b| *b == b'\n').filter_map(|line| {
         let mut fields = line.strip_suffix(b"\n")?.splitn(4, |b| *b == b' ');
-        let is_stamp = fields.next().is_some_and(|stamp| stamp.len() == 30 && stamp.ends_with(b"Z"));
+        // podman writes the host's own time zone.
+        let is_stamp = fields.next().is_some_and(|stamp| stamp.len() >= 30 && stamp.get(10) == Some(&b'T'));
         let is_stream = matches!(fields.next(), Some(b"stdout" | b"stderr"));
         let whole = fields.next()? == b"F";
         (is_stamp && is_stream).then_some((whole, fields.next().unwrap_or_default()))

@@ -157,15 +157,6 @@ impl Docker {
             .deadline(OTHER_MS)
     }
 
-    /// Sends a signal to a container's init.
-    pub fn kill(&self, container: &str, signal: i32) -> CommandLine {
-        self.command()
-            .args(["kill", "--signal"])
-            .arg(signal.to_string())
-            .args(["--", container])
-            .deadline(OTHER_MS)
-    }
-
     /// Waits for a container's end.
     pub fn wait(&self, container: &str) -> CommandLine {
         let line = self.command().arg("wait");
@@ -368,6 +359,10 @@ pub fn complaint(output: &str) -> String {
             && !l.bytes().all(|b| b.is_ascii_hexdigit())
     };
     let line = output.lines().map(str::trim).rfind(is_reason).unwrap_or("docker did not say why");
+    if line.starts_with("template: ") {
+        // `docker info` of a daemon that is about to begin or to end has none of the fields that were asked for.
+        return "its daemon is starting or stopping".to_owned();
+    }
     let mut text = line;
     for prefix in [
         "docker: ",

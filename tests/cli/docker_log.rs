@@ -52,17 +52,17 @@ impl Drop for Docker {
 
 #[test]
 fn a_log_of_dockers_is_followed_without_a_gap() {
-    let Ok(socket) = std::env::var("PODSTRAP_TEST_DOCKER_SOCKET") else {
-        host::skip("PODSTRAP_TEST_DOCKER_SOCKET names no dockerd");
-        return;
-    };
+    if let Some(reason) = host::engine::missing("docker") {
+        return host::skip(&reason);
+    }
+    let socket = host::engine::docker_socket();
     let f = Fixture::new();
     let _lock = f.daemon();
     let entry = pod("etcd", "Running", "Running", vec![container("etcd", true, 0, running(), json!({}))]);
     f.write(&entry);
     let dir = f.logs(&entry, "etcd");
     let name = format!("podstrap-log-{}", std::process::id());
-    let docker = Docker { socket: format!("unix://{socket}"), name: name.clone() };
+    let docker = Docker { socket: format!("unix://{}", socket.display()), name: name.clone() };
     docker.import(&f);
     // To a file: a reader who does not keep up loses what is rotated away.
     let followed = f.root.join("followed");

@@ -1,6 +1,7 @@
 //! docker or podman for the tests. A private one, started by `tests/tools/private-engine`, which ends with this process
 //! however it ends; or, for docker, the one whose socket `PODSTRAP_TEST_DOCKER_SOCKET` names.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -16,8 +17,8 @@ use super::{find, mounts_below};
 /// The label of an instance's containers: its run directory.
 pub const RUN_LABEL: &str = "io.podstrap.run-dir";
 
-/// The CLIs of all engines that this process uses: where an instance's containers may be.
-static CLIS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// By the instance's run directory: the command that speaks to the engine which has its containers.
+static CLIS: Mutex<BTreeMap<PathBuf, PathBuf>> = Mutex::new(BTreeMap::new());
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
@@ -58,6 +59,14 @@ pub fn shared(kind: &str) -> &'static Path {
     cli
 }
 
+/// The socket of the docker that all tests of this process share.
+pub fn docker_socket() -> PathBuf {
+    match given_socket() {
+        Some(socket) => socket.into(),
+        None => shared("docker").with_file_name("docker.sock"),
+    }
+}
+
 /// A command that speaks to the docker at a socket.
 fn wrapper(socket: &str) -> PathBuf {
     let docker = Some(PathBuf::from("/usr/bin/docker")).filter(|p| p.exists());
@@ -69,7 +78,6 @@ fn wrapper(socket: &str) -> PathBuf {
     fs::write(&part, format!("#!/bin/sh\nexec {} -H unix://{socket} \"$@\"\n", docker.display())).unwrap();
     fs::set_permissions(&part, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(&part, &path).unwrap();
-    CLIS.lock().unwrap().push(path.clone());
     path
 }
 
@@ -100,7 +108,6 @@ impl Engine {
         let answers = BufReader::new(keeper.stdout.take().expect("a pipe was asked for"));
         let mut engine = Self { cli: dir.join("cli"), dir, orders, answers, keeper };
         engine.expect_ok();
-        CLIS.lock().unwrap().push(engine.cli.clone());
         engine
     }
 
@@ -146,7 +153,6 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        CLIS.lock().unwrap().retain(|cli| *cli != self.cli);
         drop(self.orders.take());
         let _ = self.keeper.wait();
         let left = self.dir.exists() || !mounts_below(&self.dir).is_empty();
@@ -189,40 +195,50 @@ pub fn containers_of(cli: &Path, run: &Path) -> Result<Vec<String>, String> {
     }
 }
 
-/// What an instance has left in any engine of this process.
+/// What an instance has left in its engine; nothing if it has none.
 pub fn left_behind(run: &Path) -> Vec<String> {
-    let mut left = Vec::new();
-    for cli in clis() {
-        // The last removal may be under way.
-        let end = Instant::now() + Duration::from_secs(1);
-        let containers = loop {
-            let found = containers_of(&cli, run);
-            if found.as_ref().is_ok_and(Vec::is_empty) || Instant::now() > end {
-                break found;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        match containers {
-            Ok(ids) => left.extend(ids.iter().map(|id| {
-                let shown = run_quietly(
-                    &cli,
-                    &["ps", "-a", "--filter", &format!("id={id}"), "--format", "{{.Names}} {{.Status}}"],
-                );
-                format!("container {id}: {}", shown.trim())
-            })),
-            Err(e) => left.push(format!("{} does not tell its containers: {e}", cli.display())),
+    let Some(cli) = cli_of(run) else { return Vec::new() };
+    // The last removal may be under way.
+    let end = Instant::now() + Duration::from_secs(1);
+    let containers = loop {
+        let found = containers_of(&cli, run);
+        if found.as_ref().is_ok_and(Vec::is_empty) || Instant::now() > end {
+            break found;
         }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let named = |id: &String| {
+        let filter = format!("id={id}");
+        let shown =
+            run_quietly(&cli, &["ps", "-a", "--filter", &filter, "--format", "{{.Names}} {{.Status}}"]);
+        format!("container {id}: {}", shown.trim())
+    };
+    match containers {
+        Ok(ids) => ids.iter().map(named).collect(),
+        Err(e) => vec![format!("{} does not tell its containers: {e}", cli.display())],
     }
-    left
 }
 
-/// Removes an instance's containers from every engine of this process.
+/// Removes an instance's containers from its engine.
 pub fn clean_up(run: &Path) {
-    for cli in clis() {
+    if let Some(cli) = cli_of(run) {
         for id in containers_of(&cli, run).unwrap_or_default() {
             run_quietly(&cli, &["rm", "-f", "-v", &id]);
         }
     }
+}
+
+/// Says where an instance's containers will be.
+pub fn belongs(run: &Path, cli: &Path) {
+    CLIS.lock().unwrap().insert(run.to_owned(), cli.to_owned());
+}
+
+fn cli_of(run: &Path) -> Option<PathBuf> {
+    CLIS.lock().unwrap().get(run).cloned()
+}
+
+fn run_quietly(cli: &Path, args: &[&str]) -> String {
+    try_run(cli, args, Duration::from_secs(30)).map(|o| text(&o.stdout)).unwrap_or_default()
 }
 
 /// An exit and both outputs, for messages.
@@ -232,12 +248,4 @@ fn describe(output: &Output) -> String {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn clis() -> Vec<PathBuf> {
-    CLIS.lock().unwrap().clone()
-}
-
-fn run_quietly(cli: &Path, args: &[&str]) -> String {
-    try_run(cli, args, Duration::from_secs(30)).map(|o| text(&o.stdout)).unwrap_or_default()
 }

@@ -34,6 +34,11 @@ pub fn runtime_name() -> &'static str {
     }
 }
 
+/// Whether the runtime under test is runc: some tests are about its monitors, or about our own image store.
+pub fn with_runc() -> bool {
+    runtime() == "runc"
+}
+
 /// The node's name of every instance: the suffix of every Pod's name.
 pub const NODE: &str = "node1";
 
@@ -112,6 +117,9 @@ fn new_instance(docker: Option<PathBuf>) -> Instance {
     };
     for dir in [&instance.manifests, &instance.shared, &instance.images_dir()] {
         fs::create_dir_all(dir).unwrap();
+    }
+    if let Some(cli) = &instance.docker {
+        engine::belongs(&instance.run, cli);
     }
     instance
 }

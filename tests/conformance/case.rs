@@ -33,6 +33,8 @@ pub struct Case {
     pub timeout: Duration,
     /// Runtimes that cannot do it, each with what its refusal says: `docker` is podman, too.
     pub refusals: Vec<(&'static str, &'static str)>,
+    /// Runtimes that do it in another way, which is documented, each with how.
+    pub differences: Vec<(&'static str, &'static str)>,
     /// Runtimes that cannot do it on this very host, each with what is said when the container is to be started.
     pub not_here: Vec<(&'static str, &'static str)>,
     /// An HTTP server of the test's own listens on `@PORT@`.
@@ -125,6 +127,7 @@ pub fn case(field: &'static str, what: &'static str) -> Case {
         timeout: Duration::from_secs(40),
         refusals: Vec::new(),
         not_here: Vec::new(),
+        differences: Vec::new(),
         web: false,
         before: Vec::new(),
         steps: Vec::new(),
@@ -221,6 +224,17 @@ impl Case {
             self.not_here.push((runtime, says));
         }
         self
+    }
+
+    /// What that runtime does in another way, as podstrap(8) says.
+    pub fn differs(mut self, runtime: &'static str, how: &'static str) -> Self {
+        self.differences.push((runtime, how));
+        self
+    }
+
+    /// How that runtime does it, if it does it in another way.
+    pub fn difference(&self, runtime: &str) -> Option<&'static str> {
+        self.differences.iter().find(|(name, _)| *name == runtime).map(|(_, how)| *how)
     }
 
     /// What is said instead of a start on this host.

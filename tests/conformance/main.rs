@@ -6,7 +6,7 @@
 //! | `PODSTRAP_TEST_RUNTIME` | the runtime under test: `runc` (default), `docker` or `podman` |
 //! | `PODSTRAP_TEST_DOCKER_SOCKET` | the docker to use; without it one is started and removed again |
 //! | `PODSTRAP_TEST_CASES` | only cases whose area, field and description contain one of these texts (commas between) |
-//! | `PODSTRAP_TEST_JOBS` | how many cases are under way at a time (default 16) |
+//! | `PODSTRAP_TEST_JOBS` | how many cases are under way at a time (default 16 with runc, fewer with others) |
 //!
 //! The report goes to standard error and to `conformance-RUNTIME.txt` in cargo's directory for tests. `tests/tools/conformance`
 //! runs this for several runtimes and shows them side by side.

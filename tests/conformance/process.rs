@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case> {
             )
             .says("xnode1 $(NONE) $(A) $A $(A"),
         case("spec.containers.workingDir", "is the process's; it is made when it is missing")
+            .differs("podman", "a directory that is missing is not made: RunContainerError")
             .main("pwd", "workingDir: /made/for/it")
             .says("/made/for/it"),
         case("spec.containers.workingDir", "absent: the image's")

@@ -96,7 +96,13 @@ pub fn all(areas: Vec<(&'static str, Vec<Case>)>) {
 
     let report = Mutex::new(Report::new(&names));
     let next = AtomicUsize::new(0);
-    let workers = std::env::var("PODSTRAP_TEST_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(16);
+    let workers = std::env::var("PODSTRAP_TEST_JOBS").ok().and_then(|n| n.parse().ok());
+    // A start through docker takes ten times the work.
+    let workers = workers.unwrap_or(match common::runtime().as_str() {
+        "runc" => 16,
+        "docker" => 8,
+        _ => 5,
+    });
     // Failures are told in the report, with what belongs to them.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -132,6 +138,9 @@ pub fn all(areas: Vec<(&'static str, Vec<Case>)>) {
 /// Runs one case.
 fn one(number: usize, case: &Case, instance: &Instance) -> Outcome {
     let began = Instant::now();
+    if let Some(how) = case.difference(&common::runtime()) {
+        return Outcome { verdict: Verdict::Refused(how), took: began.elapsed() };
+    }
     let mut bench = Bench::new(instance, format!("p{number:03}"), case.web, case.timeout);
     bench.manifest = bench.fill(&case.yaml());
     let refusal = case.refusal(&common::runtime(), common::runtime_name());

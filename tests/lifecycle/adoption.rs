@@ -199,6 +199,9 @@ fn down_of_one_pod_leaves_the_other() {
 
 #[test]
 fn a_killed_monitor_is_noticed_and_its_container_replaced() {
+    if !crate::common::with_runc() {
+        return;
+    }
     let Some(mut i) = instance() else { return };
     let manifest = pod(&i, "web", &[], &[container("main", &canary("web"), &[])]);
     i.write_manifest("web.yaml", &manifest);

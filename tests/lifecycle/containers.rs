@@ -22,7 +22,7 @@ fn starts_and_becomes_ready() {
     assert_eq!(status.pod["status"]["phase"], "Running");
     let main = i.container("web", "main").unwrap();
     assert_eq!((main.restart_count, main.ready, main.started), (0, true, Some(true)));
-    assert!(main.container_id.unwrap().starts_with("runc://"));
+    assert!(main.container_id.unwrap().starts_with(&format!("{}://", crate::common::runtime_name())));
     assert!(main.state.running.is_some());
     // Its own pid namespace, and a mask without blocked signals.
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -16,6 +16,9 @@ fn waiting(i: &Instance, pod: &str) -> Option<(String, String)> {
 
 #[test]
 fn a_missing_image_is_named_with_what_mends_it_and_runs_when_its_archive_appears() {
+    if !crate::common::with_runc() {
+        return;
+    }
     let Some(mut i) = bare_instance() else { return };
     i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &["imagePullPolicy: Never"]));
     i.start();
@@ -140,6 +143,9 @@ fn a_damaged_archive_is_told_and_harms_nothing() {
 
 #[test]
 fn image_list_and_prune() {
+    if !crate::common::with_runc() {
+        return;
+    }
     let Some(mut i) = instance() else { return };
     let extra = packed(&i, "localhost/extra:1");
     image::provide(&extra, &i.images_dir(), "extra.tar");

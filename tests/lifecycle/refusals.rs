@@ -163,6 +163,9 @@ fn an_unknown_field_is_a_warning_and_the_pod_runs() {
 
 #[test]
 fn a_pod_that_wants_a_network_where_none_is_configured_waits_and_says_what_to_do() {
+    if !crate::common::with_runc() {
+        return;
+    }
     let Some(mut i) = instance() else { return };
     let none = i.dir.join("no-networks");
     i.args(&["--cni-conf-dir", none.to_str().unwrap()]);
@@ -228,6 +231,9 @@ fn without_root_it_says_so() {
 
 #[test]
 fn without_runc_it_says_so() {
+    if !crate::common::with_runc() {
+        return;
+    }
     let Some(i) = bare_instance() else { return };
     // Wherever it is looked for, it is not there: in a mount namespace of the command's own.
     let hide = "for p in /usr/local/sbin/runc /usr/local/bin/runc /usr/sbin/runc /usr/bin/runc /sbin/runc /bin/runc; do \
@@ -243,6 +249,9 @@ fn without_runc_it_says_so() {
 
 #[test]
 fn without_cgroups_it_says_so() {
+    if !crate::common::with_runc() {
+        return;
+    }
     let Some(i) = bare_instance() else { return };
     let hide = "umount --recursive --lazy /sys/fs/cgroup; exec \"$@\"";
     let run = i.run_command(&podstrap());

@@ -195,6 +195,10 @@ fn logs_follow_tail_and_choose() {
     assert_eq!(text(&output.stdout), all);
     assert!(text(&output.stderr).contains("side"), "{}", describe(&output));
     assert_exit(&i.cli("logs", &["no-such-pod"]), 1);
+    if !crate::common::with_runc() {
+        // Until the run has ended it is a link to docker's own.
+        return;
+    }
     // The file itself, as log shippers expect it.
     let file = host::files_below(&i.log).into_iter().find(|f| f.ends_with("main/0.log")).unwrap();
     let dir = file.parent().unwrap().parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();

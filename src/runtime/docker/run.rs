@@ -18,10 +18,14 @@ use crate::pod::{Container, ContainerId, Pod, Propagation, Seccomp};
 
 /// Starting: dockerd may have two hundred of them to start at once.
 const START_MS: u64 = 180_000;
+/// Capabilities that docker 20.10 does not know.
+const UNKNOWN: [&str; 3] = ["CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"];
 /// The kernel's default of fs.nr_open.
 const NR_OPEN: u64 = 1 << 20;
+/// As many processes as podman leaves to itself, and so to those it starts, where it may not have more.
+const PODMAN_PROCESSES: u64 = 32_768;
 /// The size of /dev/shm that a Pod's containers share: docker's own default, and the CRI runtimes'.
-const SHM: &str = "64m";
+const SHM: &str = "67108864";
 
 /// What one container's command line is made of.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,8 @@ pub struct RunParts<'a> {
     pub pause: Option<&'a str>,
     /// As whom it runs: docker's `USER[:GROUP]`; `None`: as the image says.
     pub user: Option<&'a str>,
+    /// That is user 0.
+    pub is_root: bool,
     /// The manifest's environment variables, resolved.
     pub variables: &'a [(String, String)],
     /// The host's name as the container is told it in HOSTNAME.
@@ -115,7 +121,7 @@ impl Docker {
         of_instance(&mut words, parts.run_dir, pod, parts.id.as_str());
         of_container(&mut words, parts);
         self.log(&mut words, parts);
-        namespaces(&mut words, parts);
+        self.namespaces(&mut words, parts);
         self.security(&mut words, parts, &mut warnings).map_err(RunError::Bundle)?;
         limits(&mut words, container);
         self.cgroup_parent(&mut words, parts.cgroup_root, pod);
@@ -124,7 +130,7 @@ impl Docker {
         words.pair("--ulimit", format!("nofile={files}:{files}"));
         if self.flavour == Flavour::Podman && !privileged_host {
             // podman asks for more than there is where it is not told.
-            words.pair("--ulimit", format!("nproc={0}:{0}", parts.processes));
+            words.pair("--ulimit", format!("nproc={0}:{0}", parts.processes.min(PODMAN_PROCESSES)));
         }
         let wanted = resources::oom_score_adj(pod, container, host.memory);
         let score = if privileged_host { wanted } else { wanted.max(host.oom_score_adj) };
@@ -208,7 +214,7 @@ impl Docker {
         self.cgroup_parent(&mut words, parts.cgroup_root, pod);
         words.add(["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--cpu-shares", "2"]);
         words.pair("--ulimit", format!("nofile={0}:{0}", parts.open_files.min(1024)));
-        words.pair("--ulimit", format!("nproc={0}:{0}", parts.processes));
+        words.pair("--ulimit", format!("nproc={0}:{0}", parts.processes.min(PODMAN_PROCESSES)));
         words.pair("--oom-score-adj", parts.oom_score_adj.to_string());
         self.no_log(&mut words);
         words.add(["--user", "65535:65535", "--entrypoint", "/podstrap", "--", image, "pause", "container"]);
@@ -274,9 +280,20 @@ impl Docker {
             warnings
                 .push(format!("{} cannot be given: the host does not have it", refused.names().join(", ")));
         }
-        words.add(["--cap-drop", "ALL"]);
-        for name in given.names() {
-            words.pair("--cap-add", name.strip_prefix("CAP_").unwrap_or(&name));
+        if self.flavour == Flavour::Podman && !parts.is_root {
+            // What is added by name would be such a user's at once, and not only within his reach.
+            let asked = |name: &str| container.cap_add.iter().any(|c| c.eq_ignore_ascii_case(name));
+            for name in PODMAN_DEFAULT.iter().filter(|name| !given.has(name)) {
+                words.pair("--cap-drop", *name);
+            }
+            for name in given.names() {
+                let name = name.strip_prefix("CAP_").unwrap_or(&name);
+                if !PODMAN_DEFAULT.contains(&name) && asked(name) {
+                    words.pair("--cap-add", name);
+                }
+            }
+        } else {
+            self.all_capabilities(words, given);
         }
         let security = user::security(pod, container);
         match (&security.seccomp, parts.profile) {
@@ -314,6 +331,41 @@ impl Docker {
         Ok(())
     }
 }
+
+impl Docker {
+    /// All that are given and no others, whatever the CLI's own default is.
+    fn all_capabilities(&self, words: &mut Words, given: capabilities::Set) {
+        words.add(["--cap-drop", "ALL"]);
+        // docker 20.10 takes no other names; by name they are refused in the manifest.
+        let unknown = |name: &String| self.flavour == Flavour::Docker && UNKNOWN.contains(&name.as_str());
+        for name in given.names().into_iter().filter(|name| !unknown(name)) {
+            words.pair("--cap-add", name.strip_prefix("CAP_").unwrap_or(&name));
+        }
+    }
+
+    fn namespaces(&self, words: &mut Words, parts: &RunParts<'_>) {
+        namespaces(words, parts);
+        if let (Flavour::Podman, Some(pause), false) = (self.flavour, parts.pause, parts.pod.host_network) {
+            // docker cannot do this, and gives the pause container's host name instead.
+            words.pair("--uts", format!("container:{pause}"));
+        }
+    }
+}
+
+/// What podman gives a container that asks for nothing.
+const PODMAN_DEFAULT: [&str; 11] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
 
 /// What a pause container's command line is made of.
 #[derive(Clone, Copy, Debug)]
@@ -403,7 +455,7 @@ fn namespaces(words: &mut Words, parts: &RunParts<'_>) {
     match (&of_pause, pod.host_ipc) {
         (_, true) => words.add(["--ipc", "host"]),
         (Some(pause), false) => words.pair("--ipc", pause.as_str()),
-        (None, false) => {}
+        (None, false) => words.pair("--shm-size", SHM),
     }
     match (&of_pause, pod.host_pid) {
         (_, true) => words.add(["--pid", "host"]),
@@ -521,3 +573,7 @@ pub fn other_name(name: &str, hash: u64) -> String {
 pub fn profile_file(bundle: &Path) -> PathBuf {
     bundle.join("seccomp.json")
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
