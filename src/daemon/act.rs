@@ -68,6 +68,8 @@ impl Daemon {
             Action::Kill { pod, run } => {
                 if self.is_new(format!("kill {run}"), "") {
                     warning!("{}/{}: did not end within its grace period: KILL", pod.key, run.container);
+                } else {
+                    self.kill_by_docker(&run);
                 }
                 self.signal(run, libc::SIGKILL);
             }
@@ -215,6 +217,21 @@ impl Daemon {
         if let Err(e) = self.jobs.start(Purpose::Signal(run.clone(), signal), &line, true) {
             warning!("{}: the runtime cannot be called ({e}): the signal is sent directly", info.name(&run));
             self.signal_directly(&run, signal);
+        }
+    }
+
+    /// For what our own KILL has not ended: it may be paused, and docker knows how to thaw it. Nothing waits for this: KILL
+    /// follows again.
+    fn kill_by_docker(&mut self, run: &RunKey) {
+        let purpose = Purpose::Signal(run.clone(), libc::SIGKILL);
+        if self.world.trouble().is_some() || self.jobs.any(|p| *p == purpose) {
+            return;
+        }
+        let Some(info) = self.runs.get(run) else { return };
+        if let (Some(docker), Some(id)) = (info.engine.docker(), info.container(&self.boot_id))
+            && let Err(e) = self.jobs.start(purpose, &docker.kill(&id), true)
+        {
+            warning!("{}: docker kill cannot be started: {e}", info.name(run));
         }
     }
 

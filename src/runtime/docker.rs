@@ -157,6 +157,11 @@ impl Docker {
             .deadline(OTHER_MS)
     }
 
+    /// Kills a container, also one that is paused: on cgroup v1 a frozen process does not end by a signal of ours.
+    pub fn kill(&self, container: &str) -> CommandLine {
+        self.command().args(["kill", "--", container]).deadline(OTHER_MS)
+    }
+
     /// Waits for a container's end.
     pub fn wait(&self, container: &str) -> CommandLine {
         let line = self.command().arg("wait");
