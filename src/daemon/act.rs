@@ -68,6 +68,8 @@ impl Daemon {
             Action::Kill { pod, run } => {
                 if self.is_new(format!("kill {run}"), "") {
                     warning!("{}/{}: did not end within its grace period: KILL", pod.key, run.container);
+                } else {
+                    self.kill_by_docker(&run);
                 }
                 self.signal(run, libc::SIGKILL);
             }
@@ -91,11 +93,12 @@ impl Daemon {
         // The newest of each container. Not a number above it: two of them would live at a time.
         let newest: BTreeMap<_, _> = left.iter().map(|(r, _)| (r.container.clone(), r.attempt)).collect();
         // Known already: its sandbox was lost, and is made anew. To be told of it again would only ask for that again.
-        if left.iter().any(|(run, _)| !self.runs.contains_key(run)) {
+        // What is over waits only for its removal.
+        if left.iter().any(|(run, dir)| !self.runs.contains_key(run) && !self.finished.contains(dir)) {
             match self.take_over(pod.clone(), left) {
                 Ok(found) => {
                     warning!("{}: runs already; its damaged state is made anew", pod.key);
-                    self.events.push_back(Event::Found(Box::new(found)));
+                    self.tell_found(found);
                 }
                 Err(e) => error!("{}: what runs of it cannot be taken over: {e}", pod.key),
             }
@@ -159,7 +162,7 @@ impl Daemon {
             CommandLine::new(SELF).arg("monitor").arg(&dir.0).arg(format!("{}/{}", pod.key, run.container));
         self.jobs.start(Purpose::Monitor(run.clone()), &line, false)?;
         let id = container_id(&run.generation, &run.container, run.attempt);
-        Ok(RunInfo::child(dir, id, pod.key.clone()))
+        Ok(RunInfo::child(dir, id, pod.key.clone(), self.engine.clone()))
     }
 
     fn write_spec(&self, pod: &Pod, run: &RunKey, dir: &AttemptDir) -> io::Result<()> {
@@ -206,7 +209,7 @@ impl Daemon {
     fn send_signal(&mut self, run: RunKey, signal: i32) {
         let Some(info) = self.runs.get(&run) else { return };
         let root = self.config.roots.runc();
-        let line = match &self.engine {
+        let line = match &info.engine {
             Engine::Runc { binary } => Runc { binary, root: &root }.kill(&info.id, signal),
             // Exact to the millisecond, and whether docker's daemon answers or not.
             Engine::Docker(_) => return self.signal_directly(&run, signal),
@@ -214,6 +217,21 @@ impl Daemon {
         if let Err(e) = self.jobs.start(Purpose::Signal(run.clone(), signal), &line, true) {
             warning!("{}: the runtime cannot be called ({e}): the signal is sent directly", info.name(&run));
             self.signal_directly(&run, signal);
+        }
+    }
+
+    /// For what our own KILL has not ended: it may be paused, and docker knows how to thaw it. Nothing waits for this: KILL
+    /// follows again.
+    fn kill_by_docker(&mut self, run: &RunKey) {
+        let purpose = Purpose::Signal(run.clone(), libc::SIGKILL);
+        if self.world.trouble().is_some() || self.jobs.any(|p| *p == purpose) {
+            return;
+        }
+        let Some(info) = self.runs.get(run) else { return };
+        if let (Some(docker), Some(id)) = (info.engine.docker(), info.container(&self.boot_id))
+            && let Err(e) = self.jobs.start(purpose, &docker.kill(&id), true)
+        {
+            warning!("{}: docker kill cannot be started: {e}", info.name(run));
         }
     }
 
@@ -268,9 +286,9 @@ impl Daemon {
         let (Some(rule), Some(info)) = (rule, self.runs.get(&run)) else { return };
         let timeout_ms = u64::from(rule.timeout) * 1000;
         let exec = matches!(rule.action, ProbeAction::Exec { .. }).then(|| ExecTarget {
-            engine: self.engine.clone(),
+            engine: info.engine.clone(),
             runc_root: self.config.roots.runc(),
-            id: info.name_in(&self.engine, &self.boot_id),
+            id: info.name_in(&self.boot_id),
         });
         let spec = ProbeSpec {
             action: expanded(&rule.action, container),

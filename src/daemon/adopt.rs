@@ -26,7 +26,7 @@ impl Daemon {
             match self.find_pod(&generation, only) {
                 Ok(Some(pod)) => {
                     found += 1;
-                    self.events.push_back(Event::Found(Box::new(pod)));
+                    self.tell_found(pod);
                 }
                 Ok(None) => {}
                 Err(e) => {
@@ -70,6 +70,19 @@ impl Daemon {
         self.take_over(Rc::new(pod), runs).map(Some)
     }
 
+    /// Tells the core of a life. Namespaces that were made for another program's containers are as good as none: this one's
+    /// would be put into the host's.
+    pub(super) fn tell_found(&mut self, found: Found) {
+        let generation = found.pod.generation.clone();
+        let is_foreign = self.sandbox_of(&generation).is_some_and(|s| !s.is_for(self.docker()));
+        let key = found.pod.key.clone();
+        self.events.push_back(Event::Found(Box::new(found)));
+        if is_foreign {
+            warning!("{key}: was begun by another runtime: its containers are started anew");
+            self.events.push_back(Event::SandboxLost { generation });
+        }
+    }
+
     /// What is to be told of a life of which these runs have a directory.
     pub(super) fn take_over(&mut self, pod: Rc<Pod>, runs: Vec<(RunKey, AttemptDir)>) -> io::Result<Found> {
         let dir = self.config.roots.pod(&pod.generation);
@@ -91,7 +104,8 @@ impl Daemon {
             }
             let id = container_id(&run.generation, &run.container, run.attempt);
             let running = record.as_ref().filter(|r| r.phase == RecordPhase::Running).and_then(|r| r.init);
-            let monitor = match (monitor, running.filter(|_| self.docker().is_some())) {
+            let engine = MonitorSpec::read(&dir).map_or_else(|| self.engine.clone(), |spec| spec.engine);
+            let monitor = match (monitor, running.filter(|_| engine.docker().is_some())) {
                 (Some(fd), _) => Monitor::Adopted(fd),
                 (None, None) => Monitor::Gone,
                 (None, Some(init)) => docker::living(init)?.map_or(Monitor::Child, Monitor::Adopted),
@@ -106,7 +120,7 @@ impl Daemon {
                 image_id: record.as_ref().and_then(|r| r.image_id.clone()),
                 container: record.as_ref().and_then(|r| r.container.clone()),
             });
-            let info = RunInfo::found(dir, id, pod.key.clone(), monitor, record.as_ref());
+            let info = RunInfo::found(dir, id, pod.key.clone(), engine, monitor, record.as_ref());
             self.runs.insert(run.clone(), info);
             if is_over
                 && !self.settle(run.clone())
@@ -120,7 +134,7 @@ impl Daemon {
         // if that daemon died before it had saved that, or what it saved is damaged.
         let whole = sandbox.is_some() && (saved.opened || !found.is_empty());
         let opened = whole || !pod.needs_sandbox();
-        if let Some(sandbox) = &sandbox {
+        if let Some(sandbox) = sandbox.as_ref().filter(|s| s.is_for(self.docker())) {
             self.watch_holder(&pod.generation, sandbox);
         }
         let addresses =
@@ -161,9 +175,7 @@ impl Daemon {
             }
         }
         for (_, run) in runs {
-            if let Ok(bytes) = fs::read(run.spec())
-                && let Ok(spec) = serde_json::from_slice::<MonitorSpec>(&bytes)
-            {
+            if let Some(spec) = MonitorSpec::read(run) {
                 return Ok(Some(spec.pod));
             }
         }

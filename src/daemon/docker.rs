@@ -186,7 +186,12 @@ impl Daemon {
         if self.jobs.any(|p| *p == Purpose::Look) {
             return;
         }
-        let spec = LookSpec { docker, roots: self.config.roots.clone() };
+        let spec = LookSpec {
+            docker,
+            roots: self.config.roots.clone(),
+            log_max_bytes: self.config.log_max_bytes,
+            log_max_files: self.config.log_max_files,
+        };
         let started = serde_json::to_vec(&spec).map_err(io::Error::from).and_then(|spec| {
             let line = CommandLine::new(SELF).arg("look").stdin(spec).deadline(LOOK_MS);
             self.jobs.start(Purpose::Look, &line, true)

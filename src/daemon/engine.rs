@@ -52,11 +52,12 @@ fn asked_for(config: &RunConfig) -> Result<Engine, BootError> {
         RuntimeChoice::Runc => runc(),
         RuntimeChoice::Docker => docker(binary),
         RuntimeChoice::Auto if binary.is_some() => docker(binary),
-        RuntimeChoice::Auto => match (runc(), docker(binary)) {
-            (Ok(engine), _) | (Err(_), Ok(engine)) => Ok(engine),
-            (Err(BootError::NoRunc), Err(BootError::NoDocker)) => Err(BootError::NoRuntime),
-            (Err(e), Err(_)) => Err(e),
-        },
+        // docker, which may hang, is asked only where it is needed.
+        RuntimeChoice::Auto => runc().or_else(|no_runc| match (no_runc, docker(binary)) {
+            (_, Ok(engine)) => Ok(engine),
+            (BootError::NoRunc, Err(BootError::NoDocker)) => Err(BootError::NoRuntime),
+            (e, Err(_)) => Err(e),
+        }),
     }
 }
 

@@ -34,9 +34,9 @@ impl Daemon {
         };
         let deadline_ms = within_ms.unwrap_or(LONGEST_MS);
         let exec = matches!(action, ProbeAction::Exec { .. }).then(|| ExecTarget {
-            engine: self.engine.clone(),
+            engine: info.engine.clone(),
             runc_root: self.config.roots.runc(),
-            id: info.name_in(&self.engine, &self.boot_id),
+            id: info.name_in(&self.boot_id),
         });
         let spec = HookSpec {
             action: expanded(action, container),

@@ -30,6 +30,8 @@ pub struct RunInfo {
     /// Its name for the runtime.
     pub id: ContainerId,
     key: PodKey,
+    /// What runs it: not always what this daemon begins runs by.
+    pub engine: Engine,
     monitor: Monitor,
     told_started: bool,
     told_ended: bool,
@@ -50,8 +52,8 @@ pub enum Monitor {
 
 impl RunInfo {
     /// A run whose monitor we have just started.
-    pub fn child(dir: AttemptDir, id: ContainerId, key: PodKey) -> Self {
-        Self { dir, id, key, monitor: Monitor::Child, told_started: false, told_ended: false }
+    pub fn child(dir: AttemptDir, id: ContainerId, key: PodKey, engine: Engine) -> Self {
+        Self { dir, id, key, engine, monitor: Monitor::Child, told_started: false, told_ended: false }
     }
 
     /// A run that an earlier daemon left, with its monitor's pidfd if that lives; what its record said has been told.
@@ -59,6 +61,7 @@ impl RunInfo {
         dir: AttemptDir,
         id: ContainerId,
         key: PodKey,
+        engine: Engine,
         monitor: Monitor,
         record: Option<&Record>,
     ) -> Self {
@@ -66,6 +69,7 @@ impl RunInfo {
             dir,
             id,
             key,
+            engine,
             monitor,
             told_started: record.is_some_and(|r| r.init.is_some()),
             told_ended: record.is_some_and(|r| r.end.is_some()),
@@ -91,8 +95,8 @@ impl RunInfo {
     }
 
     /// What the runtime calls it.
-    pub fn name_in(&self, engine: &Engine, boot_id: &str) -> ContainerId {
-        match engine {
+    pub fn name_in(&self, boot_id: &str) -> ContainerId {
+        match self.engine {
             Engine::Runc { .. } => self.id.clone(),
             Engine::Docker(_) => self.container(boot_id).map_or_else(|| self.id.clone(), ContainerId::new),
         }
@@ -213,7 +217,7 @@ impl Daemon {
     pub(super) fn monitor_ended(&mut self, run: RunKey, status: ExitStatus) {
         if let Some(info) = self.runs.get_mut(&run) {
             info.monitor = Monitor::Gone;
-            if !status.success() && self.engine.docker().is_none() {
+            if !status.success() && info.engine.docker().is_none() {
                 warning!("{}: its monitor ended before its work was done ({status})", info.name(&run));
             }
         }
@@ -253,7 +257,7 @@ impl Daemon {
         // A monitor removes its bundle last: where none is left, its work was done.
         if said_so && info.told_ended && !info.dir.bundle().exists() {
             self.cleared(run);
-        } else if !(said_so && self.docker().is_some() && self.watch_container(&run)) {
+        } else if !(said_so && info.engine.docker().is_some() && self.watch_container(&run)) {
             self.events.push_back(Event::MonitorLost { run });
         }
     }

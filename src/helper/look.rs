@@ -4,13 +4,15 @@
 //! and removed before anything is started beside them.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
 use crate::monitor::child::{self, ChildError};
-use crate::monitor::record;
+use crate::monitor::{json_log, record};
 use crate::paths::{Roots, container_id};
 use crate::runtime::docker::{self, CgroupDriver, Docker, Inspected};
 
@@ -24,6 +26,10 @@ pub struct LookSpec {
     pub docker: Docker,
     /// All roots.
     pub roots: Roots,
+    /// A log file is rotated when it would grow beyond this many bytes.
+    pub log_max_bytes: u64,
+    /// How many log files of one run are kept.
+    pub log_max_files: u32,
 }
 
 /// Carries out a [`LookSpec`]. The exit code is 0 when docker has answered; the first line on standard output then says who
@@ -67,7 +73,7 @@ fn look(spec: &LookSpec) -> Result<Vec<String>, String> {
             Err(e) => lines.extend(hindrance("inspect", &found.id, &e)?),
         }
     }
-    end(docker, &strays, &mut lines)?;
+    end(spec, &strays, &mut lines)?;
     if lines.len() > MOST_LINES {
         lines.truncate(MOST_LINES);
         lines.push("… and more of that".to_owned());
@@ -82,7 +88,8 @@ fn look(spec: &LookSpec) -> Result<Vec<String>, String> {
 
 /// Stops what lives of these, all at once, and removes them. Pause containers last: the others live in their namespaces. One
 /// that docker cannot remove holds up nothing but itself.
-fn end(docker: &Docker, strays: &[Inspected], lines: &mut Vec<String>) -> Result<(), String> {
+fn end(spec: &LookSpec, strays: &[Inspected], lines: &mut Vec<String>) -> Result<(), String> {
+    let docker = &spec.docker;
     let is_pause = |s: &&Inspected| s.labels.id.ends_with("-POD");
     let alive: Vec<&str> =
         strays.iter().filter(|s| s.state.is_alive() && !is_pause(s)).map(|s| s.id.as_str()).collect();
@@ -94,12 +101,27 @@ fn end(docker: &Docker, strays: &[Inspected], lines: &mut Vec<String>) -> Result
     }
     let (pauses, others): (Vec<&Inspected>, Vec<&Inspected>) = strays.iter().partition(is_pause);
     for stray in others.into_iter().chain(pauses) {
+        if let Err(e) = keep_log(spec, stray) {
+            lines.push(format!("the log of the container {} cannot be taken over: {e}", stray.labels.id));
+        }
         match child::run(&docker.remove([stray.id.as_str()])) {
             Ok(_) => lines.push(format!("removed the container {}, which nobody knew", stray.labels.id)),
             Err(e) => lines.extend(hindrance("rm", &stray.labels.id, &e)?),
         }
     }
     Ok(())
+}
+
+/// docker's log goes with the container; what it said last, before the host went down, is what people will want to read.
+fn keep_log(spec: &LookSpec, stray: &Inspected) -> io::Result<()> {
+    let (Some(own), log) = (stray.log_path.as_deref(), Path::new(&stray.labels.log)) else { return Ok(()) };
+    // Only where our link still leads to it.
+    let is_linked =
+        log.starts_with(&spec.roots.log) && fs::read_link(log).is_ok_and(|to| to == Path::new(own));
+    if own.is_empty() || !is_linked {
+        return Ok(());
+    }
+    json_log::convert(Path::new(own), log, spec.log_max_bytes, spec.log_max_files)
 }
 
 /// What is to be said of a container with which docker could not do something; an error when docker itself is away.

@@ -56,6 +56,16 @@ pub struct Sandbox {
     /// docker's id of the container that holds the namespaces.
     #[serde(default)]
     pub container: Option<String>,
+    /// The docker that has it: a later daemon may run containers by another program.
+    #[serde(default)]
+    pub docker: Option<Docker>,
+}
+
+impl Sandbox {
+    /// Whether it was made for containers that this docker runs, or (`None`) for runc's.
+    pub fn is_for(&self, docker: Option<&Docker>) -> bool {
+        self.docker.as_ref().map(|d| &d.binary) == docker.map(|d| &d.binary)
+    }
 }
 
 /// The first process of a shared pid namespace.
@@ -157,7 +167,9 @@ fn end(spec: &SandboxSpec) -> Result<(), SandboxError> {
     namespaces::end_processes(spec)?;
     let net = namespaces::net_file(roots, generation);
     cni::delete(spec, &net)?;
-    if let Some(docker) = &spec.docker {
+    // A daemon before ours may have run the Pod by another program.
+    let made_by = read::<Sandbox>(&roots.sandbox(generation))?.and_then(|s| s.docker);
+    if let Some(docker) = made_by.as_ref().or(spec.docker.as_ref()) {
         docker::end(spec, docker)?;
     }
     namespaces::end(roots, generation)?;

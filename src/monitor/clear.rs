@@ -58,16 +58,17 @@ impl Remains<'_> {
     pub fn clear_bundle(&self, left: &mut Vec<String>) {
         // The mount table shows paths without links; the run directory may be given through one.
         let bundle = self.dir.bundle();
-        let mut unmounted = true;
-        if let Ok(real) = fs::canonicalize(&bundle) {
-            let done = mount::unmount_all(&real).and_then(|()| self.nothing_mounted(&real));
-            unmounted = done.is_ok();
-            note(left, "unmount", &real, done);
-        }
+        let unmounted = match fs::canonicalize(&bundle) {
+            Ok(real) => mount::unmount_all(&real).and_then(|()| self.nothing_mounted(&real)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        };
+        let is_unmounted = unmounted.is_ok();
+        note(left, "unmount", &bundle, unmounted);
         // Never delete through a mount that is still there: only an empty rootfs lets its bundle go.
         match fs::remove_dir(self.dir.rootfs()) {
-            Ok(()) if !unmounted => {}
-            Err(e) if !unmounted && e.kind() == io::ErrorKind::NotFound => {}
+            Ok(()) if !is_unmounted => {}
+            Err(e) if !is_unmounted && e.kind() == io::ErrorKind::NotFound => {}
             Ok(()) => note(left, "remove", &bundle, remove(&bundle)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => note(left, "remove", &bundle, remove(&bundle)),
             Err(e) => note(left, "remove", &self.dir.rootfs(), Err(e)),

@@ -58,12 +58,14 @@ pub fn cluster_domain() -> String {
 }
 
 impl MonitorSpec {
+    /// The spec of a run, if it is there and whole.
+    pub fn read(dir: &AttemptDir) -> Option<Self> {
+        serde_json::from_slice(&fs::read(dir.spec()).ok()?).ok()
+    }
+
     /// Whether the spec of a run is there, whole, and of this version.
     pub fn is_readable(dir: &AttemptDir) -> bool {
-        fs::read(dir.spec())
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok())
-            .is_some_and(|spec| spec.version == VERSION)
+        Self::read(dir).is_some_and(|spec| spec.version == VERSION)
     }
 }
 

@@ -22,6 +22,9 @@ pub const GENERATION_LABEL: &str = "io.podstrap.generation";
 /// Which run of which container it is, as `paths::container_id` names it.
 pub const ID_LABEL: &str = "io.podstrap.id";
 
+/// Where the log of a container is as Kubernetes names it.
+pub const LOG_LABEL: &str = "io.kubernetes.container.logpath";
+
 /// A daemon that takes this long for a small thing hangs.
 const OTHER_MS: u64 = 30_000;
 
@@ -137,7 +140,7 @@ impl Docker {
             Flavour::Podman | Flavour::Nerdctl => "",
         };
         let format = format!(
-            r#"{{"Id":{{{{json .ID}}}},"Image":{{{{json .Image}}}},"State":{{{{json .State}}}},{log}"StopSignal":{{{{json .Config.StopSignal}}}},"Labels":{{"id":{{{{json (index .Config.Labels "{ID_LABEL}")}}}},"run_dir":{{{{json (index .Config.Labels "{RUN_DIR_LABEL}")}}}},"generation":{{{{json (index .Config.Labels "{GENERATION_LABEL}")}}}}}},"Networks":{{{{json .NetworkSettings.Networks}}}}}}"#
+            r#"{{"Id":{{{{json .ID}}}},"Image":{{{{json .Image}}}},"State":{{{{json .State}}}},{log}"StopSignal":{{{{json .Config.StopSignal}}}},"Labels":{{"id":{{{{json (index .Config.Labels "{ID_LABEL}")}}}},"run_dir":{{{{json (index .Config.Labels "{RUN_DIR_LABEL}")}}}},"generation":{{{{json (index .Config.Labels "{GENERATION_LABEL}")}}}},"log":{{{{json (index .Config.Labels "{LOG_LABEL}")}}}}}},"Networks":{{{{json .NetworkSettings.Networks}}}}}}"#
         );
         self.command()
             .args(["inspect", "--type", "container", "--format"])
@@ -152,6 +155,11 @@ impl Docker {
         self.command()
             .args(["image", "inspect", "--format", "{{.Config.User}}", "--", image])
             .deadline(OTHER_MS)
+    }
+
+    /// Kills a container, also one that is paused: on cgroup v1 a frozen process does not end by a signal of ours.
+    pub fn kill(&self, container: &str) -> CommandLine {
+        self.command().args(["kill", "--", container]).deadline(OTHER_MS)
     }
 
     /// Waits for a container's end.
@@ -242,6 +250,9 @@ pub struct Labels {
     pub run_dir: String,
     /// [`GENERATION_LABEL`].
     pub generation: String,
+    /// [`LOG_LABEL`].
+    #[serde(default)]
+    pub log: String,
 }
 
 /// How a container is.

@@ -85,6 +85,7 @@ pub fn make(
         boot_id: spec.boot_id.clone(),
         pause: Some(Pause { pid, start_ticks: ticks }),
         container: Some(id),
+        docker: Some(docker.clone()),
         ..Sandbox::default()
     };
     if pod.share_process_namespace {

@@ -53,8 +53,12 @@ fn pause_file(roots: &Roots, generation: &Generation) -> PathBuf {
 
 /// Whether a record tells of what is there now and is all that the Pod needs.
 pub fn is_whole(sandbox: &Sandbox, spec: &SandboxSpec) -> bool {
-    let Sandbox { version, boot_id, net, ipc, uts, pid, addresses, shm, pause, container } = sandbox;
+    let Sandbox { version, boot_id, net, ipc, uts, pid, addresses, shm, pause, container, docker: _ } =
+        sandbox;
     let pod = &spec.pod;
+    if !sandbox.is_for(spec.docker.as_ref()) {
+        return false;
+    }
     if spec.docker.is_some() {
         let networked = pod.host_network || !addresses.is_empty();
         return *version == 1

@@ -429,7 +429,7 @@ fn of_container(words: &mut Words, parts: &RunParts<'_>) {
     let RunParts { pod, container, .. } = *parts;
     words.label("io.kubernetes.docker.type", "container");
     words.label("io.kubernetes.container.name", container.name.as_str());
-    words.pair("--label", option("io.kubernetes.container.logpath=", parts.log));
+    words.pair("--label", option(&format!("{}=", super::LOG_LABEL), parts.log));
     if let Some(pause) = parts.pause {
         words.label("io.kubernetes.sandbox.id", pause);
     }
