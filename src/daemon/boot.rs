@@ -170,7 +170,6 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         watcher,
         images,
         docker: Default::default(),
-        docker_told: false,
         jobs: Jobs::default(),
         runs: Default::default(),
         unsent: Default::default(),

@@ -30,6 +30,8 @@ use crate::{info, warning};
 const AGAIN_MS: u64 = 1_000;
 /// … up to this many.
 const AGAIN_MAX_MS: u64 = 2_000;
+/// Events that end by themselves are asked for again at least this often, in milliseconds.
+const LISTEN_MAX_MS: u64 = 60_000;
 /// A look may take this long, in milliseconds: containers that nobody knows may have their grace period to end.
 const LOOK_MS: u64 = 60_000;
 /// A line longer than this is no event.
@@ -44,6 +46,12 @@ pub struct DockerDesk {
     /// When to ask again (boot clock, milliseconds).
     again: Option<u64>,
     pause: u64,
+    /// docker does not answer, or has not yet.
+    away: bool,
+    /// When to listen to its events again, and the pause after the next end of them.
+    listen_at: Option<u64>,
+    listen_pause: u64,
+    listening_since: u64,
     /// Something failed that only a docker that does not answer makes fail, or it is time: look.
     look_at: Option<u64>,
     /// Pause containers.
@@ -89,7 +97,8 @@ impl DockerDesk {
     /// The next moment at which something is due here.
     pub fn deadline(&self) -> Option<u64> {
         let at_once = self.holders.values().any(|h| matches!(h, Holder::Dead)).then_some(0);
-        self.again.into_iter().chain(self.look_at).chain(at_once).min()
+        let listen = self.listen_at.filter(|_| !self.away);
+        self.again.into_iter().chain(self.look_at).chain(listen).chain(at_once).min()
     }
 
     /// The descriptors to poll.
@@ -160,12 +169,14 @@ impl Daemon {
     }
 
     fn trouble(&mut self, trouble: Option<String>) {
+        self.docker.away = trouble.is_some();
         self.publisher.set_trouble(trouble.clone());
         self.events.push_back(Event::Runtime { trouble });
     }
 
     fn listen(&mut self) {
         let Some(line) = self.docker().map(Docker::events) else { return };
+        self.docker.listening_since = clock::boot_ms();
         let started = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).and_then(|(read, write)| {
             fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             let errors = write.try_clone()?;
@@ -238,13 +249,9 @@ impl Daemon {
         self.docker.pause = 0;
         self.docker.again = None;
         self.docker.look_at = Some(clock::boot_ms().saturating_add(self.config.rescan_ms));
-        if self.world.trouble().is_some() || !self.docker_told {
-            self.docker_told = true;
+        if self.docker.away {
             self.trouble(None);
             self.images_changed();
-        }
-        if self.docker.events.is_none() {
-            self.listen();
         }
     }
 
@@ -252,11 +259,18 @@ impl Daemon {
     pub(super) fn events_ended(&mut self, status: ExitStatus) {
         self.read_events();
         self.docker.events = None;
-        let why = match docker::complaint(&self.docker.complaint) {
-            text if self.docker.complaint.is_empty() => format!("docker events: {status} {text}"),
-            text => text,
-        };
-        self.docker_is_away(why);
+        // Whether docker answers a look will tell. One that does and has no events to tell is asked for them less and less
+        // often; the ends of containers are seen without.
+        let now = clock::boot_ms();
+        let lived = now.saturating_sub(self.docker.listening_since);
+        let former = if lived > LISTEN_MAX_MS { 0 } else { self.docker.listen_pause };
+        self.docker.listen_pause = (former * 2).clamp(AGAIN_MS, LISTEN_MAX_MS);
+        self.docker.listen_at = Some(now.saturating_add(self.docker.listen_pause));
+        if !self.docker.away && self.is_new("docker events".to_owned(), &self.docker.complaint.clone()) {
+            let said = docker::complaint(&self.docker.complaint);
+            warning!("docker events has ended ({status}): {said}; it is started again");
+        }
+        self.look_soon();
     }
 
     /// Takes in what docker tells, the ends of pause containers, and what is due.
@@ -268,6 +282,10 @@ impl Daemon {
         }
         self.read_events();
         let now = clock::boot_ms();
+        if !self.docker.away && self.docker.listen_at.is_some_and(|t| t <= now) {
+            self.docker.listen_at = None;
+            self.listen();
+        }
         if self.docker.again.is_some_and(|t| t <= now) {
             self.docker.again = None;
             self.look();

@@ -81,8 +81,6 @@ struct Daemon {
     watcher: Option<Watcher>,
     images: ImageDesk,
     docker: DockerDesk,
-    /// docker has answered once.
-    docker_told: bool,
     jobs: Jobs,
     runs: BTreeMap<RunKey, RunInfo>,
     /// What the sources hold of ConfigMaps and Secrets has been written once.
