@@ -105,7 +105,7 @@ fn pre_stop() -> Vec<Case> {
                 let (hook, term) = (t.event("hook"), t.event("term"));
                 let last: f64 = t.content("last").parse().unwrap();
                 assert!((2.9..4.0).contains(&(term - hook)), "TERM {} s after the hook's start", term - hook);
-                assert!((5.6..7.2).contains(&(last - hook)), "KILL {} s after the hook's start", last - hook);
+                assert!((5.4..7.2).contains(&(last - hook)), "KILL {} s after the hook's start", last - hook);
             }),
         case("spec.containers.lifecycle.preStop", "one that takes longer: TERM at the end of grace, KILL 2 s later")
             .spec("terminationGracePeriodSeconds: 2")
