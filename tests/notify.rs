@@ -118,9 +118,11 @@ fn systemd_hears_of_ready_status_reload_signs_of_life_and_the_stop() {
 
     // Nobody else may speak in the daemon's name.
     for (pid, _) in host::processes_of(&i.dir, &i.cgroup_root) {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&environment);
-        assert!(pid == i.daemon_pid() || !text.contains("NOTIFY_SOCKET"), "process {pid}: {text}");
+        // A child that has not executed its program yet shows the daemon's.
+        i.until("its environment is clean", |i| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            pid == i.daemon_pid() || !String::from_utf8_lossy(&environment).contains("NOTIFY_SOCKET")
+        });
     }
     let main = i.running_pid("a", "main").unwrap();
     assert!(!String::from_utf8_lossy(&fs::read(format!("/proc/{main}/environ")).unwrap()).contains("NOTIFY"));
@@ -329,7 +331,14 @@ fn without_a_descriptor_for_a_client_it_does_not_spin() {
             .unwrap();
         assert!(set.success());
     };
-    let open = host::entries(format!("/proc/{daemon}/fd").as_ref()).len();
+    // Nothing is under way any more, and no number below the limit is free.
+    let children = format!("/proc/{daemon}/task/{daemon}/children");
+    i.until("its helpers have ended", |i| {
+        fs::read_to_string(i.daemon_log()).unwrap().contains("Loaded image")
+            && fs::read_to_string(&children).unwrap().is_empty()
+    });
+    let is_open = |fd: &u32| fs::symlink_metadata(format!("/proc/{daemon}/fd/{fd}")).is_ok();
+    let open = (0..).find(|fd| !is_open(fd)).unwrap();
     let limits = fs::read_to_string(format!("/proc/{daemon}/limits")).unwrap();
     let line = limits.lines().find(|l| l.starts_with("Max open files")).unwrap();
     let soft = line.split_whitespace().nth(3).unwrap().to_owned();
