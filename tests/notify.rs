@@ -177,6 +177,52 @@ fn a_systemd_that_does_not_read_or_is_not_there_holds_nothing_up() {
     assert!(i.running_pid("a", "main").is_some() && i.running_pid("b", "main").is_some());
 }
 
+#[test]
+fn whoever_is_listened_to_by_nobody_sleeps() {
+    let Some(mut i) = instance() else { return };
+    let socket = i.dir.join("systemd.sock");
+    let systemd = Listener::at(&socket);
+    with_environment(&mut i, &[format!("NOTIFY_SOCKET={}", socket.display())]);
+    i.args(&["--healthz-address", &free_address().to_string(), "--rescan", "60"]);
+    i.write_manifest("a.yaml", &one(&i, "a", &canary("a"), &[]));
+    i.start();
+    i.until_ready("a");
+    i.until("its readiness is told", |_| systemd.last_status() == "1/1 ready");
+    let daemon = i.daemon_pid();
+    let sleeps = || -> u64 {
+        let status = fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    // Helpers of the start (a manifest that is kept, the runtime's version) may still end.
+    std::thread::sleep(Duration::from_secs(2));
+    let (before, said) = (sleeps(), systemd.all().len());
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!((sleeps(), systemd.all().len()), (before, said), "it was woken, or said something");
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    if host::find("systemd-analyze").is_none() {
+        return host::skip("no systemd-analyze");
+    }
+    let dir = std::env::temp_dir().join(format!("podstrap-units-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let units = ["podstrap.service", "podstrap-shutdown.service"].map(|unit| {
+        let text = fs::read_to_string(format!("{}/dist/{unit}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert!(text.contains("/usr/local/bin/podstrap "), "{text}");
+        // Neither the program nor its manual is where an installation puts them.
+        let text = text.replace("/usr/local/bin/podstrap ", &format!("{} ", podstrap().display()));
+        let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with("Documentation=")).collect();
+        let path = dir.join(unit);
+        fs::write(&path, lines.join("\n")).unwrap();
+        path
+    });
+    let output = Command::new("systemd-analyze").arg("verify").args(&units).output().unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", common::describe(&output));
+}
+
 /// Milliseconds of processor time that a process has used.
 fn cpu_ms(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

@@ -43,6 +43,7 @@ pub struct Top {
 /// What is to be done.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant)] // there is one of it in a process
 pub enum Verb {
     /// The daemon.
     Run(RunArgs),

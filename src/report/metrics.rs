@@ -16,7 +16,7 @@ pub struct Metrics {
     pub started_unix_ms: i64,
     /// Every Pod.
     pub pods: Vec<PodMetrics>,
-    /// So many documents are refused.
+    /// So many documents are refused, those too of which an earlier version goes on.
     pub refused: usize,
     /// Ends of probes since the daemon was started: which probe, what it found, how often.
     pub verdicts: Vec<(&'static str, &'static str, u64)>,

@@ -236,7 +236,7 @@ impl Daemon {
             runtime: self.engine.name().to_owned(),
             started_unix_ms: self.started_unix_ms,
             pods: pods.collect(),
-            refused: self.merged.refused.len(),
+            refused: self.merged.refusals(),
             verdicts: verdicts.collect(),
             sources: self.sources.iter().map(|s| (s.shown().to_owned(), s.read_at())).collect(),
         }
