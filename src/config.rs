@@ -2,7 +2,7 @@
 //!
 //! The typed-in form is `cli::args::RunArgs`; nothing after it looks at the command line again.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::paths::{CniPaths, Roots};
@@ -47,6 +47,8 @@ pub struct RunConfig {
     pub cluster_dns: Vec<IpAddr>,
     /// The cluster's domain: a DNS-1123 subdomain.
     pub cluster_domain: String,
+    /// Where the health endpoint listens; `None`: nowhere.
+    pub healthz: Option<SocketAddr>,
 }
 
 /// `--runtime`.

@@ -3,6 +3,9 @@
 //! The daemon writes a file only when its content changes, by rename, so a reader never sees half of one and can wait for
 //! changes with inotify. The files outlive the daemon; `daemon.json` says whether one lives (its lock is the proof).
 
+pub mod line;
+pub mod metrics;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

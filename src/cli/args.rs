@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use super::values::{Format, Goal, Millis, PodArg, Since, Size, TextOrJson};
+use super::values::{Endpoint, Format, Goal, Millis, PodArg, Since, Size, TextOrJson};
 use crate::config::{BackOff, MissingDir, OnExit, RuntimeChoice};
 
 /// The default of `--run-dir`.
@@ -43,6 +43,7 @@ pub struct Top {
 /// What is to be done.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant)] // there is one of it in a process
 pub enum Verb {
     /// The daemon.
     Run(RunArgs),
@@ -135,6 +136,9 @@ pub struct RunArgs {
     /// domain of the cluster (default cluster.local)
     #[argh(option, default = "CLUSTER_DOMAIN.into()", arg_name = "NAME")]
     pub cluster_domain: String,
+    /// address of /healthz and /metrics, such as 127.0.0.1:10248, or off (default off)
+    #[argh(option, default = "Endpoint(None)", arg_name = "ADDRESS")]
+    pub healthz_address: Endpoint,
 }
 
 /// Show the Pods, and what is wrong with those that are not well.

@@ -171,6 +171,7 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
         cni: CniPaths::default(),
         cluster_dns: Vec::new(),
         cluster_domain: CLUSTER_DOMAIN.to_owned(),
+        healthz: None,
     };
     Ok((config, pods))
 }

@@ -99,6 +99,7 @@ impl RunConfig {
             cni: cni_paths(args.cni_conf_dir.as_deref(), &args.cni_bin_dir)?,
             cluster_dns: args.cluster_dns,
             cluster_domain: cluster_domain(&args.cluster_domain)?,
+            healthz: args.healthz_address.0,
         })
     }
 }
@@ -204,6 +205,7 @@ mod tests {
         assert_eq!(c.cni.conf_dir, Path::new("/etc/cni/net.d"));
         assert_eq!(c.cni.bin_dirs, [Path::new("/opt/cni/bin"), Path::new("/usr/lib/cni")]);
         assert!(c.cluster_dns.is_empty() && c.cluster_domain == "cluster.local");
+        assert_eq!(c.healthz, None);
     }
 
     #[test]
@@ -238,6 +240,7 @@ mod tests {
             (&["--cni-bin-dir", "/a:b"], "--cni-bin-dir"),
             (&["--cluster-domain", "a_b"], "--cluster-domain"),
             (&["--cluster-dns", "dns.example"], "cluster-dns"),
+            (&["--healthz-address", "10248"], "127.0.0.1:10248"),
         ] {
             let error = config(args).unwrap_err();
             assert!(error.contains(word), "{error}");

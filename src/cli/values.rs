@@ -1,6 +1,7 @@
 //! Values of options: durations, sizes, choices. Parsing tells what was expected, because argh prints it next to the option.
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::config::{BackOff, MissingDir, OnExit, RuntimeChoice};
@@ -80,6 +81,31 @@ fn scaled(number: &str, factor: u64) -> Option<u64> {
     let part =
         fraction.parse::<u64>().ok()?.checked_mul(factor)? / 10u64.checked_pow(fraction.len() as u32)?;
     whole.checked_add(part)
+}
+
+/// Where something listens: an address and a port, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint(pub Option<SocketAddr>);
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        // No other name is looked up: what it stands for may change, and asking may take long.
+        let address = match text.strip_prefix("localhost:") {
+            Some(port) => port.parse().ok().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+            None => text.parse().ok(),
+        };
+        match address.filter(|a: &SocketAddr| a.port() != 0) {
+            Some(address) => Ok(Self(Some(address))),
+            None => {
+                Err("expected off, or an address and a port such as 127.0.0.1:10248 or [::1]:10248".into())
+            }
+        }
+    }
 }
 
 /// A number of bytes: plain, or with `Ki`, `Mi`, `Gi` (powers of 1024) or `k`, `M`, `G` (powers of 1000).

@@ -349,6 +349,7 @@ impl Daemon {
                     (false, ExitStatus::Code(1)) => Verdict::Failure,
                     (false, ExitStatus::Code(_) | ExitStatus::Signal(_)) => Verdict::Unknown,
                 };
+                self.count_verdict(kind, verdict);
                 // A probe that goes on to fail says the same each time; a new failure after a success is news.
                 let subject = format!("{} {run}", kind.as_str());
                 if verdict == Verdict::Success {

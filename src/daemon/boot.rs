@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::act::StoredPod;
+use super::health::Health;
+use super::herald::Herald;
 use super::images::ImageDesk;
 use super::jobs::Jobs;
 use super::publish::Publisher;
@@ -26,7 +29,7 @@ use crate::sys::fifo::Fifo;
 use crate::sys::lock::{self, Lock, Taken};
 use crate::sys::signals::Signals;
 use crate::sys::watch::Watcher;
-use crate::sys::{mount, process, spawn};
+use crate::sys::{clock, mount, process, spawn};
 use crate::{info, warning};
 
 /// Why the daemon cannot begin.
@@ -62,6 +65,13 @@ pub enum BootError {
         run: PathBuf,
         /// The other's pid.
         pid: i32,
+    },
+    /// The health endpoint cannot listen.
+    Health {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        cause: io::Error,
     },
     /// A file or directory of ours cannot be made or read.
     Io {
@@ -103,6 +113,20 @@ impl fmt::Display for BootError {
             Self::Running { run, pid } => {
                 write!(f, "another podstrap (pid {pid}) works on {} already", run.display())
             }
+            Self::Health { address, cause } => match cause.kind() {
+                io::ErrorKind::AddrInUse => write!(
+                    f,
+                    "--healthz-address {address}: the port is in use, perhaps by a kubelet or another podstrap; stop it, give \
+                     another port, or off"
+                ),
+                io::ErrorKind::AddrNotAvailable => {
+                    write!(
+                        f,
+                        "--healthz-address {address}: this host has no such address; give one of its own, or off"
+                    )
+                }
+                _ => write!(f, "--healthz-address {address}: cannot listen: {cause}"),
+            },
             Self::Io { action, path, cause } => write!(f, "cannot {action} {}: {cause}", path.display()),
         }
     }
@@ -123,6 +147,8 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     make_dir(&roots.run, 0o700)?;
     make_dir(&roots.state, 0o700)?;
     let lock = take_lock(roots)?;
+    let listen = |address| Health::listen(address).map_err(|cause| BootError::Health { address, cause });
+    let health = config.healthz.map(listen).transpose()?;
     let boot_id =
         process::boot_id().map_err(io_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
     let is_first_of_boot = forget_other_boot(roots, &boot_id)?;
@@ -161,6 +187,8 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     let publisher = Publisher::new(&config, &boot_id, &engine);
     let images = ImageDesk::new(&config.roots, &engine);
     let sources = sources(&config, engine::runtime(&engine));
+    // Who only stops Pods is no service of its own.
+    let herald = if config.manifest_dirs.is_empty() { Herald::default() } else { Herald::from_environment() };
     let mut daemon = Daemon {
         engine,
         world: World::new(settings(&config)),
@@ -190,6 +218,10 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         reload: None,
         reloaded: 0,
         poll_fails: false,
+        herald,
+        health,
+        verdicts: Default::default(),
+        started_unix_ms: clock::unix_ms(),
         _lock: lock,
     };
     daemon.find_left_behind(only);

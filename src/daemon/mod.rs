@@ -9,6 +9,8 @@ mod boot;
 mod docker;
 mod docker_images;
 mod engine;
+mod health;
+mod herald;
 mod hooks;
 mod images;
 mod jobs;
@@ -32,7 +34,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::config::{OnExit, RunConfig};
-use crate::core::{BackoffRule, Event, Refusal, RunKey, Settings, Stamp, Time, World};
+use crate::core::{BackoffRule, Event, ProbeKind, Refusal, RunKey, Settings, Stamp, Time, World};
 use crate::manifest::{Limits, Runtime};
 use crate::paths::AttemptDir;
 use crate::pod::{Namespace, ObjectRef, PodKey};
@@ -49,6 +51,8 @@ use crate::sys::{clock, process, spawn};
 use crate::{error, info, warning};
 
 use self::docker::DockerDesk;
+use self::health::Health;
+use self::herald::Herald;
 use self::images::ImageDesk;
 use self::jobs::Jobs;
 use self::publish::Publisher;
@@ -113,6 +117,11 @@ struct Daemon {
     reloaded: u64,
     /// The last `poll` failed.
     poll_fails: bool,
+    herald: Herald,
+    health: Option<Health>,
+    /// How often which probe has found what.
+    verdicts: BTreeMap<(ProbeKind, &'static str), u64>,
+    started_unix_ms: i64,
     /// Held until the end of the process.
     _lock: Lock,
 }
@@ -193,6 +202,7 @@ impl Daemon {
             if ending.is_some() && self.world.is_empty() {
                 info!("every Pod is stopped");
                 self.publish();
+                self.inform();
                 self.remove_cgroup_root();
                 return ExitCode::SUCCESS;
             }
@@ -202,6 +212,7 @@ impl Daemon {
                 self.publish();
                 return ExitCode::SUCCESS;
             }
+            self.inform();
             let mut changes = Vec::new();
             match self.wait(&signals, &fifo) {
                 Ok(()) => self.poll_fails = false,
@@ -215,6 +226,7 @@ impl Daemon {
                 }
             }
             let seen = signals.drain();
+            self.serve_health();
             self.reap();
             self.adopted_ended();
             self.docker_turn();
@@ -243,6 +255,7 @@ impl Daemon {
                             "{signal}: stopping every Pod, critical ones last; once more leaves them running"
                         );
                         ending = Some(());
+                        self.herald.stopping();
                         self.events.push_back(Event::Drain);
                     }
                     Signal::SIGHUP => {
@@ -257,11 +270,14 @@ impl Daemon {
                 info!("SIGHUP: reading every source again");
                 self.reload = None;
                 self.reloaded = clock::boot_ms();
+                let asked_at = clock::monotonic_us();
                 self.look_at_directories(&[Change::Overflow]);
+                self.herald.reloaded(asked_at);
             }
             if std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none() {
                 info!("asked to stop every Pod and end");
                 ending = Some(());
+                self.herald.stopping();
                 self.events.push_back(Event::Drain);
             }
         }
@@ -271,6 +287,9 @@ impl Daemon {
     fn leave(mut self, signal: Signal) -> ExitCode {
         self.fold();
         let living = self.world.slots().filter(|(_, s)| s.life.is_some()).count();
+        self.herald.stopping();
+        self.herald.status(format!("left; {living} Pods go on without a daemon"));
+        self.herald.turn(clock::boot_ms());
         info!("{signal}: leaving; {living} Pods go on without a daemon");
         ExitCode::SUCCESS
     }
@@ -326,6 +345,9 @@ impl Daemon {
         for fd in self.docker.descriptors() {
             fds.push(PollFd::new(fd, PollFlags::POLLIN));
         }
+        for (fd, flags) in self.health.iter().flat_map(Health::descriptors) {
+            fds.push(PollFd::new(fd, flags));
+        }
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(e) => Err(e.into()),
@@ -343,6 +365,8 @@ impl Daemon {
             .chain(self.images.deadline())
             .chain(self.docker.deadline())
             .chain(self.publisher.deadline())
+            .chain(self.herald.deadline())
+            .chain(self.health.as_ref().and_then(Health::deadline))
             .chain(self.look_again)
             .chain(self.keep_again)
             .chain(self.project_again)

@@ -12,7 +12,7 @@ use crate::pod::Pod;
 use crate::report::ContainerStatus;
 
 /// `status.phase`.
-fn phase(life: Option<&Life>, statuses: &Statuses) -> &'static str {
+pub fn phase(life: Option<&Life>, statuses: &Statuses) -> &'static str {
     let Some(life) = life else { return "Pending" };
     let ended = life.containers.iter().all(|s| matches!(s.phase, Phase::Done));
     if let Some(stop) = life.stop.filter(|_| ended) {

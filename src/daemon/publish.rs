@@ -13,6 +13,7 @@ use crate::core::{Refusal, Saved};
 use crate::log::rfc3339;
 use crate::paths::fnv1a;
 use crate::pod::{Generation, PodKey};
+use crate::report::line::Brief;
 use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
 use crate::runtime::engine::Engine;
 use crate::source::Refused;
@@ -37,6 +38,10 @@ pub struct Publisher {
     /// When what could not be written is tried again (boot clock, milliseconds).
     again: Option<u64>,
     host_ips: Vec<IpAddr>,
+    /// What one line can tell of each Pod.
+    briefs: BTreeMap<PodKey, Brief>,
+    /// Something that the line may tell of has changed since it was asked for.
+    has_news: bool,
 }
 
 /// How a warning begins that tells of a runtime that does not answer.
@@ -68,6 +73,8 @@ impl Publisher {
             failing: false,
             again: None,
             host_ips: Vec::new(),
+            briefs: BTreeMap::new(),
+            has_news: true,
         }
     }
 
@@ -87,6 +94,21 @@ impl Publisher {
     /// What the sources say has changed: problems, warnings, refused documents.
     pub fn sources_changed(&mut self) {
         self.sources_changed = true;
+    }
+
+    /// What one line can tell of each Pod, as it was published last.
+    pub fn briefs(&self) -> &BTreeMap<PodKey, Brief> {
+        &self.briefs
+    }
+
+    /// The sources, as they were published last.
+    pub fn sources(&self) -> &[SourceStatus] {
+        &self.daemon.sources
+    }
+
+    /// Whether anything has been published since this was asked last.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
     }
 
     /// The next moment at which [`Daemon::publish`] has something to do by itself.
@@ -151,6 +173,7 @@ impl Daemon {
             self.publisher.host_ips = host_addresses();
             self.publisher.daemon_changed = true;
         }
+        self.publisher.has_news |= !dirty.is_empty() || self.publisher.daemon_changed;
         for key in dirty {
             self.publish_pod(&key);
         }
@@ -185,6 +208,7 @@ impl Daemon {
             self.config.roots.status().join(format!("{:016x}.json", fnv1a(key.to_string().as_bytes())));
         let Some(slot) = self.world.slot(key) else {
             self.publisher.forget(&path);
+            self.publisher.briefs.remove(key);
             return;
         };
         if let Some(life) = &slot.life {
@@ -203,6 +227,9 @@ impl Daemon {
         let stored = self.stored_document(slot);
         let kept_for = if good.is_none() { self.kept_for(key, slot) } else { Vec::new() };
         let file = view::pod_status(key, slot, good, kept_for, stored, &self.publisher.host_ips);
+        if self.herald.is_on() {
+            self.publisher.briefs.insert(key.clone(), Brief::of(&file, self.config.node.as_str()));
+        }
         if let Ok(bytes) = serde_json::to_vec(&file) {
             self.publisher.write(path, &bytes);
         }

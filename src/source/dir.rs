@@ -121,6 +121,8 @@ pub struct DirSource {
     next_scan: u64,
     absent: u32,
     synced: bool,
+    /// When it was last listed without an error (Unix time, milliseconds).
+    read_at: Option<i64>,
     error: Option<String>,
     keeps: Vec<Keep>,
     news: Vec<String>,
@@ -157,6 +159,7 @@ impl DirSource {
             next_scan: 0,
             absent: 0,
             synced: false,
+            read_at: None,
             error: None,
             keeps: Vec::new(),
             news: Vec::new(),
@@ -171,6 +174,11 @@ impl DirSource {
     /// Whether it has been read completely at least once.
     pub fn is_synced(&self) -> bool {
         self.synced
+    }
+
+    /// When it was last read without an error (Unix time, milliseconds).
+    pub fn read_at(&self) -> Option<i64> {
+        self.read_at
     }
 
     /// Why it cannot be read now.
@@ -302,6 +310,7 @@ impl DirSource {
         self.identity = Some(identity);
         self.parent_device = self.path.parent().and_then(|p| fs::metadata(p).ok()).map(|m| m.dev());
         self.absent = 0;
+        self.read_at = Some(crate::sys::clock::unix_ms());
         let recovered = self.error.take().is_some();
         if recovered {
             self.news.push(format!("{}: can be read again", self.shown));

@@ -60,6 +60,14 @@ pub struct Merged {
     pub complete: bool,
 }
 
+impl Merged {
+    /// How many documents are refused now, those too of which an earlier version goes on.
+    pub fn refusals(&self) -> usize {
+        let kept = self.good.values().filter(|g| g.kept_for.is_some()).count();
+        self.refused.len().saturating_add(kept)
+    }
+}
+
 /// Merges the sources, in their order.
 pub fn merge(sources: &[dir::DirSource]) -> Merged {
     let mut merged = Merged { complete: sources.iter().all(dir::DirSource::is_synced), ..Merged::default() };

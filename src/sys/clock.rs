@@ -8,6 +8,12 @@ pub fn boot_ms() -> u64 {
     t.0.unsigned_abs() * 1000 + t.1.unsigned_abs() / 1_000_000
 }
 
+/// Microseconds on CLOCK_MONOTONIC, by which systemd reckons.
+pub fn monotonic_us() -> u64 {
+    let t = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or_default_time();
+    t.0.unsigned_abs() * 1_000_000 + t.1.unsigned_abs() / 1000
+}
+
 /// Unix time in milliseconds. May jump either way.
 pub fn unix_ms() -> i64 {
     let (s, n) = unix();

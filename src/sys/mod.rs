@@ -14,6 +14,7 @@ pub mod lock;
 pub mod mount;
 pub mod namespace;
 pub mod net;
+pub mod notify;
 pub mod process;
 pub mod signals;
 pub mod spawn;
