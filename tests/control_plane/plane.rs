@@ -11,8 +11,9 @@ use nix::sched::{CloneFlags, setns};
 use ureq::Agent;
 use ureq::tls::TlsConfig;
 
+use crate::common::engine::{Engine, runtime};
 use crate::common::image::{self, in_tree};
-use crate::common::{Instance, NODE, SOON, assert_exit, bare_instance, describe, host, text};
+use crate::common::{Instance, NODE, SOON, assert_exit, describe, host, instance_without_engine, text};
 use crate::node::{ADDRESS, Node};
 
 /// The Pods, in the order in which they can work.
@@ -56,13 +57,16 @@ impl Kubernetes {
 pub struct Plane {
     /// Goes before the node on which its daemon runs.
     pub i: Instance,
+    _engine: Option<Engine>,
+    /// The host of all of it.
     pub node: Node,
+    /// The programs.
     pub kubernetes: Kubernetes,
 }
 
 /// Makes one. `None`, said aloud, where it cannot be had.
 pub fn plane() -> Option<Plane> {
-    let mut i = bare_instance()?;
+    let mut i = instance_without_engine()?;
     let kubernetes = match Kubernetes::get() {
         Ok(kubernetes) => kubernetes,
         Err(reason) => {
@@ -74,11 +78,16 @@ pub fn plane() -> Option<Plane> {
         image::provide(Path::new(kubernetes.value(pod)), &i.images_dir(), &format!("{pod}.tar"));
     }
     let node = Node::new(&i.dir);
+    // Its daemon has to be on the node, too, where the host's network is the node's.
+    let engine = (runtime() != "runc").then(|| Engine::start_by(node.command(Path::new("bash")), &runtime()));
+    if let Some(engine) = &engine {
+        i.with_docker(&engine.cli);
+    }
     i.prefix = node.prefix();
     // As the node sees it: /etc/kubernetes/manifests.
     fs::remove_dir(&i.manifests).unwrap();
     i.manifests = i.dir.join("kubernetes/manifests");
-    let plane = Plane { i, node, kubernetes };
+    let plane = Plane { i, _engine: engine, node, kubernetes };
     plane.kubeadm();
     Some(plane)
 }
