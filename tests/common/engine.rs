@@ -96,9 +96,13 @@ pub struct Engine {
 impl Engine {
     /// Starts one, `docker` or `podman`.
     pub fn start(kind: &str) -> Self {
+        Self::start_by(Command::new("bash"), kind)
+    }
+
+    /// The same by a command of a bash elsewhere, in other namespaces for example.
+    pub fn start_by(mut command: Command, kind: &str) -> Self {
         let n = COUNTER.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("podstrap-engine-{}-{n}", std::process::id()));
-        let mut command = Command::new("bash");
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/private-engine")).arg(kind).arg(&dir);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         // A terminal's Ctrl-C ends the tests; the end of their pipe ends this.

@@ -91,6 +91,15 @@ pub fn bare_instance() -> Option<Instance> {
     Some(new_instance((runtime != "runc").then(|| engine::shared(&runtime).to_owned())))
 }
 
+/// An instance without any image and, where docker is the runtime, without one yet: [`Instance::with_docker`].
+pub fn instance_without_engine() -> Option<Instance> {
+    if let Some(reason) = host::cannot_run_containers() {
+        host::skip(&reason);
+        return None;
+    }
+    Some(new_instance(None))
+}
+
 /// An instance without any image, for the docker (or podman) that this command speaks to. Whether containers can run here
 /// is not asked.
 pub fn docker_instance(cli: &Path) -> Instance {
@@ -129,6 +138,12 @@ impl Instance {
     pub fn args(&mut self, args: &[&str]) -> &mut Self {
         self.args.extend(args.iter().map(|a| (*a).to_owned()));
         self
+    }
+
+    /// Gives it the docker (or podman) that this command speaks to.
+    pub fn with_docker(&mut self, cli: &Path) {
+        engine::belongs(&self.run, cli);
+        self.docker = Some(cli.to_owned());
     }
 
     /// `--image-dir`, by its default.

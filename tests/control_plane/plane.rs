@@ -1,0 +1,268 @@
+//! One control plane: what kubeadm writes on a node of the test's own, podstrap on it, and kubectl.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+use ureq::Agent;
+use ureq::tls::TlsConfig;
+
+use crate::common::engine::{Engine, runtime};
+use crate::common::image::{self, in_tree};
+use crate::common::{Instance, NODE, SOON, assert_exit, describe, host, instance_without_engine, text};
+use crate::node::{ADDRESS, Node};
+
+/// The Pods, in the order in which they can work.
+pub const PODS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+/// How long a start may take on a busy machine: the probes of kubeadm's manifests begin after 10 s, and ask every 10 s.
+pub const START: Duration = Duration::from_secs(180);
+
+/// Where the programs and archives are: what `tests/tools/control-plane` prints.
+#[derive(Debug)]
+pub struct Kubernetes {
+    said: String,
+}
+
+impl Kubernetes {
+    /// Gets it, from the cache or by building it; an error tells why there is none.
+    fn get() -> Result<Self, String> {
+        let output = Command::new("sh").arg(in_tree("tests/tools/control-plane")).output().unwrap();
+        match output.status.success() {
+            true => Ok(Self { said: text(&output.stdout) }),
+            false => Err(format!("no control plane: {}", text(&output.stderr).trim())),
+        }
+    }
+
+    /// One of the values.
+    pub fn value(&self, key: &str) -> &str {
+        let found = self.said.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+        found.unwrap_or_else(|| panic!("control-plane does not tell `{key}`:\n{}", self.said))
+    }
+
+    /// A program for the host.
+    pub fn program(&self, name: &str) -> PathBuf {
+        match name {
+            "etcd" => Path::new(self.value("etcdctl")).with_file_name("etcd"),
+            _ => Path::new(self.value("bin")).join(name),
+        }
+    }
+}
+
+/// A node with kubeadm's files, images, and a podstrap that is not started yet.
+pub struct Plane {
+    /// Goes before the node on which its daemon runs.
+    pub i: Instance,
+    _engine: Option<Engine>,
+    /// The host of all of it.
+    pub node: Node,
+    /// The programs.
+    pub kubernetes: Kubernetes,
+}
+
+/// Makes one. `None`, said aloud, where it cannot be had.
+pub fn plane() -> Option<Plane> {
+    let mut i = instance_without_engine()?;
+    let kubernetes = match Kubernetes::get() {
+        Ok(kubernetes) => kubernetes,
+        Err(reason) => {
+            host::skip(&reason);
+            return None;
+        }
+    };
+    for pod in PODS {
+        image::provide(Path::new(kubernetes.value(pod)), &i.images_dir(), &format!("{pod}.tar"));
+    }
+    let node = Node::new(&i.dir);
+    // Its daemon has to be on the node, too, where the host's network is the node's.
+    let engine = (runtime() != "runc").then(|| Engine::start_by(node.command(Path::new("bash")), &runtime()));
+    if let Some(engine) = &engine {
+        i.with_docker(&engine.cli);
+    }
+    i.prefix = node.prefix();
+    // As the node sees it: /etc/kubernetes/manifests.
+    fs::remove_dir(&i.manifests).unwrap();
+    i.manifests = i.dir.join("kubernetes/manifests");
+    let plane = Plane { i, _engine: engine, node, kubernetes };
+    plane.kubeadm();
+    Some(plane)
+}
+
+impl Plane {
+    /// Lets kubeadm write what it writes: keys, kubeconfigs and manifests.
+    fn kubeadm(&self) {
+        let config = self.i.dir.join("kubeadm.yaml");
+        let version = self.kubernetes.value("version");
+        let content = format!(
+            "apiVersion: kubeadm.k8s.io/v1beta2\nkind: InitConfiguration\n\
+             localAPIEndpoint: {{advertiseAddress: {ADDRESS}}}\n\
+             nodeRegistration: {{name: {NODE}, criSocket: /run/no-runtime.sock}}\n---\n\
+             apiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterConfiguration\nkubernetesVersion: {version}\n"
+        );
+        fs::write(&config, content).unwrap();
+        for phase in ["certs all", "kubeconfig all", "control-plane all", "etcd local"] {
+            let mut command = self.node.command(&self.kubernetes.program("kubeadm"));
+            let output = command
+                .args(["init", "phase"])
+                .args(phase.split(' '))
+                .arg("--config")
+                .arg(&config)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "kubeadm init phase {phase}: {}", describe(&output));
+        }
+    }
+
+    /// Starts podstrap and waits until all Pods are ready.
+    pub fn boot(&mut self) {
+        self.i.start();
+        self.wait_ready();
+    }
+
+    /// Waits until all Pods are ready.
+    pub fn wait_ready(&self) {
+        let names = PODS.map(|p| format!("kube-system/{p}"));
+        let timeout = format!("{}s", START.as_secs());
+        let mut args = vec!["--for", "ready", "--timeout", &timeout];
+        args.extend(names.iter().map(String::as_str));
+        assert_exit(&self.i.wait(&args), 0);
+    }
+
+    /// The pid of a Pod's one container.
+    pub fn pid(&self, pod: &str) -> i32 {
+        self.i.running_pid(pod, pod).unwrap_or_else(|| panic!("{pod} runs"))
+    }
+
+    /// Waits until another process than this one runs in a Pod, and the Pod is ready; gives the pid.
+    pub fn until_anew(&self, pod: &str, former: i32) -> i32 {
+        self.i.until_within(START, &format!("{pod} runs anew, and is ready"), |i| {
+            i.running_pid(pod, pod).is_some_and(|p| p != former) && i.ready(pod)
+        });
+        self.pid(pod)
+    }
+
+    /// `kubectl ARGS…`, run to its end, with this on its standard input.
+    pub fn try_kubectl(&self, args: &[&str], input: &str) -> Output {
+        let file = self.i.dir.join("kubectl.yaml");
+        fs::write(&file, input).unwrap();
+        self.node
+            .command(&self.kubernetes.program("kubectl"))
+            .args(["--kubeconfig=/etc/kubernetes/admin.conf", "--request-timeout=20s"])
+            .args(args)
+            .stdin(fs::File::open(file).unwrap())
+            // Its cache lies below.
+            .env("HOME", &self.i.dir)
+            .output()
+            .unwrap()
+    }
+
+    /// What kubectl wrote on standard output, when it exits 0; the test fails otherwise.
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        self.kubectl_with(args, "")
+    }
+
+    /// The same with something on its standard input.
+    pub fn kubectl_with(&self, args: &[&str], input: &str) -> String {
+        let output = self.try_kubectl(args, input);
+        assert!(output.status.success(), "kubectl {args:?}: {}", describe(&output));
+        text(&output.stdout)
+    }
+
+    /// Polls kubectl until what it says, without blanks at its ends, is as wanted.
+    pub fn until_kubectl(&self, args: &[&str], wanted: impl Fn(&str) -> bool) {
+        let end = Instant::now() + START;
+        loop {
+            let output = self.try_kubectl(args, "");
+            if output.status.success() && wanted(text(&output.stdout).trim()) {
+                return;
+            }
+            assert!(Instant::now() < end, "not within {START:?}: kubectl {args:?}: {}", describe(&output));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Writes a ConfigMap, which etcd then holds.
+    pub fn put(&self, name: &str, value: &str) {
+        let value = format!("--from-literal=value={value}");
+        self.kubectl(&["create", "configmap", name, &value]);
+    }
+
+    /// Reads it.
+    pub fn get(&self, name: &str) -> String {
+        self.kubectl(&["get", "configmap", name, "-o", "jsonpath={.data.value}"])
+    }
+
+    /// A manifest as it is now.
+    pub fn manifest(&self, pod: &str) -> String {
+        fs::read_to_string(self.i.manifests.join(format!("{pod}.yaml"))).unwrap()
+    }
+
+    // How long until /readyz is ok.
+
+    /// With the commands of the manifests started by hand, as processes of the node.
+    pub fn readyz_by_hand(&self) -> Duration {
+        self.forget();
+        let began = Instant::now();
+        let ready = self.watch_readyz(began);
+        let mut started: Vec<_> = PODS
+            .iter()
+            .map(|pod| {
+                let manifest: serde_json::Value = serde_yaml::from_str(&self.manifest(pod)).unwrap();
+                let words = manifest["spec"]["containers"][0]["command"].as_array().unwrap().clone();
+                let mut command = self.node.command(&self.kubernetes.program(words[0].as_str().unwrap()));
+                command.args(words[1..].iter().map(|w| w.as_str().unwrap()));
+                command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap()
+            })
+            .collect();
+        let took = ready.join().unwrap();
+        for child in started.iter_mut().rev() {
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
+        took.unwrap_or_else(|| panic!("started by hand, not ready within {START:?}"))
+    }
+
+    /// With podstrap, from the start of its daemon.
+    pub fn readyz_by_podstrap(&mut self) -> Duration {
+        self.forget();
+        let began = Instant::now();
+        let ready = self.watch_readyz(began);
+        self.i.start();
+        let took = ready.join().unwrap();
+        self.i.cli_ok("down", &["--timeout", "120s"]);
+        self.i.daemon_exit(SOON);
+        took.unwrap_or_else(|| panic!("with podstrap, not ready within {START:?}"))
+    }
+
+    /// Makes etcd a new one.
+    fn forget(&self) {
+        for path in host::entries(&self.i.dir.join("etcd")) {
+            fs::remove_dir_all(path).unwrap();
+        }
+    }
+
+    /// Asks for /readyz every 20 ms, in a thread on the node. `None` when it is never ok.
+    fn watch_readyz(&self, since: Instant) -> JoinHandle<Option<Duration>> {
+        let network = fs::File::open(self.node.network()).unwrap();
+        std::thread::spawn(move || {
+            setns(network, CloneFlags::CLONE_NEWNET).unwrap();
+            let tls = TlsConfig::builder().disable_verification(true).build();
+            let timeout = Some(Duration::from_secs(5));
+            let agent: Agent =
+                Agent::config_builder().proxy(None).tls_config(tls).timeout_global(timeout).build().into();
+            let url = format!("https://{ADDRESS}:6443/readyz");
+            while since.elapsed() < START {
+                // Anybody may ask, and any answer but 200 is an error.
+                if agent.get(&url).call().is_ok() {
+                    return Some(since.elapsed());
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            None
+        })
+    }
+}
