@@ -33,8 +33,7 @@ enum Standing {
 impl Brief {
     /// Of what is published of a Pod.
     pub fn of(file: &PodStatusFile, node: &str) -> Self {
-        let full = file.name.as_ref().map(|n| n.as_str()).unwrap_or_default();
-        let name = full.strip_suffix(node).and_then(|n| n.strip_suffix('-')).unwrap_or(full).to_owned();
+        let name = bare(file.name.as_ref().map(|n| n.as_str()).unwrap_or_default(), node).to_owned();
         let standing = match &file.manifest {
             _ if file.deletion_timestamp.is_some() => Standing::Unready(said(&name, &file.summary, None)),
             ManifestState::Held => Standing::Held,
@@ -42,10 +41,32 @@ impl Brief {
                 Standing::Unready(said(&name, "is to be replaced", waits_for.as_deref()))
             }
             _ if is_well(file) => Standing::Ready,
-            _ => Standing::Unready(said(&name, &file.summary, file.message.as_deref())),
+            _ => match file.message.as_deref().and_then(|m| waited_for(m, node)) {
+                Some(others) => {
+                    Standing::Unready(one_line(&format!("{name} waits for {others}"), MOST_OF_ONE))
+                }
+                None => Standing::Unready(said(&name, &file.summary, file.message.as_deref())),
+            },
         };
         Self { name, standing }
     }
+}
+
+/// A Pod's name without the node's suffix.
+fn bare<'a>(full: &'a str, node: &str) -> &'a str {
+    full.strip_suffix(node).and_then(|n| n.strip_suffix('-')).unwrap_or(full)
+}
+
+/// Of a message such as `waits for kube-system/etcd-node1, which is not ready; waits for ...`, only for whom: what is the
+/// matter with those is their own part of the line.
+fn waited_for(message: &str, node: &str) -> Option<String> {
+    message.strip_prefix("waits for ")?;
+    let waits = message.split("; ").filter_map(|part| part.strip_prefix("waits for "));
+    let names: Vec<&str> = waits
+        .map(|part| part.split(", ").next().unwrap_or(part))
+        .map(|key| bare(key.rsplit('/').next().unwrap_or(key), node))
+        .collect();
+    Some(names.join(", "))
 }
 
 /// It is ready, or has come to a good end.
@@ -56,10 +77,9 @@ fn is_well(file: &PodStatusFile) -> bool {
     ready || file.pod.pointer("/status/phase").is_some_and(|phase| phase == "Succeeded")
 }
 
-/// `NAME waits for X`, `NAME: what fails` of one that runs, and `NAME: WORD (what fails)` of others.
+/// `NAME: what fails` of one that runs, and `NAME: WORD (what fails)` of others.
 fn said(name: &str, word: &str, message: Option<&str>) -> String {
     let text = match message.map(str::trim).filter(|m| !m.is_empty()) {
-        Some(message) if message.starts_with("waits for ") => format!("{name} {message}"),
         Some(message) if word == "Running" => format!("{name}: {message}"),
         Some(message) => format!("{name}: {word} ({message})"),
         None if word == "Running" => format!("{name}: not ready"),
@@ -197,6 +217,10 @@ mod tests {
         assert_eq!(of(&files, WELL), "3/3 ready");
         files.push(file("kube-apiserver", false, "Pending", Some("waits for etcd")));
         assert_eq!(of(&files, WELL), "3/4 ready: kube-apiserver waits for etcd");
+        let waits = "waits for kube-system/etcd-node1, which is not ready: Running: c: probe: a; b, c; \
+                     waits for x/web-node1, of which there is no manifest; waits for 2 more";
+        files[3] = file("kube-apiserver", false, "DependencyNotReady", Some(waits));
+        assert_eq!(of(&files, WELL), "3/4 ready: kube-apiserver waits for etcd, web, 2 more");
         files[3] =
             file("kube-apiserver", false, "Running", Some("main: readiness probe: connection refused"));
         assert_eq!(of(&files, WELL), "3/4 ready: kube-apiserver: main: readiness probe: connection refused");
