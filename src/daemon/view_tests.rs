@@ -112,7 +112,8 @@ impl Case {
     fn show(&self) -> PodStatusFile {
         let (key, slot) = self.world.slots().next().unwrap();
         let document = Some(serde_json::from_str(&good(&accepted("one", "")).canonical).unwrap());
-        pod_status(key, slot, self.good.as_ref(), self.refused.clone(), document, &[])
+        let waits = slot.waiting.as_ref().map(|w| crate::daemon::waits::tell(&self.world, w));
+        pod_status(key, slot, waits.as_ref(), self.good.as_ref(), self.refused.clone(), document, &[])
     }
 
     /// The phase, kubectl's word, and the container's state: the one member that is set, with its reason.
