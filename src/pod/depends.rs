@@ -41,6 +41,12 @@ impl Dependency {
         }
     }
 
+    /// A Pod by its whole name.
+    #[cfg(test)]
+    pub fn on(key: PodKey) -> Self {
+        Self { key, or: None }
+    }
+
     /// The Pod that is most likely meant: for messages while there is none.
     pub fn key(&self) -> &PodKey {
         &self.key

@@ -163,11 +163,16 @@ mod tests {
     }
 
     fn turns(pods: &[Case]) -> Vec<Turn> {
-        let member = |c| {
-            let Case { key, priority, origin, depends_on } = c;
-            Member { key, priority: *priority, origin, depends_on }
-        };
-        order(&pods.iter().map(member).collect::<Vec<_>>())
+        let members: Vec<Member<'_>> = pods
+            .iter()
+            .map(|Case { key, priority, origin, depends_on }| Member {
+                key,
+                priority: *priority,
+                origin,
+                depends_on,
+            })
+            .collect();
+        order(&members)
     }
 
     fn steps(pods: &[Case]) -> Vec<String> {
