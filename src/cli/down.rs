@@ -249,6 +249,18 @@ mod tests {
         let published =
             Published { run: PathBuf::new(), daemon: None, alive: None, entries, unreadable: Vec::new() };
         assert_eq!(default_timeout(&published, &[]), Millis(53_000 + 8_000 + 2 * 13_000 + 60_000));
+        // In a row: each begins when what depends on it is gone.
+        let mut row = published.clone();
+        for (n, list) in [(2, "b"), (3, "c")] {
+            row.entries[n].pod["metadata"] = json!({"annotations": {"podstrap.io/depends-on": list}});
+            row.entries[n].name = Some(PodName::new(["a-n", "b-n"][n - 2]));
+        }
+        row.entries[4].name = Some(PodName::new("c-n"));
+        for entry in &mut row.entries {
+            entry.pod["spec"]["nodeName"] = json!("n");
+        }
+        assert_eq!(default_timeout(&row, &[]), Millis(33_000 + 53_000 + 8_000 + 2 * 13_000 + 60_000));
+        assert_eq!(default_timeout(&row, &row.entries[2..4]), Millis(33_000 + 53_000 + 60_000));
         let named = &published.entries[..3];
         assert_eq!(default_timeout(&published, named), Millis(33_000 + 60_000));
         let nothing = Published { entries: Vec::new(), ..published };

@@ -441,6 +441,32 @@ mod tests {
     }
 
     #[test]
+    fn what_pods_depend_on_is_looked_for_in_all_files() {
+        let on = |name: &str, list: &str| {
+            let annotation = format!("{name}, annotations: {{podstrap.io/depends-on: \"{list}\"}}}}");
+            pod(name).replacen(&format!("{name}}}"), &annotation, 1)
+        };
+        let (a, b, c) = (on("a", "b, x/y"), on("b", "c, a-n1, r"), pod("c"));
+        let refused = pod("r").replace("true", "maybe");
+        let files = [("a.yaml", a), ("b.yaml", b), ("c.yaml", c), ("r.yaml", refused)];
+        let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (*n, t.as_str())).collect();
+        let scratch = Scratch::new("depends", &files);
+        let (_, problems, summary) = report(std::slice::from_ref(&scratch.0));
+        let problems = problems.replace(&display(&scratch.0), "D");
+        let field = "warning: metadata.annotations[podstrap.io/depends-on]";
+        let unknown = format!("D/a.yaml:3:59: {field}: no Pod x/y-n1 is in the files that were read");
+        assert!(problems.contains(&unknown), "{problems}");
+        let circle = "never started: default/b-n1 → default/a-n1 → default/b-n1\n";
+        assert!(
+            problems.contains(circle) && problems.contains(&format!("D/b.yaml:3:59: {field}")),
+            "{problems}"
+        );
+        assert_eq!(problems.matches("is in the files").count(), 1, "{problems}");
+        assert!(summary.contains("a.yaml: Pod default/a-n1: valid, 2 warnings\n"), "{summary}");
+        assert!(summary.contains("b.yaml: Pod default/b-n1: valid, 1 warning\n"), "{summary}");
+    }
+
+    #[test]
     fn json_has_all_fields() {
         let scratch =
             Scratch::new("json", &[("a.yaml", &pod("a").replace("hostN", "HostN").replace("etcd", "Etcd"))]);

@@ -102,7 +102,14 @@ impl World {
             let is_ready = slot.life.as_ref().is_some_and(Life::is_dependable);
             (!is_ready).then(|| Wait::On(key.clone()))
         };
-        pod.depends_on.iter().filter_map(of).collect()
+        let mut waits = Vec::new();
+        for wait in pod.depends_on.iter().filter_map(of) {
+            // Two names may mean one Pod.
+            if !waits.contains(&wait) {
+                waits.push(wait);
+            }
+        }
+        waits
     }
 
     /// Notes what each Pod waits for. Returns those of which something else is so now.
