@@ -1,8 +1,8 @@
 //! Pods that wait for others: who may begin, and whose turn it is to end.
 //!
-//! A dependency counts at the beginning of a life and at its end, never between: what becomes unready or is replaced later
-//! stops nobody. A Pod that waits has no life yet: no directory, no namespace, no back-off and no time that runs against
-//! it. Nothing of this is saved; it follows from the manifests and from what is ready.
+//! A dependency counts at the beginning of a life and at its end, never between: what becomes unready or is replaced
+//! later stops nobody. A Pod that waits has no life yet: no directory, no namespace, no back-off and no time that runs
+//! against it. Nothing of this is saved; it follows from the manifests and from what is ready.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +77,8 @@ impl World {
         for (key, slot) in &self.slots {
             let Some(want) = slot.want.as_ref().filter(|w| !w.depends_on.is_empty()) else { continue };
             let begins = slot.life.as_ref().is_none_or(|life| life.pod.generation != want.generation);
-            if begins && slot.held.is_none() && !self.draining {
+            let is_held = slot.held.as_ref() == Some(&want.generation);
+            if begins && !is_held && !self.draining {
                 let waits = self.waits_of(want);
                 if !waits.is_empty() {
                     out.insert(key.clone(), waits);

@@ -1,8 +1,8 @@
 //! Comparing what is wanted with what lives, and saying what is to be done about it: Pods.
 //!
 //! The order of replacement (new image first, then the old generation's end, then the new one's start) lives here and
-//! nowhere else; that of a full stop is [`crate::pod::stop`]'s, that of Pods which depend on others is `depends`'s, and that
-//! of a Pod's containers lives in `turns`.
+//! nowhere else; that of a full stop is [`crate::pod::stop`]'s, that of Pods which depend on others is `depends`'s, and
+//! that of a Pod's containers lives in `turns`.
 
 use super::depends::{Wait, goes_on};
 use super::images::{Images, Missing};
@@ -87,8 +87,8 @@ impl World {
         *room = turns.room;
     }
 
-    /// Full stop: every step begins when nothing of the ones before it runs any more, and within a step each Pod when nothing
-    /// runs that depends on it. What has never run is not started just to be stopped in its turn.
+    /// Full stop: every step begins when nothing of the ones before it runs any more, and within a step each Pod when
+    /// nothing runs that depends on it. What has never run is not started just to be stopped in its turn.
     fn drain(&mut self, now: Stamp) {
         let (mut step, mut before, mut in_step) = (0, false, false);
         let mut running = Vec::with_capacity(self.stop_order.len());

@@ -58,7 +58,7 @@ pub fn tell_of_manifests(world: &World, waiting: &Waiting) -> Option<String> {
 
 fn of(world: &World, wait: &Wait) -> String {
     match wait {
-        Wait::On(key) => match world.slot(key).map(|slot| state_of(slot)) {
+        Wait::On(key) => match world.slot(key).map(state_of) {
             Some(state) => format!("waits for {key}, which is not ready: {state}"),
             None => format!("waits for {key}, which is not ready"),
         },
@@ -76,8 +76,8 @@ fn of(world: &World, wait: &Wait) -> String {
     }
 }
 
-/// What is the matter with a Pod that is not ready. One that waits for others is not asked what is the matter with those: each
-/// tells of its own.
+/// What is the matter with a Pod that is not ready. One that waits for others is not asked what is the matter with those:
+/// each tells of its own.
 fn state_of(slot: &Slot) -> String {
     match (&slot.life, &slot.waiting) {
         (Some(life), _) => match view::summary(slot, life, &Statuses::of(life), None) {

@@ -23,8 +23,8 @@ pub struct Dependency {
 }
 
 impl Dependency {
-    /// What `[NAMESPACE/]NAME` means to the Pod `own`: without a namespace, a Pod of its own one. `None` if it means that
-    /// Pod itself.
+    /// What `[NAMESPACE/]NAME` means to the Pod `own`: without a namespace, a Pod of its own one. `None` if it means
+    /// that Pod itself.
     pub fn of(entry: &str, own: &PodKey, node: &NodeName) -> Option<Self> {
         let (namespace, name) = match entry.split_once('/') {
             Some((namespace, name)) => (Namespace::new(namespace), name),

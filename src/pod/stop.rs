@@ -39,7 +39,8 @@ pub struct Member<'a> {
     pub depends_on: &'a [Dependency],
 }
 
-/// When a Pod's turn in a full stop has come: when nothing runs of all steps before its own, nor of those it comes after.
+/// When a Pod's turn in a full stop has come: when nothing runs of all steps before its own, nor of those that it comes
+/// after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     /// Which of the members.
@@ -51,8 +52,8 @@ pub struct Turn {
 }
 
 /// The order of a full stop. Within a priority the last manifest comes first, but nothing before what depends on it: for
-/// that, a Pod is as important as the most important one that depends on it. Pods that depend on each other in a circle are
-/// taken as if they did not.
+/// that, a Pod is as important as the most important one that depends on it. Pods that depend on each other in a circle
+/// are taken as if they did not.
 pub fn order(members: &[Member<'_>]) -> Vec<Turn> {
     let dependants = dependants(members);
     let own = |n: usize| members.get(n).map_or(0, |m| m.priority);

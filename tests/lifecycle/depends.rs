@@ -16,8 +16,8 @@ const PROBE: &str =
 
 /// Says when it is ready, two seconds after its start, and writes that down.
 fn slow(file: &str) -> String {
-    let ready = "(sleep 2; read up _ </proc/uptime; echo $up >/shared/ready.part; mv /shared/ready.part /shared/ready) &\n";
-    format!("{ready}{}", canary(file))
+    let ready = "read up _ </proc/uptime; echo $up >/shared/ready.part; mv /shared/ready.part /shared/ready";
+    format!("(sleep 2; {ready}) &\n{}", canary(file))
 }
 
 /// Takes a second to end, and says so.
