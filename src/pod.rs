@@ -5,6 +5,7 @@
 //! process. Each id is a type of its own, so that a Pod's name cannot be passed where its namespace is meant.
 
 mod container;
+pub mod depends;
 pub mod objects;
 pub mod quantity;
 pub mod reference;
@@ -21,6 +22,7 @@ pub use self::container::{
     Container, EnvFrom, EnvValue, EnvVar, Hook, Lifecycle, Mount, Port, Probe, ProbeAction, Propagation,
     PullPolicy, Resources, RestartAction, RestartRule, SubPath,
 };
+pub use self::depends::Dependency;
 pub use self::volume::{
     DownwardFile, FieldRef, HostPathType, KeyToPath, Medium, ObjectKind, ObjectRef, ProjectedSource, Volume,
 };
@@ -134,6 +136,9 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`, with `kubernetes.io/config.hash` and `.source` filled in (`.seen` is added when published).
     pub annotations: BTreeMap<String, String>,
+    /// `podstrap.io/depends-on`: the Pods that are to be ready before this one starts, and that end after it.
+    #[serde(default)]
+    pub depends_on: Vec<Dependency>,
     /// When containers are started again.
     pub restart_policy: RestartPolicy,
     /// Seconds between TERM and KILL, at least 1 (the kubelet raises 0 to 1).
@@ -197,6 +202,7 @@ impl Pod {
             node,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            depends_on: Vec::new(),
             restart_policy: RestartPolicy::Always,
             grace_seconds: 30,
             host_network: true,

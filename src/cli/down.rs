@@ -13,7 +13,8 @@ use super::view::label;
 use super::wait::{is_gone, until_gone};
 use crate::config::{BackOff, MissingDir, OnExit, RunConfig, RuntimeChoice};
 use crate::paths::CniPaths;
-use crate::pod::{NodeName, PodKey, stop};
+use crate::pod::depends::{DEPENDS_ON, listed};
+use crate::pod::{Dependency, NodeName, PodKey, stop};
 use crate::report::PodStatusFile;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::{clock, fifo};
@@ -95,19 +96,50 @@ pub fn run(args: &DownArgs) -> Result<Outcome, Error> {
     Ok(if done { Outcome::Done } else { Outcome::TimedOut })
 }
 
-/// Pods that are named are stopped together; all of them, in the steps that the daemon goes by.
+/// By the order that the daemon goes by: all Pods in its steps, and named ones together but for those that others of them
+/// depend on.
 fn default_timeout(published: &Published, named: &[PodStatusFile]) -> Millis {
-    let steps = if named.is_empty() {
-        let left = published.entries.iter().filter(|e| !is_gone(e)).collect();
-        stop::steps(left, |e| (priority(e), &e.origin))
-    } else {
-        vec![named.iter().collect()]
+    let pods: Vec<&PodStatusFile> = match named {
+        [] => published.entries.iter().filter(|e| !is_gone(e)).collect(),
+        named => named.iter().collect(),
     };
-    let longest = |step: &Vec<&PodStatusFile>| step.iter().map(|e| grace_ms(e)).max().unwrap_or(0);
-    let all = steps
+    let known: Vec<(&PodStatusFile, PodKey, Vec<Dependency>)> = pods
+        .into_iter()
+        .filter_map(|e| {
+            let key = PodKey { namespace: e.namespace.clone()?, name: e.name.clone()? };
+            let depends_on = depends_on(e, &key);
+            Some((e, key, depends_on))
+        })
+        .collect();
+    let members: Vec<stop::Member<'_>> = known
         .iter()
-        .fold(SLACK_MS, |sum, step| sum.saturating_add(longest(step)).saturating_add(STEP_SLACK_MS));
-    Millis(all)
+        .map(|(e, key, depends_on)| stop::Member {
+            key,
+            priority: priority(e),
+            origin: &e.origin,
+            depends_on,
+        })
+        .collect();
+    let (mut before, mut longest, mut step) = (0_u64, 0, 0);
+    let mut until: Vec<u64> = Vec::new();
+    for turn in stop::order(&members) {
+        if turn.step != step && named.is_empty() {
+            (before, step) = (longest, turn.step);
+        }
+        let begin = turn.after.iter().filter_map(|place| until.get(*place)).fold(before, |a, b| a.max(*b));
+        let takes = known.get(turn.member).map_or(0, |(e, ..)| grace_ms(e)).saturating_add(STEP_SLACK_MS);
+        let end = begin.saturating_add(takes);
+        longest = longest.max(end);
+        until.push(end);
+    }
+    Millis(SLACK_MS.saturating_add(longest))
+}
+
+fn depends_on(entry: &PodStatusFile, key: &PodKey) -> Vec<Dependency> {
+    let annotations = entry.pod.pointer("/metadata/annotations");
+    let text = annotations.and_then(|a| a.get(DEPENDS_ON)).and_then(Value::as_str).unwrap_or_default();
+    let node = entry.pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+    listed(text, key, &NodeName::new(node))
 }
 
 fn priority(entry: &PodStatusFile) -> i32 {
@@ -218,6 +250,18 @@ mod tests {
         let published =
             Published { run: PathBuf::new(), daemon: None, alive: None, entries, unreadable: Vec::new() };
         assert_eq!(default_timeout(&published, &[]), Millis(53_000 + 8_000 + 2 * 13_000 + 60_000));
+        // In a row: each begins when what depends on it is gone.
+        let mut row = published.clone();
+        for (n, list) in [(2, "b"), (3, "c")] {
+            row.entries[n].pod["metadata"] = json!({"annotations": {"podstrap.io/depends-on": list}});
+            row.entries[n].name = Some(PodName::new(["a-n", "b-n"][n - 2]));
+        }
+        row.entries[4].name = Some(PodName::new("c-n"));
+        for entry in &mut row.entries {
+            entry.pod["spec"]["nodeName"] = json!("n");
+        }
+        assert_eq!(default_timeout(&row, &[]), Millis(33_000 + 53_000 + 8_000 + 2 * 13_000 + 60_000));
+        assert_eq!(default_timeout(&row, &row.entries[2..4]), Millis(33_000 + 53_000 + 60_000));
         let named = &published.entries[..3];
         assert_eq!(default_timeout(&published, named), Millis(33_000 + 60_000));
         let nothing = Published { entries: Vec::new(), ..published };

@@ -165,7 +165,8 @@ fn mood(entry: &PodStatusFile, view: &View) -> Mood {
             if word.contains("Err")
                 || word.contains("BackOff")
                 || word == "Failed"
-                || word == "OOMKilled" =>
+                || word == "OOMKilled"
+                || word == "DependencyCycle" =>
         {
             Mood::Bad
         }

@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use crate::manifest::escape::escape;
 use crate::manifest::{self, Accepted, Context, Document, Limits, Problem, Runtime, Severity};
-use crate::pod::{NodeName, Origin};
+use crate::pod::depends::{DEPENDS_ON, circle, cycles};
+use crate::pod::{Dependency, NodeName, Origin, PodKey};
 
 /// All that was read is valid.
 const VALID: u8 = 0;
@@ -79,15 +80,25 @@ struct DocumentReport {
     generation: Option<String>,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
+    #[serde(skip)]
+    key: Option<PodKey>,
+    /// On which Pods it depends, and a warning without words at the place that says so.
+    #[serde(skip)]
+    depends_on: Option<(Vec<Dependency>, Problem)>,
 }
 
 impl DocumentReport {
     fn new(document: Document) -> Self {
+        let mut depends_on = None;
         let (generation, errors) = match document.outcome {
-            Ok(Accepted::Pod { pod, .. }) => (Some(pod.generation.to_string()), Vec::new()),
+            Ok(Accepted::Pod { pod, .. }) => {
+                depends_on = document.depends_on.map(|place| (pod.depends_on.clone(), place));
+                (Some(pod.generation.to_string()), Vec::new())
+            }
             Ok(Accepted::Object(_)) => (None, Vec::new()),
             Err(errors) => (None, errors),
         };
+        let named = document.key.clone();
         let (kind, namespace, name) = match (document.key, document.object) {
             (Some(key), _) => (Some("Pod"), Some(key.namespace.to_string()), Some(key.name.to_string())),
             (None, Some((namespace, object))) => {
@@ -105,6 +116,8 @@ impl DocumentReport {
             generation,
             errors,
             warnings: document.warnings,
+            key: named,
+            depends_on,
         }
     }
 }
@@ -130,6 +143,7 @@ impl Report {
             }
         }
         report.find_duplicates();
+        report.look_at_dependencies();
         report
     }
 
@@ -199,6 +213,33 @@ impl Report {
                         document.errors.push(duplicate(&title, &file.path, document.line, other));
                     }
                 }
+            }
+        }
+    }
+
+    /// The daemon waits for a Pod whose file may come later, so a name that nothing has is worth a warning only. A Pod that is
+    /// refused has its own error.
+    fn look_at_dependencies(&mut self) {
+        let all = || self.files.iter().flat_map(|f| &f.documents);
+        let named: BTreeMap<&PodKey, ()> = all().filter_map(|d| Some((d.key.as_ref()?, ()))).collect();
+        let valid = all().filter(|d| d.valid && d.key.is_some());
+        let lists = valid.filter_map(|d| Some((d.key.as_ref()?, d.depends_on.as_ref()?.0.as_slice())));
+        let cycles = cycles(&lists.collect());
+        let told: Vec<Vec<Problem>> = all()
+            .map(|document| {
+                let Some((list, place)) = &document.depends_on else { return Vec::new() };
+                let unknown = list.iter().filter(|d| d.find(|key| named.get(key)).is_none());
+                let mut out: Vec<Problem> = unknown.map(|d| unknown_pod(d.key(), place)).collect();
+                let way = document.key.as_ref().and_then(|key| cycles.get(key)).filter(|_| document.valid);
+                out.extend(way.map(|way| circular(way, place)));
+                out
+            })
+            .collect();
+        let documents = self.files.iter_mut().flat_map(|f| &mut f.documents);
+        for (document, mut warnings) in documents.zip(told) {
+            if !warnings.is_empty() {
+                document.warnings.append(&mut warnings);
+                document.warnings.sort_by_key(|w| (w.line, w.column));
             }
         }
     }
@@ -276,6 +317,22 @@ fn duplicate(title: &str, path: &str, line: u32, first: &Origin) -> Problem {
         help: Some("give one of them another name or namespace".to_owned()),
         excerpt: None,
         caret: 0,
+    }
+}
+
+fn unknown_pod(key: &PodKey, place: &Problem) -> Problem {
+    Problem {
+        message: format!("no Pod {key} is in the files that were read: the Pod waits until there is one"),
+        help: Some("give the files of all Pods to validate, or mend the name".to_owned()),
+        ..place.clone()
+    }
+}
+
+fn circular(way: &[PodKey], place: &Problem) -> Problem {
+    Problem {
+        message: format!("the Pod depends on itself and is never started: {}", circle(way)),
+        help: Some(format!("take one of them out of {DEPENDS_ON}")),
+        ..place.clone()
     }
 }
 
@@ -381,6 +438,32 @@ mod tests {
         let (missing, problems, _) = report(&[scratch.0.join("none.yaml"), scratch.0.join("a.yaml")]);
         assert_eq!(missing.exit_code(), UNREADABLE);
         assert!(problems.contains("none.yaml: cannot be read: "), "{problems}");
+    }
+
+    #[test]
+    fn what_pods_depend_on_is_looked_for_in_all_files() {
+        let on = |name: &str, list: &str| {
+            let annotation = format!("{name}, annotations: {{podstrap.io/depends-on: \"{list}\"}}}}");
+            pod(name).replacen(&format!("{name}}}"), &annotation, 1)
+        };
+        let (a, b, c) = (on("a", "b, x/y"), on("b", "c, a-n1, r"), pod("c"));
+        let refused = pod("r").replace("true", "maybe");
+        let files = [("a.yaml", a), ("b.yaml", b), ("c.yaml", c), ("r.yaml", refused)];
+        let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (*n, t.as_str())).collect();
+        let scratch = Scratch::new("depends", &files);
+        let (_, problems, summary) = report(std::slice::from_ref(&scratch.0));
+        let problems = problems.replace(&display(&scratch.0), "D");
+        let field = "warning: metadata.annotations[podstrap.io/depends-on]";
+        let unknown = format!("D/a.yaml:3:59: {field}: no Pod x/y-n1 is in the files that were read");
+        assert!(problems.contains(&unknown), "{problems}");
+        let circle = "never started: default/b-n1 → default/a-n1 → default/b-n1\n";
+        assert!(
+            problems.contains(circle) && problems.contains(&format!("D/b.yaml:3:59: {field}")),
+            "{problems}"
+        );
+        assert_eq!(problems.matches("is in the files").count(), 1, "{problems}");
+        assert!(summary.contains("a.yaml: Pod default/a-n1: valid, 2 warnings\n"), "{summary}");
+        assert!(summary.contains("b.yaml: Pod default/b-n1: valid, 1 warning\n"), "{summary}");
     }
 
     #[test]

@@ -5,9 +5,11 @@
 //! `plan` marks what it asks for; asking twice gives nothing the second time.
 //!
 //! A Pod is two things that are kept apart: what its manifest *wants* ([`Slot::want`]) and the one generation of it that
-//! *lives* ([`Slot::life`]). A life ends before the next begins, so two generations of a Pod never overlap.
+//! *lives* ([`Slot::life`]). A life ends before the next begins, so two generations of a Pod never overlap. While a Pod waits
+//! for others ([`Slot::waiting`]) it has no life.
 
 pub mod backoff;
+pub mod depends;
 pub mod images;
 mod plan;
 pub mod probes;

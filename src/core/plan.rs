@@ -1,13 +1,15 @@
 //! Comparing what is wanted with what lives, and saying what is to be done about it: Pods.
 //!
 //! The order of replacement (new image first, then the old generation's end, then the new one's start) lives here and
-//! nowhere else; that of a full stop is [`crate::pod::stop`]'s, and that of a Pod's containers lives in `turns`.
+//! nowhere else; that of a full stop is [`crate::pod::stop`]'s, that of Pods which depend on others is `depends`'s, and
+//! that of a Pod's containers lives in `turns`.
 
+use super::depends::{Wait, goes_on};
 use super::images::{Images, Missing};
 use super::state::{Life, Opened, Phase, PodStop, Removal, Role, Slot, StopReason, Uncleared, World};
 use super::turns::{self, Turns, image_of};
 use super::{Action, RunKey, Stamp, Time};
-use crate::pod::{PodKey, Volume, stop};
+use crate::pod::{PodKey, Volume};
 
 /// A container that has been starting for this many milliseconds hangs (in a mount, for want of a disk) and no longer counts
 /// among those that are started at one time: others need not wait for it.
@@ -33,24 +35,23 @@ impl World {
                 |c| matches!(c.phase, Phase::Starting { since, .. } if now.boot < since.plus(SLOW_START_MS)),
             )
             .count();
-        let mut turns = Turns {
-            images: &mut self.images,
-            objects: &self.objects,
-            room: match self.trouble {
-                Some(_) => 0,
-                None => self.settings.parallel_starts.saturating_sub(starting),
-            },
-            now,
-            actions: &mut actions,
+        let mut room = match self.trouble {
+            Some(_) => 0,
+            None => self.settings.parallel_starts.saturating_sub(starting),
         };
-        for (key, slot) in &mut self.slots {
-            let before = turns.actions.len();
-            if plan_slot(slot, &mut turns, self.draining, self.trouble.is_some())
-                || turns.actions.len() > before
-            {
-                self.dirty.insert(key.clone());
-            }
-        }
+        let held_back = self.held_back(now.boot);
+        let waits = self.waits();
+        self.plan_slots(now, &mut room, &mut actions, |key, slot| {
+            slot.life.is_some().then(|| Gate::new(slot, waits.get(key), held_back.contains(key)))
+        });
+        // Who has become ready just now, or is to end, counts from here on. Nothing becomes ready by what follows.
+        let waits = self.waits();
+        let changed = self.note_waits(&waits, now);
+        self.plan_slots(now, &mut room, &mut actions, |key, slot| {
+            let goes_on = slot.life.is_none() || changed.binary_search(key).is_ok();
+            goes_on.then(|| Gate::new(slot, waits.get(key), held_back.contains(key)))
+        });
+        self.dirty.extend(changed);
         let (draining, dirty) = (self.draining, &mut self.dirty);
         self.slots.retain(|key, slot| {
             let stays = slot.life.is_some() || (slot.want.is_some() && !draining);
@@ -65,29 +66,56 @@ impl World {
         actions
     }
 
-    /// Full stop: every step begins when nothing of the ones before it runs any more. What has never run is not started just
-    /// to be stopped in its turn.
-    fn drain(&mut self, now: Stamp) {
-        let lives: Vec<(&PodKey, &mut Life)> =
-            self.slots.iter_mut().filter_map(|(key, slot)| Some((key, slot.life.as_mut()?))).collect();
-        let mut held_up = false;
-        for step in stop::steps(lives, |(_, life)| (life.pod.priority(), &life.pod.origin)) {
-            let mut goes_on = false;
-            for (key, life) in step {
-                if life.leaving().is_none() && (!held_up || has_never_run(life)) {
-                    stop_life(life, StopReason::Drain, now);
-                    self.dirty.insert(key.clone());
-                }
-                goes_on |= holds_up_until(life).is_some_and(|until| now.boot < until);
+    /// Plans those for which `gate` has an answer.
+    fn plan_slots(
+        &mut self,
+        now: Stamp,
+        room: &mut usize,
+        actions: &mut Vec<Action>,
+        gate: impl Fn(&PodKey, &Slot) -> Option<Gate>,
+    ) {
+        let mut turns = Turns { images: &mut self.images, objects: &self.objects, room: *room, now, actions };
+        for (key, slot) in &mut self.slots {
+            let Some(gate) = gate(key, slot) else { continue };
+            let before = turns.actions.len();
+            if plan_slot(slot, &mut turns, gate, self.draining, self.trouble.is_some())
+                || turns.actions.len() > before
+            {
+                self.dirty.insert(key.clone());
             }
-            held_up |= goes_on;
+        }
+        *room = turns.room;
+    }
+
+    /// Full stop: every step begins when nothing of the ones before it runs any more, and within a step each Pod when
+    /// nothing runs that depends on it. What has never run is not started just to be stopped in its turn.
+    fn drain(&mut self, now: Stamp) {
+        let (mut step, mut before, mut in_step) = (0, false, false);
+        let mut running = Vec::with_capacity(self.stop_order.len());
+        for turn in &self.stop_order {
+            if turn.step != step {
+                before |= in_step;
+                (step, in_step) = (turn.step, false);
+            }
+            let life = self.slots.get_mut(&turn.key).and_then(|slot| slot.life.as_mut());
+            let runs = life.is_some_and(|life| {
+                let is_held_up = before || turn.after.iter().any(|place| running.get(*place) == Some(&true));
+                if life.leaving().is_none() && (!is_held_up || has_never_run(life)) {
+                    stop_life(life, StopReason::Drain, now);
+                    self.dirty.insert(turn.key.clone());
+                }
+                goes_on(life, now.boot)
+            });
+            running.push(runs);
+            in_step |= runs;
         }
     }
 
     /// The next moment at which `plan` will have something to do by itself, given that it has just been asked at `now`:
     /// whatever was due by then has been done or waits for an event.
     pub fn deadline(&self, now: Time) -> Option<Time> {
-        let lives = self.slots.values().filter(|_| self.draining).filter_map(|slot| slot.life.as_ref());
+        let waited_for = |slot: &&Slot| self.draining || slot.held.is_some();
+        let lives = self.slots.values().filter(waited_for).filter_map(|slot| slot.life.as_ref());
         let stuck = lives.filter_map(holds_up_until).filter(|until| *until > now);
         self.slots.values().filter_map(|slot| slot_deadline(slot, &self.images, now)).chain(stuck).min()
     }
@@ -101,14 +129,30 @@ impl World {
     }
 }
 
+/// What other Pods allow one to do now.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    /// Its next life may begin, or make the old one end.
+    begin: bool,
+    /// It may be stopped because it is held.
+    hold: bool,
+}
+
+impl Gate {
+    fn new(slot: &Slot, waits: Option<&Vec<Wait>>, held_back: bool) -> Self {
+        Self { begin: !slot.is_kept_waiting(waits), hold: !held_back }
+    }
+}
+
 /// Returns whether something changed that no action shows.
-fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool, trouble: bool) -> bool {
+fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, gate: Gate, draining: bool, trouble: bool) -> bool {
     let now = turns.now;
     let mut changed = false;
     if slot.life.is_none()
         && let Some(want) = &slot.want
         && slot.held.as_ref() != Some(&want.generation)
         && !draining
+        && gate.begin
     {
         let mut life = Life::new(want.clone(), now);
         // What was pulled for the replacement need not be pulled again for the start.
@@ -123,7 +167,7 @@ fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool, trouble: bo
         changed = true;
     }
     if !draining
-        && let Some(why) = reason_to_stop(slot, turns.images, &mut changed)
+        && let Some(why) = reason_to_stop(slot, turns.images, gate, &mut changed)
         && let Some(life) = &mut slot.life
     {
         stop_life(life, why, now);
@@ -157,7 +201,7 @@ fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, draining: bool, trouble: bo
 }
 
 /// Every container has ended and nothing of any run is left.
-fn is_over(life: &Life) -> bool {
+pub(super) fn is_over(life: &Life) -> bool {
     life.containers.iter().all(|c| matches!(c.phase, Phase::Done) && c.uncleared.is_empty())
 }
 
@@ -168,18 +212,23 @@ fn has_never_run(life: &Life) -> bool {
 
 /// Until when a life that is being stopped keeps others from being stopped, in a full stop; `None` if nothing of it is left
 /// that runs. What it leaves on disk holds up nobody.
-fn holds_up_until(life: &Life) -> Option<Time> {
+pub(super) fn holds_up_until(life: &Life) -> Option<Time> {
     let stop = life.leaving().filter(|_| !is_over(life))?;
     Some(stop.since.boot.plus(u64::from(life.pod.grace_seconds) * 1000).plus(HOLDS_UP_MS))
 }
 
 /// Whether the life must make room, and why. Not asked in a full stop, where each has its turn: a manifest that goes or
 /// changes then must not end etcd under what still writes to it.
-fn reason_to_stop(slot: &mut Slot, images: &mut Images, changed: &mut bool) -> Option<StopReason> {
+fn reason_to_stop(
+    slot: &mut Slot,
+    images: &mut Images,
+    gate: Gate,
+    changed: &mut bool,
+) -> Option<StopReason> {
     let life = slot.life.as_mut().filter(|l| l.leaving().is_none())?;
     let Some(want) = &slot.want else { return Some(StopReason::Removed) };
     if slot.held.is_some() {
-        return Some(StopReason::Held);
+        return gate.hold.then_some(StopReason::Held);
     }
     let mut missing: Option<Missing> = None;
     if want.generation != life.pod.generation {
@@ -201,7 +250,7 @@ fn reason_to_stop(slot: &mut Slot, images: &mut Images, changed: &mut bool) -> O
         slot.replacement_waits = missing;
         *changed = true;
     }
-    (want.generation != life.pod.generation && !waits).then_some(StopReason::Replaced)
+    (want.generation != life.pod.generation && !waits && gate.begin).then_some(StopReason::Replaced)
 }
 
 /// Whether the life has come to its own end, and how.

@@ -2,7 +2,7 @@
 //!
 //! | want | life | what follows |
 //! |---|---|---|
-//! | some | none | a life is opened |
+//! | some | none | a life is opened, once the Pods that it depends on are ready |
 //! | none | some, not stopping | it is stopped |
 //! | other generation | some, not stopping | once the new images are at hand, it is stopped |
 //! | any | some, stopping | every container ends, then what is left is removed, then the life is over |
@@ -15,6 +15,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
+use super::depends::{StopTurn, Wait, Waiting};
 use super::images::{Images, Missing, Ticket};
 use super::probes::Probes;
 use super::{Ending, Refusal, RunKey, Settings, Stamp, Time};
@@ -31,6 +32,10 @@ pub struct World {
     pub(super) complete: bool,
     pub(super) refused: Vec<Refusal>,
     pub(super) draining: bool,
+    /// The order of the full stop, from its beginning on.
+    pub(super) stop_order: Vec<StopTurn>,
+    /// Of Pods that depend on themselves, by way of which others.
+    pub(super) cycles: BTreeMap<PodKey, Vec<PodKey>>,
     /// Why the runtime cannot be asked for anything just now.
     pub(super) trouble: Option<String>,
     pub(super) dirty: BTreeSet<PodKey>,
@@ -47,6 +52,8 @@ impl World {
             complete: false,
             refused: Vec::new(),
             draining: false,
+            stop_order: Vec::new(),
+            cycles: BTreeMap::new(),
             trouble: None,
             dirty: BTreeSet::new(),
         }
@@ -62,9 +69,21 @@ impl World {
         self.slots.get(key)
     }
 
-    /// The Pods whose state has changed since this was asked last; those that are gone are named too.
+    /// The Pods whose state has changed since this was asked last; those that are gone are named too, and those that wait for
+    /// one that has changed.
     pub fn take_dirty(&mut self) -> BTreeSet<PodKey> {
-        std::mem::take(&mut self.dirty)
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let waits_for = |wait: &Wait| matches!(wait, Wait::On(key) if dirty.contains(key));
+        let is_meant = |slot: &Slot| slot.waiting.iter().flat_map(|w| &w.on).any(waits_for);
+        let more: Vec<PodKey> =
+            self.slots.iter().filter(|(_, slot)| is_meant(slot)).map(|(key, _)| key.clone()).collect();
+        dirty.extend(more);
+        dirty
+    }
+
+    /// Whether every source has been read once: what no manifest names now is not merely unread.
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Whether nothing lives any more.
@@ -101,6 +120,8 @@ pub struct Slot {
     pub held: Option<Generation>,
     /// What a replacement waits for.
     pub replacement_waits: Option<Missing>,
+    /// What keeps its next life from beginning: other Pods.
+    pub waiting: Option<Waiting>,
     /// A source has asked for it since this daemon began.
     pub(super) seen: bool,
     /// For the wanted generation's containers, in the order of [`Pod::all_containers`]: which pull each must have seen.
@@ -459,10 +480,15 @@ impl Life {
         self.stop.filter(|s| s.why.removes())
     }
 
+    /// Whether all containers are ready now.
+    pub fn is_ready(&self) -> bool {
+        let counts = |place: usize| Role::of(&self.pod, place) != Role::Init;
+        self.containers.iter().enumerate().filter(|(n, _)| counts(*n)).all(|(_, c)| c.is_ready())
+    }
+
     /// Notes whether all containers are ready now. Returns whether that is new.
     pub(super) fn note_ready(&mut self, now: Stamp) -> bool {
-        let counts = |place: usize| Role::of(&self.pod, place) != Role::Init;
-        let ready = self.containers.iter().enumerate().filter(|(n, _)| counts(*n)).all(|(_, c)| c.is_ready());
+        let ready = self.is_ready();
         if self.ready.0 == ready {
             return false;
         }

@@ -140,14 +140,19 @@ impl World {
             }
             Event::Hold { pods } => self.hold(pods),
             Event::Drain => {
-                self.draining = true;
+                if !std::mem::replace(&mut self.draining, true) {
+                    self.stop_order = self.stop_turns();
+                }
                 self.dirty.extend(self.slots.keys().cloned());
             }
         }
     }
 
     fn desired(&mut self, pods: BTreeMap<PodKey, Rc<Pod>>, complete: bool) {
-        self.complete |= complete;
+        if complete && !std::mem::replace(&mut self.complete, true) {
+            // What was merely not read yet is known not to be there.
+            self.dirty.extend(self.slots.keys().cloned());
+        }
         for (key, slot) in &mut self.slots {
             if !pods.contains_key(key) {
                 // A source that has not been read yet may still want what an earlier daemon left; but a document that this
@@ -174,6 +179,7 @@ impl World {
                 self.dirty.insert(key);
             }
         }
+        self.find_cycles();
     }
 
     fn hold(&mut self, pods: BTreeSet<PodKey>) {
@@ -260,6 +266,10 @@ impl World {
         let slot = Slot { want, life: Some(life), ..Slot::default() };
         self.slots.insert(key.clone(), slot);
         self.dirty.insert(key);
+        self.find_cycles();
+        if self.draining {
+            self.stop_order = self.stop_turns();
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::state::StopReason;
 use super::*;
 use crate::pod::*;
 
+mod depends;
 mod whole;
 
 const RULE: BackoffRule = BackoffRule { initial_ms: 1000, max_ms: 60_000 };

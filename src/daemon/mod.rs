@@ -22,6 +22,7 @@ mod runs;
 mod sandboxes;
 mod statuses;
 mod view;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;

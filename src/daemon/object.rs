@@ -69,10 +69,10 @@ pub fn v1_pod(
     let initialized = life.is_some_and(|l| l.initialized);
     let opened = life.is_some_and(|l| l.opened == Opened::Yes);
     let started_at = since.map(|s| rfc3339(s.unix_ms));
-    let changed_at = life.map(|l| rfc3339(l.ready.1.unix_ms));
+    let changed_at = life.map(|l| rfc3339(l.ready.1.unix_ms)).or_else(|| created.map(str::to_owned));
     let phase = phase(life, statuses);
     let condition = |kind: &str, status: bool| {
-        let since = if kind.ends_with("Ready") { &changed_at } else { &started_at };
+        let since = if kind.ends_with("Ready") || life.is_none() { &changed_at } else { &started_at };
         let mut c = json!({"type": kind, "status": if status { "True" } else { "False" },
             "lastProbeTime": null, "lastTransitionTime": since});
         if status && kind == "Initialized" && phase == "Succeeded" {

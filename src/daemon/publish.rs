@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::Daemon;
-use super::view;
+use super::{view, waits};
 use crate::config::RunConfig;
 use crate::core::{Refusal, Saved};
 use crate::log::rfc3339;
@@ -20,7 +20,7 @@ use crate::source::Refused;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::clock;
 use crate::sys::net::host_addresses;
-use crate::{error, info};
+use crate::{error, info, warning};
 
 /// What could not be written is tried again after this many milliseconds.
 const AGAIN_MS: u64 = 1_000;
@@ -157,6 +157,11 @@ impl Publisher {
     }
 }
 
+/// Under which subject it is noted that the log tells of a Pod's wait for others.
+fn waits_for(key: &PodKey) -> String {
+    format!("waits {key}")
+}
+
 impl Daemon {
     /// Writes whatever has changed.
     pub(super) fn publish(&mut self) {
@@ -209,8 +214,11 @@ impl Daemon {
         let Some(slot) = self.world.slot(key) else {
             self.publisher.forget(&path);
             self.publisher.briefs.remove(key);
+            self.said.remove(&waits_for(key));
             return;
         };
+        let waits = slot.waiting.as_ref().map(|waiting| waits::tell(&self.world, waiting));
+        let to_mend = slot.waiting.as_ref().and_then(|w| waits::tell_of_manifests(&self.world, w));
         if let Some(life) = &slot.life {
             let saved = life.saved();
             let generation = life.pod.generation.clone();
@@ -226,12 +234,18 @@ impl Daemon {
         let good = self.merged.good.get(key);
         let stored = self.stored_document(slot);
         let kept_for = if good.is_none() { self.kept_for(key, slot) } else { Vec::new() };
-        let file = view::pod_status(key, slot, good, kept_for, stored, &self.publisher.host_ips);
+        let file =
+            view::pod_status(key, slot, waits.as_ref(), good, kept_for, stored, &self.publisher.host_ips);
         if self.herald.is_on() {
             self.publisher.briefs.insert(key.clone(), Brief::of(&file, self.config.node.as_str()));
         }
         if let Ok(bytes) = serde_json::to_vec(&file) {
             self.publisher.write(path, &bytes);
+        }
+        match to_mend {
+            Some(text) if self.is_new(waits_for(key), &text) => warning!("{key}: {text}"),
+            Some(_) => {}
+            None => drop(self.said.remove(&waits_for(key))),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::core::state::{ContainerState, Life, Opened, Past, Phase, Role};
 use crate::core::{Ending, HOOK_FAILED};
 use crate::log::rfc3339;
 use crate::paths::container_id;
-use crate::pod::Container;
+use crate::pod::{Container, Pod};
 use crate::report::{self, ContainerStatus, Running, Terminated, Waiting};
 
 /// The statuses of a life's containers.
@@ -28,6 +28,28 @@ impl Statuses {
             .collect();
         let main = init.split_off(life.pod.init_containers.len().min(init.len()));
         Self { init, main }
+    }
+
+    /// Of a Pod without a life, which waits for that.
+    pub fn waiting(pod: &Pod, reason: &str, message: &str) -> Self {
+        let of = |container: &Container| ContainerStatus {
+            name: container.name.to_string(),
+            ready: false,
+            started: Some(false),
+            restart_count: 0,
+            image: container.image.given.clone(),
+            image_id: String::new(),
+            container_id: None,
+            state: report::ContainerState {
+                waiting: Some(Waiting { reason: reason.to_owned(), message: Some(message.to_owned()) }),
+                ..Default::default()
+            },
+            last_state: report::ContainerState::default(),
+        };
+        Self {
+            init: pod.init_containers.iter().map(of).collect(),
+            main: pod.containers.iter().map(of).collect(),
+        }
     }
 
     /// All, in the order of [`Life::each`].

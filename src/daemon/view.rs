@@ -6,16 +6,19 @@ use serde_json::Value;
 
 use super::object::v1_pod;
 use super::statuses::Statuses;
+use super::waits::WaitText;
 use crate::core::state::{ContainerState, Life, Opened, Phase, Role, Slot, StopReason};
 use crate::log::rfc3339;
 use crate::pod::PodKey;
 use crate::report::{ContainerStatus, ManifestState, PodStatusFile, Terminated, Waiting};
 use crate::source::Good;
 
-/// Everything that is published of one Pod. `kept_for`: why it goes on though no source gives it now.
+/// Everything that is published of one Pod. `kept_for`: why it goes on though no source gives it now; `waits`: what its next
+/// life waits for.
 pub fn pod_status(
     key: &PodKey,
     slot: &Slot,
+    waits: Option<&WaitText>,
     good: Option<&Good>,
     kept_for: Vec<String>,
     document: Option<Value>,
@@ -23,14 +26,22 @@ pub fn pod_status(
 ) -> PodStatusFile {
     let life = slot.life.as_ref();
     let pod = life.map(|l| &l.pod).or(slot.want.as_ref());
-    let statuses = life.map(Statuses::of).unwrap_or_default();
+    let statuses = match (life, waits, pod) {
+        (Some(life), ..) => Statuses::of(life),
+        (None, Some(waits), Some(pod)) => Statuses::waiting(pod, waits.reason, &waits.message),
+        (None, ..) => Statuses::default(),
+    };
     let (summary, message) = match life {
-        Some(life) => summary(slot, life, &statuses),
+        Some(life) => summary(slot, life, &statuses, waits),
         None if slot.held.is_some() => ("Stopped".to_owned(), Some("stopped by `podstrap down`".to_owned())),
-        None => ("Pending".to_owned(), None),
+        None => match waits {
+            Some(waits) => (waits.reason.to_owned(), Some(waits.message.clone())),
+            None => ("Pending".to_owned(), None),
+        },
     };
     let deletion = life.and_then(Life::leaving).map(|s| rfc3339(s.since.unix_ms));
-    let created = life.map(|l| rfc3339(l.since.unix_ms));
+    let since = life.map(|l| l.since).or_else(|| slot.waiting.as_ref().map(|w| w.since));
+    let created = since.map(|since| rfc3339(since.unix_ms));
     // The file's name may have changed since this life began.
     let origin = good.map(|g| g.pod.origin.clone()).or_else(|| pod.map(|p| p.origin.clone()));
     let object = match (pod, document.or_else(|| good.and_then(|g| serde_json::from_str(&g.canonical).ok())))
@@ -46,7 +57,7 @@ pub fn pod_status(
         generation: pod.map(|p| p.generation.clone()),
         uid: pod.map(|p| p.uid.clone()),
         origin: origin.unwrap_or(crate::pod::Origin { path: "-".to_owned(), document: 1 }),
-        manifest: manifest_state(slot, good, kept_for),
+        manifest: manifest_state(slot, waits, good, kept_for),
         summary,
         message,
         created_at: created,
@@ -55,7 +66,12 @@ pub fn pod_status(
     }
 }
 
-fn manifest_state(slot: &Slot, good: Option<&Good>, kept_for: Vec<String>) -> ManifestState {
+fn manifest_state(
+    slot: &Slot,
+    waits: Option<&WaitText>,
+    good: Option<&Good>,
+    kept_for: Vec<String>,
+) -> ManifestState {
     if slot.held.is_some() {
         return ManifestState::Held;
     }
@@ -70,14 +86,25 @@ fn manifest_state(slot: &Slot, good: Option<&Good>, kept_for: Vec<String>) -> Ma
     }
     match &slot.life {
         Some(life) if life.pod.generation != good.pod.generation => ManifestState::Replacing {
-            waits_for: slot.replacement_waits.as_ref().map(|m| format!("{}: {}", m.reason, m.message)),
+            waits_for: replacement_waits(slot, waits).map(|(reason, message)| format!("{reason}: {message}")),
         },
         Some(_) | None => ManifestState::Current { warnings: good.warnings.to_vec() },
     }
 }
 
+/// Why the old generation lives on: reason and message.
+fn replacement_waits<'a>(slot: &'a Slot, waits: Option<&'a WaitText>) -> Option<(&'static str, &'a str)> {
+    let for_pods = waits.map(|w| (w.reason, w.message.as_str()));
+    for_pods.or_else(|| slot.replacement_waits.as_ref().map(|m| (m.reason, m.message.as_str())))
+}
+
 /// kubectl's STATUS word, and what to read beside it.
-fn summary(slot: &Slot, life: &Life, statuses: &Statuses) -> (String, Option<String>) {
+pub(super) fn summary(
+    slot: &Slot,
+    life: &Life,
+    statuses: &Statuses,
+    waits: Option<&WaitText>,
+) -> (String, Option<String>) {
     if let Some(stop) = life.leaving() {
         return ("Terminating".to_owned(), Some(stop.why.as_str().to_owned()));
     }
@@ -117,8 +144,8 @@ fn summary(slot: &Slot, life: &Life, statuses: &Statuses) -> (String, Option<Str
     if running == 0 {
         return ("Completed".to_owned(), None);
     }
-    if let Some(missing) = &slot.replacement_waits {
-        return ("Running".to_owned(), Some(format!("replacement waits: {}", missing.message)));
+    if let Some((_, message)) = replacement_waits(slot, waits) {
+        return ("Running".to_owned(), Some(format!("replacement waits: {message}")));
     }
     let unready = life.each().zip(statuses.all()).find(|(_, s)| !s.ready && s.state.running.is_some());
     let message = unready.map(|((_, state), status)| format!("{}: {}", status.name, unready_text(state)));

@@ -112,7 +112,8 @@ impl Case {
     fn show(&self) -> PodStatusFile {
         let (key, slot) = self.world.slots().next().unwrap();
         let document = Some(serde_json::from_str(&good(&accepted("one", "")).canonical).unwrap());
-        pod_status(key, slot, self.good.as_ref(), self.refused.clone(), document, &[])
+        let waits = slot.waiting.as_ref().map(|w| crate::daemon::waits::tell(&self.world, w));
+        pod_status(key, slot, waits.as_ref(), self.good.as_ref(), self.refused.clone(), document, &[])
     }
 
     /// The phase, kubectl's word, and the container's state: the one member that is set, with its reason.
@@ -288,4 +289,58 @@ fn a_held_pod_says_so() {
     assert_eq!((file.summary.as_str(), file.manifest), ("Stopped", ManifestState::Held));
     assert_eq!(file.pod["metadata"]["name"], "web-n");
     assert_eq!(file.pod["metadata"]["labels"]["app"], "web");
+}
+
+#[test]
+fn what_a_pod_waits_for_is_told_with_the_reason_of_each() {
+    let mut case = Case::new("");
+    let mut api = accepted("api", "").0;
+    api.key.name = crate::pod::PodName::new("api-n");
+    api.generation = crate::pod::Generation::new("api");
+    api.depends_on = crate::pod::depends::listed("web,gone,x/y,z", &api.key, &api.node);
+    let key = api.key.clone();
+    let web = case.good.clone().unwrap().pod;
+    let pods = |list: &[&Rc<Pod>]| list.iter().map(|p| (p.key.clone(), (*p).clone())).collect();
+    let api = Rc::new(api);
+    case.event(Event::Desired { pods: pods(&[&web, &api]), complete: true });
+    let show = |case: &Case| {
+        let slot = case.world.slot(&key).unwrap();
+        let waits = slot.waiting.as_ref().map(|w| crate::daemon::waits::tell(&case.world, w));
+        pod_status(&key, slot, waits.as_ref(), None, vec![], Some(json!({"spec": {}})), &[])
+    };
+    let file = show(&case);
+    assert_eq!(file.summary, "DependencyNotFound");
+    assert_eq!(
+        file.message.unwrap(),
+        "waits for default/gone-n, of which there is no manifest; waits for x/y-n, of which there is no manifest; \
+         waits for default/z-n, of which there is no manifest; waits for 1 more"
+    );
+    let waiting = &file.pod["status"]["containerStatuses"][0]["state"]["waiting"];
+    assert_eq!(
+        (&waiting["reason"], &file.pod["status"]["phase"]),
+        (&json!("DependencyNotFound"), &json!("Pending"))
+    );
+    assert_eq!(file.pod["metadata"]["creationTimestamp"], json!(file.created_at.unwrap()));
+
+    let mut api = (*api).clone();
+    api.depends_on.truncate(1);
+    let api = Rc::new(api);
+    case.event(Event::Desired { pods: pods(&[&web, &api]), complete: true });
+    let told = |case: &Case| show(case).message.unwrap();
+    assert_eq!(told(&case), "waits for default/web-n, which is not ready: ContainerCreating");
+    let run = case.world.slot(&web.key).unwrap().life.as_ref().unwrap().run_key(&web.containers[0].name, 0);
+    let at = case.stamp();
+    case.event(Event::Started { run: run.clone(), at, image_id: None, container: None });
+    let (kind, message) = (ProbeKind::Readiness, "refused".to_owned());
+    case.event(Event::Probed { run: run.clone(), kind, verdict: Verdict::Failure, message });
+    assert_eq!(
+        told(&case),
+        "waits for default/web-n, which is not ready: Running: c: readiness probe: refused"
+    );
+    assert_eq!(show(&case).summary, "DependencyNotReady");
+    case.event(Event::Hold { pods: BTreeSet::from([web.key.clone()]) });
+    case.event(Event::Ended { run: run.clone(), ending: Ending::Exited { code: 0 }, at, message: None });
+    case.event(Event::Cleared { run });
+    case.event(Event::Removed { generation: web.generation.clone(), done: true });
+    assert_eq!(told(&case), "waits for default/web-n, which is not ready: stopped by `podstrap down`");
 }

@@ -113,7 +113,8 @@ const METADATA: &[Field] = &[
     has(
         "annotations",
         Kind::Map,
-        "kubernetes.io/config.mirror is ignored with a warning; .hash and .source are set",
+        "kubernetes.io/config.mirror is ignored with a warning; .hash and .source are set; podstrap.io/depends-on names \
+         the Pods that this one waits for",
     ),
     warn("generateName", &[""], "only an API server makes up names"),
     warn("creationTimestamp", &[], SERVER),

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::depends;
 use super::escape::quoted;
-use super::findings::Findings;
+use super::findings::{Findings, nearest};
 use super::names::{self, Misfit};
 use super::node::Value;
 use super::security;
 use super::spot::Spot;
-use crate::pod::{AppArmor, Namespace, NodeName, PodKey, PodName, Uid};
+use crate::pod::depends::DEPENDS_ON;
+use crate::pod::{AppArmor, Dependency, Namespace, NodeName, PodKey, PodName, Uid};
 
 /// All annotations of a Pod together, keys and values
 /// (<https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/validation/validation.go>).
@@ -31,6 +33,15 @@ pub(super) struct Metadata {
     pub annotations: BTreeMap<String, String>,
     /// AppArmor profiles of containers by name, from the annotations that came before the field.
     pub app_armor: BTreeMap<String, AppArmor>,
+    pub depends_on: Depends,
+}
+
+/// What the annotation [`DEPENDS_ON`] tells.
+#[derive(Debug, Default)]
+pub(super) struct Depends {
+    pub list: Vec<Dependency>,
+    /// The number of its value, where there is one.
+    pub id: Option<u32>,
 }
 
 /// Reports a name that does not fit.
@@ -76,14 +87,17 @@ pub(super) fn read(document: &Spot<'_>, node: &NodeName, findings: &mut Findings
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             app_armor: BTreeMap::new(),
+            depends_on: Depends::default(),
         };
     };
     let name = name(&metadata, node, findings);
     let namespace = namespace(&metadata, findings);
+    let key = name.zip(namespace).map(|(name, namespace)| PodKey { namespace, name });
     let mut app_armor = BTreeMap::new();
     let annotations = annotations(&metadata, &mut app_armor, findings);
     Metadata {
-        key: name.zip(namespace).map(|(name, namespace)| PodKey { namespace, name }),
+        depends_on: depends_on(&metadata, key.as_ref(), node, findings),
+        key,
         uid: uid(&metadata, findings),
         labels: labels(&metadata, findings),
         annotations,
@@ -196,6 +210,29 @@ fn annotations(
     if size > ANNOTATIONS_MAX {
         let message = format!("are {size} bytes in all, and at most {ANNOTATIONS_MAX} are allowed");
         spot.error(findings, message);
+    }
+    out
+}
+
+/// The annotations that are ours. A misspelt one would have no effect, and nobody would notice until an order is not kept.
+fn depends_on(
+    metadata: &Spot<'_>,
+    own: Option<&PodKey>,
+    node: &NodeName,
+    findings: &mut Findings,
+) -> Depends {
+    let mut out = Depends::default();
+    for (key, id, value) in metadata.get("annotations").iter().flat_map(Spot::pairs) {
+        if key == DEPENDS_ON
+            && let Value::Text(text) = &value.node.value
+        {
+            out = Depends { list: depends::read(&value, text, own, node, findings), id: Some(value.id()) };
+        } else if key != DEPENDS_ON && key.starts_with(depends::PREFIX) {
+            let finding = findings.warning(id, &value.path, "is not known to podstrap, and has no effect");
+            if nearest(key, [DEPENDS_ON]).is_some() {
+                finding.help(format!("did you mean {DEPENDS_ON}?"));
+            }
+        }
     }
     out
 }

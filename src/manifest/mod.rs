@@ -8,6 +8,7 @@
 
 mod base64;
 mod containers;
+mod depends;
 pub mod docker;
 mod documents;
 mod env;
@@ -46,6 +47,7 @@ use kinds::Kind;
 use node::{Note, Value};
 use spot::Spot;
 
+use crate::pod::depends::DEPENDS_ON;
 use crate::pod::objects::Object;
 use crate::pod::{Generation, Namespace, NodeName, ObjectKind, ObjectRef, Origin, Pod, PodKey};
 
@@ -104,6 +106,8 @@ pub struct Document {
     pub outcome: Result<Accepted, Vec<Problem>>,
     /// What has no effect, or another one than it seems, in the order of the text.
     pub warnings: Vec<Problem>,
+    /// Where the Pod says on which others it depends: a warning without words, for who knows of those.
+    pub depends_on: Option<Problem>,
 }
 
 /// A document that can be used.
@@ -215,6 +219,7 @@ fn refused(number: u32, problem: Problem) -> Document {
         object: None,
         outcome: Err(vec![problem]),
         warnings: Vec::new(),
+        depends_on: None,
     }
 }
 
@@ -252,6 +257,7 @@ fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Docume
     let root = Spot::root(&node);
     let kind = kinds::of(&root, &mut findings);
     let (mut key, mut object, mut accepted) = (None, None, None);
+    let mut depends_on = None;
     match kind {
         Some(Kind::Pod) => {
             let canonical = generation::canonical(&node);
@@ -259,6 +265,11 @@ fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Docume
             let origin = Origin { path: context.path.to_owned(), document: number };
             let reading = pod(&root, origin, generation, context, &mut findings);
             key = reading.key;
+            let offset = reading.depends_on.and_then(|id| source.place(number, id));
+            depends_on = offset.map(|offset| {
+                let place = at_offset(context.path, Some(source.text), Some(offset), Severity::Warning);
+                Problem { field: format!("metadata.annotations[{DEPENDS_ON}]"), ..place }
+            });
             accepted = reading.pod.map(|pod| Accepted::Pod { pod: Box::new(pod), canonical });
         }
         Some(Kind::Object(kind)) => {
@@ -273,7 +284,7 @@ fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Docume
         // Problems go to logs and status.
         errors.iter_mut().chain(&mut warnings).for_each(|problem| problem.excerpt = None);
     }
-    Document { number, line, key, object, outcome: accepted.ok_or(errors), warnings }
+    Document { number, line, key, object, outcome: accepted.ok_or(errors), warnings, depends_on }
 }
 
 /// Where a `%YAML 1.2` directive stands, if one opens the file.

@@ -13,6 +13,8 @@ use crate::pod::{Generation, NodeName, Origin, Pod, PodKey, RestartPolicy, Uid};
 pub(super) struct Reading {
     pub key: Option<PodKey>,
     pub pod: Option<Pod>,
+    /// The number of what says on which Pods it depends.
+    pub depends_on: Option<u32>,
 }
 
 /// Reads one document, reporting everything that is wrong with it.
@@ -26,6 +28,7 @@ pub(super) fn read(
     schema::check(document, findings);
     let metadata = metadata::read(document, node, findings);
     let key = metadata.key.clone();
+    let depends_on = metadata.depends_on.id;
     let pod = match document.get("spec") {
         Some(spec) => pod(&spec, metadata, node, origin, generation, findings),
         None => {
@@ -33,7 +36,7 @@ pub(super) fn read(
             None
         }
     };
-    Reading { key, pod: pod.filter(|_| !findings.refused()) }
+    Reading { key, pod: pod.filter(|_| !findings.refused()), depends_on }
 }
 
 /// `restartPolicy`, of the Pod and of containers.
@@ -95,6 +98,7 @@ fn pod(
         origin,
         labels: metadata.labels,
         annotations,
+        depends_on: metadata.depends_on.list,
         restart_policy: restart_policy?,
         grace_seconds: grace?,
         host_network: host.network,

@@ -66,7 +66,8 @@ fn every_option_is_in_help_and_manual() {
         // The verb's own section of the manual, up to the next one.
         let heading = format!(".Ss {}", verb.join(" "));
         let section = man.split_once(&heading).unwrap_or_else(|| panic!("{heading} is not in the manual")).1;
-        let section = section.split("\n.Ss ").next().unwrap().split("\n.Sh ").next().unwrap();
+        // `.Sx` refers to another section and ends none.
+        let section = ["\n.Ss ", "\n.Sh "].iter().fold(section, |s, end| s.split(end).next().unwrap());
         for option in options_of(&help) {
             // mdoc writes `.It Fl -name`.
             let name = option.trim_start_matches("--").replace('-', "\\-");

@@ -10,6 +10,7 @@ mod common;
 
 mod adoption;
 mod containers;
+mod depends;
 mod edits;
 mod files;
 mod harness;

@@ -186,6 +186,7 @@ impl Host {
     }
 }
 
+use crate::core::depends::Wait;
 use crate::core::state::{Opened, Phase, Role};
 
 fn role_of(pod: &Pod, run: &RunKey) -> Role {
@@ -202,6 +203,8 @@ struct Play {
     crashes: u32,
     /// The sources have not been read since the last crash.
     unread: bool,
+    /// When the full stop began: priority, place, and what it depends on, of every Pod.
+    at_stop: BTreeMap<PodKey, (i32, Origin, Vec<PodKey>)>,
 }
 
 /// The Pod that this number stands for.
@@ -235,14 +238,21 @@ fn any_pod(name: &'static str, number: u64) -> Pod {
         }
     }
     p.priority = [None, Some(5), Some(2_000_000_000)][dice.roll(3) as usize];
+    let on = |name: &str| Dependency::on(pod(name, name, &[]).key);
+    let others = NAMES.iter().filter(|other| **other != name);
+    p.depends_on = others.filter(|_| dice.roll(4) == 0).map(|other| on(other)).collect();
+    p.depends_on.extend((dice.roll(12) == 0).then(|| on("unknown")));
     p
 }
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
 
 impl Play {
     fn new(seed: u64) -> Self {
         let world = Script::new().world;
         let (host, wanted) = (Host::default(), BTreeMap::new());
-        Self { seed, dice: Dice(seed), now: 0, world, host, wanted, crashes: 0, unread: false }
+        let at_stop = BTreeMap::new();
+        Self { seed, dice: Dice(seed), now: 0, world, host, wanted, crashes: 0, unread: false, at_stop }
     }
 
     fn desired(&self) -> Event {
@@ -342,6 +352,10 @@ impl Play {
                     self.host.helpers.insert(pod.generation.clone()),
                     "seed {seed}: opened twice at once"
                 );
+                let life = self.world.slot(&pod.key).and_then(|s| s.life.as_ref()).unwrap();
+                if life.since.boot == Time(now) && life.open_failures == 0 {
+                    self.may_begin(&pod);
+                }
                 self.host.pods.insert(pod.generation.clone(), pod);
             }
             Action::Start { pod, run } => {
@@ -358,8 +372,10 @@ impl Play {
                 assert!(!twice, "seed {seed}: two runs of {run} at {now}");
                 assert!(
                     // In a full stop, a manifest that goes does not end its Pod before its turn.
+                    // A Pod lives on while its new version waits for a manifest.
                     self.unread
                         || self.world.is_draining()
+                        || self.world.slot(&pod.key).is_some_and(|s| s.waiting.is_some())
                         || self.wanted.values().any(|p| p.generation == run.generation),
                     "seed {seed}: {run} unwanted"
                 );
@@ -429,13 +445,73 @@ impl Play {
         }
     }
 
+    /// What a Pod depends on is ready when its life begins.
+    fn may_begin(&self, pod: &Pod) {
+        for dependency in &pod.depends_on {
+            let (seed, now, key) = (self.seed, self.now, dependency.key());
+            let life = self.world.slot(key).and_then(|s| s.life.as_ref());
+            // It may have become this Pod's turn to be replaced at the same moment.
+            let is_ready = life.is_some_and(|life| {
+                life.is_dependable() || life.leaving().is_some_and(|s| s.since.boot == Time(now))
+            });
+            assert!(is_ready && self.is_well(key), "seed {seed}: {} begins before {key} at {now}", pod.key);
+        }
+    }
+
+    /// Whether a Pod does what it is there for, as it is seen from outside of the core.
+    fn is_well(&self, key: &PodKey) -> bool {
+        let Some(pod) = self.host.pods.values().find(|p| p.key == *key) else { return false };
+        let runs = |c: &Container| {
+            let is_it = |r: &RunKey| r.generation == pod.generation && r.container == c.name;
+            self.host.runs.iter().any(|(r, d)| is_it(r) && d.started.is_some() && d.ended.is_none())
+        };
+        let succeeded =
+            |c: &Container| self.host.succeeded.contains(&(pod.generation.clone(), c.name.clone()));
+        let sidecars = || pod.init_containers.iter().filter(|c| c.sidecar);
+        pod.containers.iter().all(succeeded) || sidecars().chain(&pod.containers).all(runs)
+    }
+
+    fn has_failed(&self, key: &PodKey) -> bool {
+        let stop = self.world.slot(key).and_then(|s| s.life.as_ref()).and_then(|l| l.stop);
+        stop.is_some_and(|s| s.why != StopReason::Finished)
+    }
+
+    fn depends(&self, from: &PodKey, to: &PodKey) -> bool {
+        let (mut open, mut seen) = (vec![from], BTreeSet::new());
+        while let Some(key) = open.pop() {
+            for next in self.at_stop.get(key).iter().flat_map(|(_, _, list)| list) {
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        seen.contains(to)
+    }
+
+    /// It depends on the other one, which does not depend on it.
+    fn hangs_on(&self, from: &PodKey, to: &PodKey) -> bool {
+        self.depends(from, to) && !self.depends(to, from)
+    }
+
+    /// Its own priority, or that of the most important Pod that depends on it.
+    fn priority(&self, key: &PodKey) -> i32 {
+        let all = self.at_stop.iter().filter(|(other, _)| *other == key || self.hangs_on(other, key));
+        all.map(|(_, (priority, ..))| *priority).max().unwrap()
+    }
+
     /// In a full stop: nothing runs any more that is to end before this Pod.
     fn has_its_turn(&self, pod: &Pod) {
+        let has_order = self.at_stop.values().any(|(.., list)| !list.is_empty());
         for (_, slot) in self.world.slots() {
             let Some(life) = slot.life.as_ref().filter(|l| l.pod.key != pod.key) else { continue };
-            let (other, own) = (life.pod.priority(), pod.priority());
-            let is_first =
-                other < own || (other == own && own >= 2_000_000_000 && life.pod.origin > pod.origin);
+            let (other_key, origin) = (&life.pod.key, &life.pod.origin);
+            let (other, own) = (self.priority(other_key), self.priority(&pod.key));
+            let is_critical = other == own && own >= 2_000_000_000;
+            let is_first = other < own
+                || self.hangs_on(other_key, &pod.key)
+                // One after the other, but not always from the last.
+                || (is_critical && has_order && life.leaving().is_some_and(|s| s.why == StopReason::Drain))
+                || (is_critical && !has_order && *origin > pod.origin);
             let is_stuck = life.leaving().is_some_and(|s| Time(self.now).since(s.since.boot) >= 33_000);
             let lives = self.host.lives(&life.pod.generation, |_| true);
             let (seed, generation) = (self.seed, &life.pod.generation);
@@ -448,6 +524,20 @@ impl Play {
         }
     }
 
+    fn drain(&mut self) {
+        let pods = self
+            .world
+            .slots()
+            .filter_map(|(_, s)| s.life.as_ref().map(|l| l.pod.clone()).or_else(|| s.want.clone()));
+        self.at_stop = pods
+            .map(|p| {
+                let depends_on = p.depends_on.iter().map(|d| d.key().clone()).collect();
+                (p.key.clone(), (p.priority(), p.origin.clone(), depends_on))
+            })
+            .collect();
+        self.turn(Some(Event::Drain), false);
+    }
+
     /// A full stop in the middle of whatever goes on.
     fn stop(mut self) {
         for _ in 0..100 {
@@ -455,14 +545,14 @@ impl Play {
             let event = self.something();
             self.turn(event, true);
         }
-        self.turn(Some(Event::Drain), false);
+        self.drain();
         for _ in 0..40 {
             self.now += self.dice.roll(500);
             let event = self.something();
             self.turn(event, false);
         }
-        // No more than: two Pods, one after the other, each with its grace period, the least after a hook, and retries.
-        let latest = self.now + 2 * 15_000;
+        // No more than: the Pods, one after the other, each with its grace period, the least after a hook, and retries.
+        let latest = self.now + NAMES.len() as u64 * 15_000;
         while !self.world.is_empty() {
             self.answer();
             self.turn(None, false);
@@ -544,7 +634,7 @@ impl Play {
                 Some(Event::Runtime { trouble })
             }
             0 => {
-                let name = ["a", "b"][self.dice.roll(2) as usize];
+                let name = NAMES[self.dice.roll(3) as usize];
                 match self.dice.roll(4) {
                     0 => drop(self.wanted.remove(name)),
                     _ => drop(self.wanted.insert(name, any_pod(name, self.dice.roll(40)))),
@@ -680,14 +770,36 @@ impl Play {
         self.crashes
     }
 
+    fn wants(&self, from: &PodKey, to: &PodKey) -> bool {
+        let pod = self.wanted.values().find(|p| p.key == *from);
+        pod.is_some_and(|p| p.depends_on.iter().any(|d| d.key() == to))
+    }
+
     fn settled(&self) {
         let seed = self.seed;
         let wanted: BTreeSet<&PodKey> = self.wanted.values().map(|p| &p.key).collect();
         let known: BTreeSet<&PodKey> = self.world.slots().map(|(key, _)| key).collect();
         assert_eq!(known, wanted, "seed {seed}: what is known in the end is what is wanted");
         for p in self.wanted.values() {
-            let life = self.world.slot(&p.key).and_then(|s| s.life.as_ref()).unwrap();
-            assert_eq!(life.pod.generation, p.generation, "seed {seed}");
+            let slot = self.world.slot(&p.key).unwrap();
+            let on = slot.waiting.iter().flat_map(|w| &w.on);
+            let life = slot.life.as_ref().filter(|l| l.pod.generation == p.generation);
+            assert_eq!(life.is_none(), on.clone().count() > 0, "seed {seed}: {} waits or lives", p.key);
+            for wait in on.clone() {
+                let is_so = match wait {
+                    Wait::On(key) => !self.is_well(key) || self.has_failed(key),
+                    Wait::Unknown { key, .. } => !wanted.contains(key),
+                    Wait::Cycle(way) => {
+                        way[0] == p.key
+                            && (0..way.len()).all(|n| self.wants(&way[n], &way[(n + 1) % way.len()]))
+                    }
+                };
+                assert!(is_so, "seed {seed}: {} waits for nothing: {wait:?}", p.key);
+            }
+            if let Some(old) = slot.life.as_ref().filter(|_| life.is_none()) {
+                assert!(on.clone().any(Wait::is_of_manifests), "seed {seed}: {} is kept", old.pod.generation);
+            }
+            let Some(life) = life else { continue };
             let living: BTreeSet<&str> = self
                 .host
                 .runs
@@ -722,7 +834,9 @@ impl Play {
             assert_eq!(living, lasting, "seed {seed}: of {} at {}", p.generation, self.now);
         }
         for run in self.host.runs.keys() {
-            let known = self.wanted.values().any(|p| p.generation == run.generation);
+            let known = |p: &Pod| p.generation == run.generation;
+            let known = self.wanted.values().any(known)
+                || self.world.slots().any(|(_, s)| s.life.as_ref().is_some_and(|l| known(&l.pod)));
             assert!(known, "seed {seed}: {run} is left");
         }
     }
