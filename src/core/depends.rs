@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::holds_up_until;
-use super::state::{Life, Role, Slot, StopReason, World};
+use super::state::{Life, Opened, Role, Slot, StopReason, World};
 use super::{Stamp, Time};
 use crate::pod::{Dependency, Pod, PodKey, depends, stop};
 
@@ -64,7 +64,8 @@ impl Life {
             Role::Init | Role::Sidecar => true,
         };
         match self.stop {
-            None => self.is_ready(),
+            // What has lost its namespaces, or is to begin anew, only seems so still.
+            None => self.opened == Opened::Yes && !self.restarting && self.is_ready(),
             Some(stop) => stop.why == StopReason::Finished && (0..self.containers.len()).all(is_well),
         }
     }

@@ -625,7 +625,10 @@ impl Play {
                     self.host.pods.keys().filter(|g| opened(g)).cloned().collect();
                 pick(&mut self.dice, &made).filter(|_| self.dice.roll(3) == 0).map(|generation| {
                     self.host.lost.insert(generation.clone());
-                    self.host.succeeded.retain(|(g, _)| *g != generation);
+                    // Init containers run once more; what else has done its work does not.
+                    let inits = self.host.pods[&generation].init_containers.clone();
+                    let again = |name: &ContainerName| inits.iter().any(|c| c.name == *name);
+                    self.host.succeeded.retain(|(g, name)| *g != generation || !again(name));
                     Event::SandboxLost { generation }
                 })
             }
