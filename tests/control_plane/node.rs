@@ -6,9 +6,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+use ureq::Agent;
+use ureq::tls::TlsConfig;
 
 use crate::common::{host, text};
 
@@ -80,9 +85,25 @@ impl Node {
         command
     }
 
-    /// Its network namespace.
-    pub fn network(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/ns/net", self.holder.id()))
+    /// Runs something in a thread whose network is the node's, with a client that takes every certificate.
+    pub fn in_thread<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Agent) -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap();
+        std::thread::spawn(move || {
+            setns(network, CloneFlags::CLONE_NEWNET).unwrap();
+            let tls = TlsConfig::builder().disable_verification(true).build();
+            let timeout = Some(Duration::from_secs(5));
+            job(Agent::config_builder().proxy(None).tls_config(tls).timeout_global(timeout).build().into())
+        })
+    }
+
+    /// What is answered to a GET, when the status is 200.
+    pub fn ask(&self, url: &str) -> Result<String, String> {
+        let url = url.to_owned();
+        let answer = self.in_thread(move |agent| agent.get(&url).call()?.body_mut().read_to_string());
+        answer.join().unwrap().map_err(|e: ureq::Error| e.to_string())
     }
 
     /// The processes there, with their command lines; not the one that holds it.

@@ -7,10 +7,6 @@ use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
-use ureq::Agent;
-use ureq::tls::TlsConfig;
-
 use crate::common::engine::{Engine, runtime};
 use crate::common::image::{self, in_tree};
 use crate::common::{Instance, NODE, SOON, assert_exit, describe, host, instance_without_engine, text};
@@ -245,15 +241,9 @@ impl Plane {
         }
     }
 
-    /// Asks for /readyz every 20 ms, in a thread on the node. `None` when it is never ok.
+    /// Asks for /readyz every 20 ms, in a thread of its own. `None` when it is never ok.
     fn watch_readyz(&self, since: Instant) -> JoinHandle<Option<Duration>> {
-        let network = fs::File::open(self.node.network()).unwrap();
-        std::thread::spawn(move || {
-            setns(network, CloneFlags::CLONE_NEWNET).unwrap();
-            let tls = TlsConfig::builder().disable_verification(true).build();
-            let timeout = Some(Duration::from_secs(5));
-            let agent: Agent =
-                Agent::config_builder().proxy(None).tls_config(tls).timeout_global(timeout).build().into();
+        self.node.in_thread(move |agent| {
             let url = format!("https://{ADDRESS}:6443/readyz");
             while since.elapsed() < START {
                 // Anybody may ask, and any answer but 200 is an error.
