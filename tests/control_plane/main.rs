@@ -250,8 +250,10 @@ fn a_frozen_apiserver_is_killed_by_its_liveness() {
     assert_eq!(p.get("kept"), "yes");
 }
 
-// By its name the last one: it waits for the others.
+// It measures, and a machine that does something else measures that: run it alone, with a release build, by
+// `PODSTRAP_TEST_BINARY=target/release/podstrap cargo test --test control_plane -- --ignored --nocapture`.
 #[test]
+#[ignore = "a measurement, for a quiet machine"]
 fn the_start_takes_no_longer_than_by_hand() {
     // docker needs its second for each container.
     let most = if common::runtime_name() == "runc" { 1.10 } else { 2.5 };
