@@ -53,7 +53,7 @@ pub fn cases() -> Vec<Case> {
             }),
         case("status.containerStatuses.lastState", "the former life, with its times and code")
             .spec("restartPolicy: Always")
-            .main("say main; [ $(grep -c main /out/events) -ge 2 ] && stay; sleep 1; exit 5", "")
+            .main("say main; [ $(grep -c main /out/events) -ge 2 ] && stay; sleep 1.2; exit 5", "")
             .then(|t| {
                 let former = t.former("main");
                 assert_eq!((&former["exitCode"], &former["reason"]), (&5.into(), &"Error".into()));
