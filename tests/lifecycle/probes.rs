@@ -106,7 +106,7 @@ fn startup_gates_liveness_and_readiness() {
     touch(&i, "started");
     i.until("liveness is asked, and fails", |i| i.lines("web").iter().any(|l| l.starts_with("term")));
     touch(&i, "alive");
-    i.until("it is ready", |i| i.ready("web") && i.restarts("web", "main") >= 1);
+    i.until("it is ready", |i| i.restarts("web", "main") >= 1 && i.ready("web"));
     assert_eq!(i.container("web", "main").unwrap().started, Some(true));
 }
 
