@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use crate::monitor::child::{self, ChildError};
+use crate::monitor::docker::call::{self, failure};
 use crate::monitor::{json_log, record};
 use crate::paths::{Roots, container_id};
 use crate::runtime::docker::{self, CgroupDriver, Docker, Inspected};
@@ -60,16 +61,16 @@ const MOST_LINES: usize = 20;
 
 fn look(spec: &LookSpec) -> Result<Vec<String>, String> {
     let docker = &spec.docker;
-    let driver = child::run(&docker.info()).map_err(|e| told("info", &e))?;
+    let driver = child::run(&docker.info()).map_err(|e| failure("info", &e))?;
     let listed = docker.list(&spec.roots.run, None);
-    let listed = child::run_list(&listed, docker::LIST_BYTES).map_err(|e| told("ps", &e))?;
+    let listed = child::run_list(&listed, docker::LIST_BYTES).map_err(|e| failure("ps", &e))?;
     // After the list: whoever starts a container makes its directory first.
     let known = known(&spec.roots).map_err(|e| format!("{}: {e}", spec.roots.pods().display()))?;
     let mut lines = Vec::new();
     let mut strays = Vec::new();
     for found in docker::parse_list(&listed).iter().filter(|found| !known.contains(&found.id)) {
-        match child::run(&docker.inspect(&found.container)) {
-            Ok(text) => strays.extend(docker::parse_inspect(&text)),
+        match call::inspect(docker, &found.container) {
+            Ok(stray) => strays.extend(stray),
             Err(e) => lines.extend(hindrance("inspect", &found.id, &e)?),
         }
     }
@@ -104,8 +105,8 @@ fn end(spec: &LookSpec, strays: &[Inspected], lines: &mut Vec<String>) -> Result
         if let Err(e) = keep_log(spec, stray) {
             lines.push(format!("the log of the container {} cannot be taken over: {e}", stray.labels.id));
         }
-        match child::run(&docker.remove([stray.id.as_str()])) {
-            Ok(_) => lines.push(format!("removed the container {}, which nobody knew", stray.labels.id)),
+        match call::remove(docker, &stray.id) {
+            Ok(()) => lines.push(format!("removed the container {}, which nobody knew", stray.labels.id)),
             Err(e) => lines.extend(hindrance("rm", &stray.labels.id, &e)?),
         }
     }
@@ -133,7 +134,7 @@ fn hindrance(what: &str, id: &str, error: &ChildError) -> Result<Option<String>,
             docker::complaint(text)
         ))),
         ChildError::Ended(..) | ChildError::Spawn(_) | ChildError::Deadline(_) | ChildError::TooLong => {
-            Err(told(what, error))
+            Err(failure(what, error))
         }
     }
 }
@@ -147,13 +148,4 @@ fn known(roots: &Roots) -> io::Result<BTreeSet<String>> {
         known.extend(runs.iter().map(|a| container_id(&generation, &a.container, a.attempt).to_string()));
     }
     Ok(known)
-}
-
-fn told(what: &str, error: &ChildError) -> String {
-    match error {
-        ChildError::Ended(_, text) => docker::complaint(text),
-        ChildError::Spawn(_) | ChildError::Deadline(_) | ChildError::TooLong => {
-            format!("docker {what} {error}")
-        }
-    }
 }

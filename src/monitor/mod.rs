@@ -7,7 +7,7 @@
 
 pub mod child;
 mod clear;
-mod docker;
+pub mod docker;
 mod facts;
 mod host;
 pub mod json_log;

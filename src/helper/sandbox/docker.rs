@@ -13,6 +13,7 @@ use super::{Pause, Sandbox, SandboxError, SandboxSpec, namespaces};
 use crate::command::SELF;
 use crate::image::tar_out;
 use crate::monitor::child::{self, ChildError};
+use crate::monitor::docker::call::{self, failure};
 use crate::paths::fnv1a;
 use crate::runtime::docker::run::{self, PauseParts};
 use crate::runtime::docker::{self, Docker, Inspected};
@@ -60,7 +61,7 @@ pub fn make(
             Err(ChildError::Ended(status, text)) => match docker::name_holder(&text) {
                 Some(holder) if tries < 4 => {
                     if is_ours(spec, docker, holder)? {
-                        remove(docker, holder)?;
+                        call::remove(docker, holder).map_err(|e| failed("rm", &e))?;
                     } else {
                         name = run::other_name(&name, fnv1a(roots.run.as_os_str().as_encoded_bytes()));
                     }
@@ -110,23 +111,14 @@ pub fn make(
 pub fn end(spec: &SandboxSpec, docker: &Docker) -> Result<(), SandboxError> {
     let id = docker::pause_id(&spec.pod.generation);
     let text = child::run(&docker.list(&spec.roots.run, Some(&id))).map_err(|e| failed("ps", &e))?;
-    docker::parse_list(&text).iter().try_for_each(|found| remove(docker, &found.container))
-}
-
-fn remove(docker: &Docker, id: &str) -> Result<(), SandboxError> {
-    match child::run(&docker.remove([id])) {
-        Ok(_) => Ok(()),
-        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => Ok(()),
-        Err(e) => Err(failed("rm", &e)),
-    }
+    docker::parse_list(&text)
+        .iter()
+        .try_for_each(|found| call::remove(docker, &found.container))
+        .map_err(|e| failed("rm", &e))
 }
 
 fn inspect(docker: &Docker, id: &str) -> Result<Option<Inspected>, SandboxError> {
-    match child::run(&docker.inspect(id)) {
-        Ok(text) => Ok(docker::parse_inspect(&text)),
-        Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => Ok(None),
-        Err(e) => Err(failed("inspect", &e)),
-    }
+    call::inspect(docker, id).map_err(|e| failed("inspect", &e))
 }
 
 fn is_ours(spec: &SandboxSpec, docker: &Docker, holder: &str) -> Result<bool, SandboxError> {
@@ -134,15 +126,8 @@ fn is_ours(spec: &SandboxSpec, docker: &Docker, holder: &str) -> Result<bool, Sa
     Ok(found.is_none_or(|f| Path::new(&f.labels.run_dir) == spec.roots.run))
 }
 
-fn failed(what: &str, error: &ChildError) -> SandboxError {
-    match error {
-        ChildError::Ended(status, text) => {
-            SandboxError::Docker(format!("docker {what}: {} ({status})", docker::complaint(text)))
-        }
-        ChildError::Spawn(_) | ChildError::Deadline(_) | ChildError::TooLong => {
-            SandboxError::Docker(format!("docker {what} {error}"))
-        }
-    }
+fn failed(verb: &str, error: &ChildError) -> SandboxError {
+    SandboxError::Docker(failure(verb, error))
 }
 
 fn may_lower_score() -> bool {
