@@ -73,7 +73,7 @@ pub enum Verb {
     note = "SIGTERM and SIGINT end the daemon; the Pods run on unless --on-exit stop is given."
 )]
 pub struct RunArgs {
-    /// directory of Pod manifests; may be given several times (default /etc/kubernetes/manifests)
+    /// directory of Pod manifests, or one file; may be given several times (default /etc/kubernetes/manifests)
     #[argh(option, arg_name = "DIR")]
     pub manifest_dir: Vec<PathBuf>,
     /// state that a reboot clears (default /run/podstrap)

@@ -11,11 +11,16 @@ use super::node::{Entry, Node, Value};
 use super::scalar::integral;
 use crate::pod::{Generation, NodeName};
 
-/// The document as JSON: aliases and merges written out, nulls and `status` left out, keys sorted.
-pub(super) fn canonical(document: &Node) -> Json {
+/// The document as JSON: aliases and merges written out, nulls and `status` left out, keys sorted. An item of a list of that
+/// kind is the same as a document that tells its kind.
+pub(super) fn canonical(document: &Node, implied: Option<&str>) -> Json {
     let mut out = json(document);
     if let Json::Object(map) = &mut out {
         map.remove("status");
+        if let Some(kind) = implied {
+            map.entry("apiVersion").or_insert_with(|| "v1".into());
+            map.entry("kind").or_insert_with(|| kind.into());
+        }
     }
     // There a null is an empty text, as in Go, not an absent entry.
     for field in ["labels", "annotations"] {
@@ -121,9 +126,9 @@ mod tests {
             entry("a", text(3)),
             entry("u", Node { id: 0, value: Value::Int(u64::MAX.into()) }),
         ];
-        let json = canonical(&Node { id: 0, value: Value::Map(entries) });
+        let json = canonical(&Node { id: 0, value: Value::Map(entries) }, None);
         assert_eq!(json.to_string(), r#"{"a":"x","b":"0.1","u":18446744073709551615,"z":[null,30]}"#);
-        assert_eq!(canonical(&tree(&json)), json);
+        assert_eq!(canonical(&tree(&json), None), json);
     }
 
     #[test]

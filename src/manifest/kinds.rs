@@ -9,9 +9,6 @@ use crate::pod::ObjectKind;
 /// What a document of another kind is told.
 fn other_kind(kind: &str) -> Option<(&'static str, &'static str)> {
     Some(match kind {
-        "List" | "PodList" => {
-            ("is not supported yet", "write the Pods as documents of their own, set apart by ---")
-        }
         "DaemonSet" => ("is not supported yet", "write its spec.template as a Pod"),
         "StatefulSet" => ("is not supported yet", "write its spec.template as a Pod, one for each replica"),
         "Deployment" | "ReplicaSet" | "ReplicationController" => {
@@ -34,13 +31,40 @@ fn other_kind(kind: &str) -> Option<(&'static str, &'static str)> {
 pub(super) enum Kind {
     Pod,
     Object(ObjectKind),
+    /// Of things that each tell their kind, or all are of this one.
+    List(Option<&'static str>),
 }
 
-const KINDS: [(&str, Kind); 3] = [
+const KINDS: [(&str, Kind); 7] = [
     ("Pod", Kind::Pod),
     ("ConfigMap", Kind::Object(ObjectKind::ConfigMap)),
     ("Secret", Kind::Object(ObjectKind::Secret)),
+    ("List", Kind::List(None)),
+    ("PodList", Kind::List(Some("Pod"))),
+    ("ConfigMapList", Kind::List(Some("ConfigMap"))),
+    ("SecretList", Kind::List(Some("Secret"))),
 ];
+
+/// Tells what an item of a list is about. In a list of one kind, as an API server gives it, the items do not say it again.
+pub(super) fn of_item(
+    item: &Spot<'_>,
+    implied: Option<&'static str>,
+    findings: &mut Findings,
+) -> Option<Kind> {
+    let kind = match (implied, item.get("kind").is_some(), item.get("apiVersion").is_some()) {
+        (Some(implied), false, false) => {
+            KINDS.iter().find(|(name, _)| *name == implied).map(|(_, kind)| *kind)
+        }
+        (Some(_) | None, _, _) => of(item, findings),
+    };
+    match kind {
+        Some(Kind::List(_)) => {
+            item.error(findings, "a list in a list is not read").help("write its items into the outer list");
+            None
+        }
+        Some(Kind::Pod | Kind::Object(_)) | None => kind,
+    }
+}
 
 /// Tells what a document is about; anything that is not read here is reported.
 pub(super) fn of(document: &Spot<'_>, findings: &mut Findings) -> Option<Kind> {

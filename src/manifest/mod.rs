@@ -44,7 +44,7 @@ pub use problem::{Problem, Severity};
 use documents::{Parsed, Source};
 use findings::{Findings, at_offset};
 use kinds::Kind;
-use node::{Note, Value};
+use node::{Node, Note, Value};
 use spot::Spot;
 
 use crate::pod::depends::DEPENDS_ON;
@@ -144,14 +144,19 @@ pub fn read(bytes: &[u8], context: &Context<'_>) -> Vec<Document> {
     };
     let mut parsed = Vec::new();
     let mut source = Source::new(text, context.limits);
-    let mut empty = 0;
+    let (mut empty, mut lists) = (0, 0);
     // Trees are read as they come, so that only one is in memory; places need the source again.
     let reader = Source::new(text, context.limits);
     reader.each(|document| match &document.result {
         Ok((node, _)) if node.value == Value::Null => empty += 1,
-        Ok(_) | Err(_) => parsed.push(one(document, &mut source, context)),
+        Ok(_) | Err(_) => {
+            let found = one(document, &mut source, context);
+            lists += u32::from(found.is_empty());
+            parsed.extend(found);
+        }
     });
-    if parsed.is_empty() {
+    // A list without items says that there is nothing; a file without documents says nothing.
+    if parsed.is_empty() && lists == 0 {
         let mut problem = at_offset(context.path, Some(text), Some(0), Severity::Error);
         problem.excerpt = None;
         problem.message = match empty {
@@ -186,7 +191,7 @@ pub fn from_canonical(document: &serde_json::Value, context: &Context<'_>) -> Re
             let generation = generation::of(document, context.node);
             pod(&root, origin, generation, context, &mut findings).pod
         }
-        Some(Kind::Object(_)) => {
+        Some(Kind::Object(_) | Kind::List(_)) => {
             findings.error(0, "kind", "is not Pod");
             None
         }
@@ -223,7 +228,8 @@ fn refused(number: u32, problem: Problem) -> Document {
     }
 }
 
-fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Document {
+/// Reads one document: itself, or the items of a list.
+fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Vec<Document> {
     let number = parsed.number;
     let (node, notes) = match parsed.result {
         Ok(read) => read,
@@ -232,7 +238,7 @@ fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Docume
                 at_offset(context.path, Some(source.text), Some(broken.offset), Severity::Error);
             problem.message = broken.message;
             problem.help = broken.help.map(str::to_owned);
-            return refused(number, problem);
+            return vec![refused(number, problem)];
         }
     };
     let mut findings = Findings::default();
@@ -253,38 +259,85 @@ fn one(parsed: Parsed, source: &mut Source<'_>, context: &Context<'_>) -> Docume
                 .help("write the fields out: newer kubelets do not promise to merge"),
         };
     }
-    let line = source.place(number, 0).map_or(0, |offset| problem::line_and_column(source.text, offset).0);
     let root = Spot::root(&node);
     let kind = kinds::of(&root, &mut findings);
-    let (mut key, mut object, mut accepted) = (None, None, None);
-    let mut depends_on = None;
-    match kind {
-        Some(Kind::Pod) => {
-            let canonical = generation::canonical(&node);
-            let generation = generation::of(&canonical, context.node);
-            let origin = Origin { path: context.path.to_owned(), document: number };
-            let reading = pod(&root, origin, generation, context, &mut findings);
-            key = reading.key;
-            let offset = reading.depends_on.and_then(|id| source.place(number, id));
-            depends_on = offset.map(|offset| {
-                let place = at_offset(context.path, Some(source.text), Some(offset), Severity::Warning);
-                Problem { field: format!("metadata.annotations[{DEPENDS_ON}]"), ..place }
+    let mut reading = Reading { number, source, context };
+    let Some(Kind::List(implied)) = kind else { return vec![reading.document(&node, kind, None, findings)] };
+    match root.get("items") {
+        Some(items) if matches!(items.node.value, Value::List(_)) => {
+            let items = items.items().map(|item| {
+                // What is to be told of the list goes with its first item.
+                let mut findings = std::mem::take(&mut findings);
+                let item = Spot::root(item.node);
+                let kind = kinds::of_item(&item, implied, &mut findings);
+                reading.document(item.node, kind, implied, findings)
             });
-            accepted = reading.pod.map(|pod| Accepted::Pod { pod: Box::new(pod), canonical });
+            items.collect()
         }
-        Some(Kind::Object(kind)) => {
-            let reading = objects::read(&root, kind, &mut findings);
-            object = reading.key;
-            accepted = reading.object.map(Accepted::Object);
+        Some(items) => {
+            items.error(&mut findings, format!("must be a list, and is {}", items.is()));
+            vec![reading.document(&node, None, None, findings)]
         }
-        None => {}
+        // An API server says `null` of an empty list.
+        None if root.has("items") => Vec::new(),
+        None => {
+            findings.error(0, "items", "is missing").help("items: [] says that there is nothing");
+            vec![reading.document(&node, None, None, findings)]
+        }
     }
-    let (mut errors, mut warnings) = findings.place(context.path, number, Some(source));
-    if kind == Some(Kind::Object(ObjectKind::Secret)) {
-        // Problems go to logs and status.
-        errors.iter_mut().chain(&mut warnings).for_each(|problem| problem.excerpt = None);
+}
+
+/// Where something is read.
+struct Reading<'r, 's> {
+    number: u32,
+    source: &'r mut Source<'s>,
+    context: &'r Context<'r>,
+}
+
+impl Reading<'_, '_> {
+    /// What a document, or an item of a list, says. `implied` is the kind that an item need not tell.
+    fn document(
+        &mut self,
+        node: &Node,
+        kind: Option<Kind>,
+        implied: Option<&'static str>,
+        mut findings: Findings,
+    ) -> Document {
+        let Self { number, source, context } = self;
+        let number = *number;
+        let line =
+            source.place(number, node.id).map_or(0, |offset| problem::line_and_column(source.text, offset).0);
+        let root = Spot::root(node);
+        let (mut key, mut object, mut accepted) = (None, None, None);
+        let mut depends_on = None;
+        match kind {
+            Some(Kind::Pod) => {
+                let canonical = generation::canonical(node, implied);
+                let generation = generation::of(&canonical, context.node);
+                let origin = Origin { path: context.path.to_owned(), document: number };
+                let reading = pod(&root, origin, generation, context, &mut findings);
+                key = reading.key;
+                let offset = reading.depends_on.and_then(|id| source.place(number, id));
+                depends_on = offset.map(|offset| {
+                    let place = at_offset(context.path, Some(source.text), Some(offset), Severity::Warning);
+                    Problem { field: format!("metadata.annotations[{DEPENDS_ON}]"), ..place }
+                });
+                accepted = reading.pod.map(|pod| Accepted::Pod { pod: Box::new(pod), canonical });
+            }
+            Some(Kind::Object(kind)) => {
+                let reading = objects::read(&root, kind, &mut findings);
+                object = reading.key;
+                accepted = reading.object.map(Accepted::Object);
+            }
+            Some(Kind::List(_)) | None => {}
+        }
+        let (mut errors, mut warnings) = findings.place(context.path, number, Some(source));
+        if kind == Some(Kind::Object(ObjectKind::Secret)) {
+            // Problems go to logs and status.
+            errors.iter_mut().chain(&mut warnings).for_each(|problem| problem.excerpt = None);
+        }
+        Document { number, line, key, object, outcome: accepted.ok_or(errors), warnings, depends_on }
     }
-    Document { number, line, key, object, outcome: accepted.ok_or(errors), warnings, depends_on }
 }
 
 /// Where a `%YAML 1.2` directive stands, if one opens the file.

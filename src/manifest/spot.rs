@@ -44,6 +44,11 @@ impl<'n> Spot<'n> {
         Some(Spot { node: &entry.value, key: entry.id, path: self.path_of(name) })
     }
 
+    /// Whether there is a field of that name, be it null.
+    pub fn has(&self, name: &str) -> bool {
+        matches!(&self.node.value, Value::Map(entries) if entries.iter().any(|e| e.key == name))
+    }
+
     /// The items of a list; none when this is no list (which the schema reports).
     pub fn items(&self) -> impl Iterator<Item = Spot<'n>> + use<'n> {
         let list: &'n [Node] = match &self.node.value {

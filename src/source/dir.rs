@@ -1,4 +1,5 @@
-//! A directory of manifests: which of its entries count, when a file may be believed, and when a Pod's manifest is gone.
+//! A directory of manifests: which of its entries count, when a file may be believed, and when a Pod's manifest is gone. A
+//! single file is a directory of which one entry counts.
 //!
 //! A scan is the truth; inotify only says where to look again. A file is read when nobody has it open for writing. What
 //! is new is acted on at once; a change of a file in use waits a moment for the next event of the same edit, and a
@@ -101,6 +102,8 @@ struct Entry {
 #[derive(Debug)]
 pub struct DirSource {
     path: PathBuf,
+    /// The one entry that counts, where the source is a file.
+    only: Option<OsString>,
     shown: String,
     rules: Rc<Rules>,
     entries: BTreeMap<OsString, Entry>,
@@ -139,11 +142,21 @@ enum Read1 {
 }
 
 impl DirSource {
-    /// The source at `path`, not read yet.
+    /// The source at `path`, not read yet. It is a file when a file is there, or when nothing is there and it is named as
+    /// manifests are.
     pub fn new(path: PathBuf, rules: Rc<Rules>) -> Self {
         let shown = escape(&path.to_string_lossy()).into_owned();
+        let is_file = match fs::metadata(&path) {
+            Ok(found) => !found.is_dir(),
+            Err(_) => has_manifest_suffix(path.as_os_str()),
+        };
+        let (path, only) = match (is_file, path.parent(), path.file_name()) {
+            (true, Some(parent), Some(name)) => (parent.to_owned(), Some(name.to_owned())),
+            (_, _, _) => (path, None),
+        };
         Self {
             path,
+            only,
             shown,
             rules,
             entries: BTreeMap::new(),
@@ -223,7 +236,7 @@ impl DirSource {
                 if name.as_bytes() == b"..data" {
                     // An atomic writer has swapped the directory that all the links lead through.
                     self.next_scan = now;
-                } else if !is_hidden(name) {
+                } else if self.counts(name) {
                     let in_use = self.entries.get(name).is_some_and(|e| !e.state.good().is_empty());
                     if in_use && is_gone(&self.path.join(name)) {
                         // Noted at once, so that the same document under its new name is not taken for a second one.
@@ -301,7 +314,7 @@ impl DirSource {
             Err(e) => return self.unreadable(&e.to_string(), now),
         };
         let mut names: Vec<OsString> = names;
-        names.retain(|n| !is_hidden(n));
+        names.retain(|n| self.counts(n));
         let moved_to_other_device = self.identity.is_some_and(|(device, _)| device != identity.0);
         if names.is_empty() && moved_to_other_device && !self.entries.is_empty() {
             // What was mounted here is gone, and with it the manifests: that is a failure of the host, not a wish.
@@ -319,7 +332,9 @@ impl DirSource {
         names.sort();
         if !std::mem::replace(&mut self.listed, true) {
             // Files that went while no daemon looked: what they said once must not come back.
-            let here = |path: &Path| path.file_name().is_some_and(|n| names.iter().any(|name| name == n));
+            let here = |path: &Path| {
+                path.file_name().is_some_and(|n| !self.counts(n) || names.iter().any(|name| name == n))
+            };
             self.keeps.extend(keep::forget_others(&self.rules.keep_dir, &self.path, here));
         }
         for name in &names {
@@ -330,12 +345,18 @@ impl DirSource {
         let left: Vec<OsString> = self
             .entries
             .keys()
-            .chain(self.ignored.keys())
+            .chain(self.ignored.keys().filter(|_| self.only.is_none()))
             .filter(|n| names.binary_search(n).is_err())
             .cloned()
             .collect();
         for name in left {
             self.leaves(name, now);
+        }
+        if let Some(only) = self.only.clone()
+            && names.is_empty()
+            && !self.entries.contains_key(&only)
+        {
+            changed |= self.pass_over(&only, format!("{}: does not exist", self.shown));
         }
         changed
     }
@@ -420,7 +441,7 @@ impl DirSource {
     fn look(&mut self, name: &OsStr, now: u64) -> bool {
         let path = self.path.join(name);
         let shown = escape(&path.to_string_lossy()).into_owned();
-        if !has_manifest_suffix(name) {
+        if self.only.is_none() && !has_manifest_suffix(name) {
             if fs::symlink_metadata(&path).is_err() {
                 self.ignored.remove(name);
                 return false;
@@ -507,6 +528,11 @@ impl DirSource {
                 changed
             }
         }
+    }
+
+    /// Whether an entry of that name is looked at.
+    fn counts(&self, name: &OsStr) -> bool {
+        self.only.as_deref().map_or_else(|| !is_hidden(name), |only| only == name)
     }
 
     fn pass_over(&mut self, name: &OsStr, why: String) -> bool {

@@ -453,3 +453,39 @@ fn an_unmounted_file_system_takes_no_pod_with_it() {
         umount2(&point, MntFlags::MNT_DETACH).unwrap();
     }
 }
+
+#[test]
+fn a_single_file_is_a_source_and_its_neighbours_are_not() {
+    let mut p = Place::new("single", MissingDir::Remove);
+    p.source = Place::source(&p.root, "m/one.yaml", MissingDir::Remove);
+    assert!(p.pass(0));
+    assert!(p.merged().complete, "that it is not there yet is known");
+    assert!(p.source.ignored()[0].ends_with("m/one.yaml: does not exist"), "{:?}", p.source.ignored());
+    p.write("two.yaml", &document("b", "x"));
+    p.write("one.yaml", &document("a", "x"));
+    p.pass(0);
+    assert_eq!(p.names(), ["a-n"]);
+    assert!(p.source.ignored().is_empty());
+    p.keep();
+    p.write("one.yaml", "{");
+    p.pass(CHANGE_SETTLES_MS);
+    p.scan();
+    p.pass(CHANGE_SETTLES_MS);
+    assert_eq!(p.good(), [kept("a-n", "x")]);
+    fs::remove_file(p.path("one.yaml")).unwrap();
+    p.pass(0);
+    p.pass(REMOVAL_SETTLES_MS);
+    p.pass(REMOVAL_SETTLES_MS);
+    assert!(p.names().is_empty());
+    p.scan();
+    assert_eq!(p.source.ignored().len(), 1);
+}
+
+#[test]
+fn a_single_file_need_not_be_named_as_a_manifest() {
+    let mut p = Place::new("named", MissingDir::Remove);
+    p.write("pod", &document("a", "x"));
+    p.source = Place::source(&p.root, "m/pod", MissingDir::Remove);
+    p.pass(0);
+    assert_eq!(p.names(), ["a-n"]);
+}
