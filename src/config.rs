@@ -5,14 +5,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::paths::{CniPaths, Roots};
 use crate::pod::NodeName;
 
 /// The settings of one daemon. They do not change while it lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunConfig {
-    /// The directories of manifests, in the order of the command line. Never empty; absolute.
+    /// The directories of manifests, in the order of the command line; absolute. Empty only where there are URLs, or where Pods
+    /// are only to be stopped.
     pub manifest_dirs: Vec<PathBuf>,
+    /// The URLs of manifests, in the order of the command line.
+    pub manifest_urls: Vec<ManifestUrl>,
+    /// How all URLs are asked.
+    pub asking: Asking,
     /// Where everything lies.
     pub roots: Roots,
     /// The directory of image archives.
@@ -49,6 +56,53 @@ pub struct RunConfig {
     pub cluster_domain: String,
     /// Where the health endpoint listens; `None`: nowhere.
     pub healthz: Option<SocketAddr>,
+}
+
+impl RunConfig {
+    /// Whether Pods are to be run, and not only stopped.
+    pub fn has_sources(&self) -> bool {
+        !(self.manifest_dirs.is_empty() && self.manifest_urls.is_empty())
+    }
+}
+
+/// `--manifest-url`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestUrl {
+    /// What is asked: http or https, without user information and fragment.
+    pub url: String,
+    /// The same for people, without its query.
+    pub shown: String,
+    /// The only digest that the answer may have: 64 lower-case hexadecimal digits.
+    pub sha256: Option<String>,
+}
+
+/// How manifest URLs are asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// The headers that each is sent.
+    pub headers: Vec<Header>,
+    /// PEM certificates that are trusted in place of the host's; absolute.
+    pub ca: Option<PathBuf>,
+    /// From one answer to the next question, in milliseconds. At least 1000.
+    pub period_ms: u64,
+}
+
+/// A header of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Its name.
+    pub name: String,
+    /// Its value, or the file that has it.
+    pub value: HeaderValue,
+}
+
+/// A header's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeaderValue {
+    /// Itself.
+    Text(String),
+    /// A file that holds it; blanks around it do not count. Read anew each time, so that a token may change.
+    File(PathBuf),
 }
 
 /// `--runtime`.

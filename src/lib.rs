@@ -19,8 +19,8 @@
 //! | [`image`] | archives → layers, and which image has which | `pod`, `paths`, `command`, `sys` |
 //! | [`runtime`] | operations → command lines and bundles; output → facts; spawns nothing | `pod`, `command`, `image::config` |
 //! | [`monitor`] | the process that owns one container | `pod`, `paths`, `command`, `sys`, `image`, `runtime` |
-//! | [`helper`] | short-lived children: probes, hooks, namespaces and networks, projected files, removals | `pod`, `paths`, `command`, `sys`, `image::tar_out`, `runtime`, `monitor` |
-//! | [`source`] | directories → documents, settled and whole | `manifest`, `pod`, `paths`, `config`, `sys` |
+//! | [`helper`] | short-lived children: probes, hooks, URLs, namespaces and networks, projected files, removals | `pod`, `paths`, `config`, `command`, `sys`, `image::tar_out`, `runtime`, `monitor` |
+//! | [`source`] | directories and URLs → documents, settled and whole | `manifest`, `pod`, `paths`, `config`, `sys` |
 //! | [`daemon`] | the loop; carries out actions | everything but `cli` |
 //! | [`cli`] | one file per verb | everything |
 //!

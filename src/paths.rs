@@ -62,6 +62,11 @@ impl Roots {
         self.run.join("requests")
     }
 
+    /// Where the answer of a manifest URL is put, until it has been read.
+    pub fn fetched(&self, source: usize) -> PathBuf {
+        self.run.join(format!("fetched.{source}"))
+    }
+
     /// What `runc --root` is given.
     pub fn runc(&self) -> PathBuf {
         self.run.join("runc")

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use super::values::{Endpoint, Format, Goal, Millis, PodArg, Since, Size, TextOrJson};
+use super::values_url::{HeaderArg, UrlArg};
 use crate::config::{BackOff, MissingDir, OnExit, RuntimeChoice};
 
 /// The default of `--run-dir`.
@@ -73,9 +74,21 @@ pub enum Verb {
     note = "SIGTERM and SIGINT end the daemon; the Pods run on unless --on-exit stop is given."
 )]
 pub struct RunArgs {
-    /// directory of Pod manifests, or one file; may be given several times (default /etc/kubernetes/manifests)
+    /// directory of Pod manifests, or one file; may be given several times (default /etc/kubernetes/manifests, where no other source is given)
     #[argh(option, arg_name = "DIR")]
     pub manifest_dir: Vec<PathBuf>,
+    /// URL of Pod manifests, with #sha256=DIGEST of that content only; may be given several times
+    #[argh(option, arg_name = "URL")]
+    pub manifest_url: Vec<UrlArg>,
+    /// header that manifest URLs are sent, as NAME: VALUE or NAME: @FILE; may be given several times
+    #[argh(option, arg_name = "HEADER")]
+    pub manifest_url_header: Vec<HeaderArg>,
+    /// certificates (PEM) that manifest URLs are trusted by (default the host's)
+    #[argh(option, arg_name = "FILE")]
+    pub manifest_url_ca: Option<PathBuf>,
+    /// time from one answer of a manifest URL to the next question (default 20s)
+    #[argh(option, default = "Millis(20_000)", arg_name = "SECONDS")]
+    pub manifest_url_period: Millis,
     /// state that a reboot clears (default /run/podstrap)
     #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
     pub run_dir: PathBuf,

@@ -31,6 +31,7 @@ pub fn helper(name: &str) -> Option<fn() -> ExitCode> {
         "sweep" => Some(|| monitor::sweep(attempt_dir())),
         "remove" => Some(helper::remove::run),
         "project" => Some(helper::project::run),
+        "fetch" => Some(helper::fetch::run),
         "keep" => Some(crate::source::keep::run),
         "look" => Some(helper::look::run),
         "load" => Some(load),

@@ -11,7 +11,7 @@ use super::published::Published;
 use super::values::{Millis, PodArg};
 use super::view::label;
 use super::wait::{is_gone, until_gone};
-use crate::config::{BackOff, MissingDir, OnExit, RunConfig, RuntimeChoice};
+use crate::config::{Asking, BackOff, MissingDir, OnExit, RunConfig, RuntimeChoice};
 use crate::paths::CniPaths;
 use crate::pod::depends::{DEPENDS_ON, listed};
 use crate::pod::{Dependency, NodeName, PodKey, stop};
@@ -181,6 +181,8 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
     }
     let config = RunConfig {
         manifest_dirs: Vec::new(),
+        manifest_urls: Vec::new(),
+        asking: Asking::default(),
         image_dir: roots.state.join("images.d"),
         roots,
         runtime: match last.map(|d| d.runtime.as_str()) {

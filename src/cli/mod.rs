@@ -17,6 +17,7 @@ pub mod status;
 mod table;
 pub mod validate;
 pub mod values;
+mod values_url;
 pub mod version;
 mod view;
 pub mod wait;

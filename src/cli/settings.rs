@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{MANIFEST_DIR, RunArgs};
-use crate::config::RunConfig;
+use super::values_url::{HeaderArg, UrlArg};
+use crate::config::{Asking, Header, HeaderValue, ManifestUrl, RunConfig};
 use crate::paths::{CniPaths, Roots};
 use crate::pod::NodeName;
 use crate::sys;
@@ -66,19 +67,45 @@ impl RunConfig {
             }
             manifest_dirs.push(dir);
         }
-        if manifest_dirs.is_empty() {
+        if manifest_dirs.is_empty() && args.manifest_url.is_empty() {
             manifest_dirs.push(MANIFEST_DIR.into());
         }
         if args.rescan.0 < 1000 {
             let value = args.rescan.to_string();
             return Err(SettingsError::Option { name: "--rescan", value, rule: "must be at least 1s" });
         }
+        if args.manifest_url_period.0 < 1000 {
+            let value = args.manifest_url_period.to_string();
+            let name = "--manifest-url-period";
+            return Err(SettingsError::Option { name, value, rule: "must be at least 1s" });
+        }
+        let mut manifest_urls: Vec<ManifestUrl> = Vec::new();
+        for UrlArg(url) in args.manifest_url {
+            if manifest_urls.iter().any(|other| other.url == url.url) {
+                let name = "--manifest-url";
+                return Err(SettingsError::Option { name, value: url.shown, rule: "is given twice" });
+            }
+            manifest_urls.push(url);
+        }
+        let headers = args.manifest_url_header.into_iter().map(|HeaderArg(header)| {
+            Ok(match header.value {
+                HeaderValue::File(file) => Header { value: HeaderValue::File(absolute(&file)?), ..header },
+                HeaderValue::Text(_) => header,
+            })
+        });
+        let asking = Asking {
+            headers: headers.collect::<Result<_, _>>()?,
+            ca: args.manifest_url_ca.as_deref().map(absolute).transpose()?,
+            period_ms: args.manifest_url_period.0,
+        };
         if args.log_max_files == 0 {
             let value = "0".to_owned();
             return Err(SettingsError::Option { name: "--log-max-files", value, rule: "must be at least 1" });
         }
         Ok(Self {
             manifest_dirs,
+            manifest_urls,
+            asking,
             image_dir: match &args.image_dir {
                 Some(dir) => absolute(dir)?,
                 None => state.join("images.d"),
@@ -206,6 +233,11 @@ mod tests {
         assert_eq!(c.cni.bin_dirs, [Path::new("/opt/cni/bin"), Path::new("/usr/lib/cni")]);
         assert!(c.cluster_dns.is_empty() && c.cluster_domain == "cluster.local");
         assert_eq!(c.healthz, None);
+        assert!(c.manifest_urls.is_empty() && c.asking.headers.is_empty() && c.asking.period_ms == 20_000);
+        let c = config(&["--manifest-url", "http://h/", "--manifest-url-header", "A: @b"]).unwrap();
+        assert!(c.manifest_dirs.is_empty() && c.has_sources());
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(c.asking.headers[0].value, HeaderValue::File(here.join("b")));
     }
 
     #[test]
@@ -233,6 +265,9 @@ mod tests {
     fn what_cannot_be_is_refused_by_name() {
         for (args, word) in [
             (&["--cgroup-root", "../x"][..], "--cgroup-root"),
+            (&["--manifest-url", "http://h/", "--manifest-url", "http://h/#sha256="], "64"),
+            (&["--manifest-url", "http://h/", "--manifest-url", "http://h/"], "twice"),
+            (&["--manifest-url-period", "0.5"], "--manifest-url-period"),
             (&["--cgroup-root", ""], "--cgroup-root"),
             (&["--rescan", "0.5"], "--rescan"),
             (&["--log-max-files", "0"], "--log-max-files"),

@@ -379,6 +379,7 @@ impl Daemon {
             Purpose::Version => self.version_told(status, &output),
             Purpose::Events => self.events_ended(status),
             Purpose::Look => self.looked(status, &output, overdue),
+            Purpose::Fetch(source) => self.fetched(source, status, &output, overdue),
             Purpose::Keep => {
                 if status.success() {
                     self.unkept.clear();

@@ -17,13 +17,13 @@ use super::herald::Herald;
 use super::images::ImageDesk;
 use super::jobs::Jobs;
 use super::publish::Publisher;
-use super::{Daemon, engine, settings, sources};
+use super::{Daemon, engine, fetches, settings, sources};
 use crate::config::RunConfig;
 use crate::core::World;
 use crate::monitor::record::{self, Record};
 use crate::paths::Roots;
 use crate::pod::PodKey;
-use crate::source::Merged;
+use crate::source::{Merged, Source};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::fifo::Fifo;
 use crate::sys::lock::{self, Lock, Taken};
@@ -175,24 +175,25 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
             None
         }
     };
-    if !config.manifest_dirs.is_empty() {
+    let sources = sources(&config, engine::runtime(&engine));
+    if config.has_sources() {
         info!(
             "podstrap {} on node {}, runtime {}, manifests from {}",
             env!("CARGO_PKG_VERSION"),
             config.node,
             engine.binary().display(),
-            config.manifest_dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ")
+            sources.iter().map(Source::shown).collect::<Vec<_>>().join(", ")
         );
     }
     let publisher = Publisher::new(&config, &boot_id, &engine);
     let images = ImageDesk::new(&config.roots, &engine);
-    let sources = sources(&config, engine::runtime(&engine));
     // Who only stops Pods is no service of its own.
-    let herald = if config.manifest_dirs.is_empty() { Herald::default() } else { Herald::from_environment() };
+    let herald = if config.has_sources() { Herald::from_environment() } else { Herald::default() };
     let mut daemon = Daemon {
         engine,
         world: World::new(settings(&config)),
         events: Default::default(),
+        fetches: fetches::of(&config),
         sources,
         merged: Merged::default(),
         watcher,

@@ -47,6 +47,8 @@ pub enum Purpose {
     Look,
     /// It writes the last good manifests to the disk.
     Keep,
+    /// It asks the URL of the source of that number.
+    Fetch(usize),
 }
 
 /// A child that has ended.
@@ -179,6 +181,7 @@ impl std::fmt::Display for Purpose {
             Self::Events => write!(f, "docker events"),
             Self::Look => write!(f, "a look at docker"),
             Self::Keep => write!(f, "keeping manifests"),
+            Self::Fetch(_) => write!(f, "asking a manifest URL"),
         }
     }
 }

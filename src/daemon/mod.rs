@@ -9,6 +9,7 @@ mod boot;
 mod docker;
 mod docker_images;
 mod engine;
+mod fetches;
 mod health;
 mod herald;
 mod hooks;
@@ -34,8 +35,9 @@ use std::rc::Rc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::config::{OnExit, RunConfig};
+use crate::config::{ManifestUrl, OnExit, RunConfig};
 use crate::core::{BackoffRule, Event, ProbeKind, Refusal, RunKey, Settings, Stamp, Time, World};
+use crate::helper::fetch::{FetchSpec, MOST_BYTES};
 use crate::manifest::{Limits, Runtime};
 use crate::paths::AttemptDir;
 use crate::pod::{Namespace, ObjectRef, PodKey};
@@ -43,7 +45,8 @@ use crate::runtime::docker::Docker;
 use crate::runtime::engine::Engine;
 use crate::source::dir::{DirSource, Rules};
 use crate::source::keep::Keep;
-use crate::source::{self, Merged, Refused};
+use crate::source::url::UrlSource;
+use crate::source::{self, Merged, Refused, Source};
 use crate::sys::fifo::Fifo;
 use crate::sys::lock::Lock;
 use crate::sys::signals::Signals;
@@ -81,7 +84,9 @@ struct Daemon {
     boot_id: String,
     world: World,
     events: VecDeque<Event>,
-    sources: Vec<DirSource>,
+    sources: Vec<Source>,
+    /// How the sources that are URLs are asked.
+    fetches: BTreeMap<usize, FetchSpec>,
     merged: Merged,
     watcher: Option<Watcher>,
     images: ImageDesk,
@@ -163,7 +168,7 @@ fn settings(config: &RunConfig) -> Settings {
     }
 }
 
-fn sources(config: &RunConfig, runtime: Runtime) -> Vec<DirSource> {
+fn sources(config: &RunConfig, runtime: Runtime) -> Vec<Source> {
     let rules = Rc::new(Rules {
         node: config.node.clone(),
         limits: Limits {
@@ -175,7 +180,15 @@ fn sources(config: &RunConfig, runtime: Runtime) -> Vec<DirSource> {
         on_missing: config.missing_dir,
         keep_dir: config.roots.manifests(),
     });
-    config.manifest_dirs.iter().map(|d| DirSource::new(d.clone(), rules.clone())).collect()
+    let dirs =
+        config.manifest_dirs.iter().map(|d| Source::Dir(Box::new(DirSource::new(d.clone(), rules.clone()))));
+    let most_bytes = usize::try_from(MOST_BYTES).unwrap_or(usize::MAX);
+    let url = |u: &ManifestUrl| {
+        let source =
+            UrlSource::new(u.url.clone(), u.shown.clone(), config.asking.period_ms, most_bytes, &rules);
+        Source::Url(Box::new(source))
+    };
+    dirs.chain(config.manifest_urls.iter().map(url)).collect()
 }
 
 impl Daemon {
@@ -360,7 +373,7 @@ impl Daemon {
         let next = self
             .sources
             .iter()
-            .map(DirSource::deadline)
+            .filter_map(Source::deadline)
             .chain(self.world.deadline(Time(now)).map(|t| t.0))
             .chain(self.jobs.deadline())
             .chain(self.images.deadline())
@@ -420,18 +433,24 @@ impl Daemon {
                 warning!("{line}");
             }
         }
+        self.fetch_due(now);
         self.look_for_archives(changes, now);
         if changed {
-            let merged = source::merge(&self.sources);
-            self.publisher.sources_changed();
-            self.announce_problems(&merged);
-            self.objects_changed(&merged);
-            let pods = merged.good.iter().map(|(k, g)| (k.clone(), g.pod.clone())).collect();
-            let refusal = |r: &Refused| Refusal { key: r.key.clone(), path: r.origin.path.clone() };
-            self.events.push_back(Event::Refused(merged.refused.iter().map(refusal).collect()));
-            self.events.push_back(Event::Desired { pods, complete: merged.complete });
-            self.merged = merged;
+            self.sources_say_otherwise();
         }
+    }
+
+    /// Takes in what all sources say together, after one of them has said something else.
+    fn sources_say_otherwise(&mut self) {
+        let merged = source::merge(&self.sources);
+        self.publisher.sources_changed();
+        self.announce_problems(&merged);
+        self.objects_changed(&merged);
+        let pods = merged.good.iter().map(|(k, g)| (k.clone(), g.pod.clone())).collect();
+        let refusal = |r: &Refused| Refusal { key: r.key.clone(), path: r.origin.path.clone() };
+        self.events.push_back(Event::Refused(merged.refused.iter().map(refusal).collect()));
+        self.events.push_back(Event::Desired { pods, complete: merged.complete });
+        self.merged = merged;
     }
 
     /// Each problem is told once, when it appears.

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::probe::exec::{self, Leftovers};
 use super::probe::http::{self, Client};
-use super::probe::url::Url;
 use super::probe::{ExecTarget, LINE, Outcome, SPEC, Verdict, with_alarm};
 use super::text;
+use super::url::Url;
 use crate::pod::ProbeAction;
 
 /// What the daemon asks for.

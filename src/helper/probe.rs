@@ -8,7 +8,6 @@ pub(super) mod exec;
 mod grpc;
 pub(super) mod http;
 mod tcp;
-pub(super) mod url;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -19,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::exec::Leftovers;
 use self::http::Client;
-use super::text;
+use super::{text, url};
 use crate::pod::{ContainerId, ProbeAction};
 use crate::runtime::engine::Engine;
 use crate::sys;

@@ -92,7 +92,9 @@ fn pod(
     let key = metadata.key?;
     let mut annotations = metadata.annotations;
     annotations.insert("kubernetes.io/config.hash".to_owned(), generation.as_str().to_owned());
-    annotations.insert("kubernetes.io/config.source".to_owned(), "file".to_owned());
+    // The path of a file is absolute, and no URL.
+    let source = if origin.path.contains("://") { "http" } else { "file" };
+    annotations.insert("kubernetes.io/config.source".to_owned(), source.to_owned());
     Some(Pod {
         uid: metadata.uid.unwrap_or_else(|| Uid::new(generation.as_str())),
         origin,

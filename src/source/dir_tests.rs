@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::*;
-use crate::source::{Merged, merge};
+use crate::source::{Merged, merge_files};
 
 fn document(name: &str, command: &str) -> String {
     format!(
@@ -80,7 +80,7 @@ impl Place {
     }
 
     fn merged(&self) -> Merged {
-        merge(std::slice::from_ref(&self.source))
+        merge_files([(self.source.is_synced(), self.source.files().collect())])
     }
 
     /// Name, command, and whether it is kept in spite of the file.

@@ -41,6 +41,11 @@ impl FileState {
         self.good_content.as_deref()
     }
 
+    /// Whether the content read last is held back.
+    pub fn is_suspect(&self) -> bool {
+        self.suspect.is_some()
+    }
+
     /// Takes in content that was read whole while nobody was writing. `changed_at` is the file's change time in
     /// nanoseconds: the same beginning of the good content read with a new time stamp is meant. Returns whether anything
     /// is different now.

@@ -1,4 +1,4 @@
-//! Sources of manifests: directories → documents that are settled and whole, merged into one desired set.
+//! Sources of manifests: directories, files and URLs → documents that are settled and whole, merged into one desired set.
 //!
 //! A source that cannot be read keeps what it said last. Only a file that was seen to go (or a directory that was seen
 //! to be absent twice) takes its Pods with it. Two documents with one namespace and name: the first in order of source,
@@ -7,12 +7,18 @@
 pub mod dir;
 mod file;
 pub mod keep;
+pub mod url;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use self::dir::DirSource;
+use self::file::FileState;
+use self::keep::Keep;
+use self::url::UrlSource;
 use crate::pod::objects::Object;
 use crate::pod::{Namespace, ObjectRef, Origin, Pod, PodKey};
+use crate::sys::watch::{Change, Watcher};
 
 /// One document that was accepted, now or by an earlier content of its file.
 #[derive(Clone, Debug)]
@@ -68,13 +74,119 @@ impl Merged {
     }
 }
 
+/// One source.
+#[derive(Debug)]
+pub enum Source {
+    /// A directory, or a file.
+    Dir(Box<DirSource>),
+    /// A URL.
+    Url(Box<UrlSource>),
+}
+
+impl Source {
+    /// Its name, for display.
+    pub fn shown(&self) -> &str {
+        match self {
+            Self::Dir(source) => source.shown(),
+            Self::Url(source) => source.shown(),
+        }
+    }
+
+    /// Whether it has been read completely at least once.
+    pub fn is_synced(&self) -> bool {
+        match self {
+            Self::Dir(source) => source.is_synced(),
+            Self::Url(source) => source.is_synced(),
+        }
+    }
+
+    /// When it was last read without an error (Unix time, milliseconds).
+    pub fn read_at(&self) -> Option<i64> {
+        match self {
+            Self::Dir(source) => source.read_at(),
+            Self::Url(source) => source.read_at(),
+        }
+    }
+
+    /// Why it cannot be read now.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Dir(source) => source.error(),
+            Self::Url(source) => source.error(),
+        }
+    }
+
+    /// What is passed over, with the reason.
+    pub fn ignored(&self) -> Vec<String> {
+        match self {
+            Self::Dir(source) => source.ignored(),
+            Self::Url(_) => Vec::new(),
+        }
+    }
+
+    /// What the disk is to remember of this source; taken once.
+    pub fn take_keeps(&mut self) -> Vec<Keep> {
+        match self {
+            Self::Dir(source) => source.take_keeps(),
+            Self::Url(source) => source.take_keeps(),
+        }
+    }
+
+    /// Lines for the log; taken once.
+    pub fn take_news(&mut self) -> Vec<String> {
+        match self {
+            Self::Dir(source) => source.take_news(),
+            Self::Url(source) => source.take_news(),
+        }
+    }
+
+    /// The next moment at which there is something to do (boot clock, milliseconds).
+    pub fn deadline(&self) -> Option<u64> {
+        match self {
+            Self::Dir(source) => Some(source.deadline()),
+            Self::Url(source) => source.deadline(),
+        }
+    }
+
+    /// Takes in a directory event, or that everything is to be read again.
+    pub fn notice(&mut self, change: &Change, now: u64) {
+        match (self, change) {
+            (Self::Dir(source), _) => source.notice(change, now),
+            (Self::Url(source), Change::Overflow) => source.reload(now),
+            (Self::Url(_), Change::Name(..) | Change::Gone(_)) => {}
+        }
+    }
+
+    /// Looks at whatever is due. Returns whether what this source says has changed.
+    pub fn turn(&mut self, now: u64, watcher: &mut Option<Watcher>) -> bool {
+        match self {
+            Self::Dir(source) => source.turn(now, watcher),
+            Self::Url(source) => source.turn(),
+        }
+    }
+
+    /// What it says, with whether that has gone and its removal settles.
+    fn files(&self) -> Vec<(&FileState, bool)> {
+        match self {
+            Self::Dir(source) => source.files().collect(),
+            Self::Url(source) => vec![(source.state(), false)],
+        }
+    }
+}
+
 /// Merges the sources, in their order.
-pub fn merge(sources: &[dir::DirSource]) -> Merged {
-    let mut merged = Merged { complete: sources.iter().all(dir::DirSource::is_synced), ..Merged::default() };
+pub fn merge(sources: &[Source]) -> Merged {
+    merge_files(sources.iter().map(|source| (source.is_synced(), source.files())))
+}
+
+/// Merges what sources say: of each whether it has been read, and its files with whether they have gone.
+fn merge_files<'s>(sources: impl IntoIterator<Item = (bool, Vec<(&'s FileState, bool)>)>) -> Merged {
+    let mut merged = Merged { complete: true, ..Merged::default() };
     // What has gone from one file counts only as long as no other file has it: that is a file that was renamed.
     let mut leaving: BTreeSet<PodKey> = BTreeSet::new();
-    for source in sources {
-        for (file, is_leaving) in source.files() {
+    for (is_synced, files) in sources {
+        merged.complete &= is_synced;
+        for (file, is_leaving) in files {
             for good in file.good() {
                 let key = &good.pod.key;
                 match merged.good.get(key) {

@@ -3,20 +3,19 @@
 
 use std::borrow::Cow;
 use std::io::Read;
-use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use ureq::config::Config;
+use ureq::http::StatusCode;
 use ureq::http::header::LOCATION;
-use ureq::http::{StatusCode, Uri};
 use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
 use super::Outcome;
-use super::url::{Absolute, Url};
+use crate::helper::resolver::BlockingResolver;
 use crate::helper::text;
+use crate::helper::url::{Absolute, Url};
 use crate::sys::clock::boot_ms;
 
 /// `kube-probe/MAJOR.MINOR` of the Kubernetes whose behaviour this follows; servers are known to look for it.
@@ -192,30 +191,6 @@ fn call(
         }
     }
     request.call()
-}
-
-/// Looks names up in this thread: ureq's own resolver starts a thread to be able to give up, and here the alarm does that.
-#[derive(Debug)]
-struct BlockingResolver;
-
-impl Resolver for BlockingResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _config: &Config,
-        _timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let port = uri.port_u16().unwrap_or(default_port);
-        let mut found = self.empty();
-        // The list has room for 16.
-        for address in (host, port).to_socket_addrs()?.take(16) {
-            found.push(address);
-        }
-        if found.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(found) }
-    }
 }
 
 #[cfg(test)]

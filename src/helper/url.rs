@@ -1,4 +1,4 @@
-//! The little of URLs that probes need: building one from a probe's parts, and following a `Location`.
+//! The little of URLs that is needed here: reading one, building one from a probe's parts, and following a `Location`.
 //!
 //! Go's `net/url` does this for the kubelet; the outcomes are the same for every input that a probe or a sane server gives.
 
@@ -20,6 +20,30 @@ impl Url {
     pub fn new(https: bool, host: &str, port: u16, path: &str) -> Self {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Self { https, host, port: Some(port), path: request_target(path) }
+    }
+
+    /// `http://HOST[:PORT][/PATH][?QUERY]`, or https. `None`: it is none, or it has user information or a fragment.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let https = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let authority = rest.split(['/', '?']).next().unwrap_or("");
+        if text.contains('#') || authority.contains('@') || text.contains(|c: char| c.is_whitespace()) {
+            return None;
+        }
+        Self::with_authority(https, rest)
+    }
+
+    /// Without its query, which may hold a secret: for people.
+    pub fn shown(&self) -> String {
+        let whole = self.to_string();
+        match whole.split_once('?') {
+            Some((path, _)) => format!("{path}?…"),
+            None => whole,
+        }
     }
 
     /// The host without port and brackets: redirects are followed only within it.
@@ -184,6 +208,21 @@ mod tests {
             "http://h:80/a%20b/%C3%BC%7B%7D%25zz%41?q=%221%22"
         );
         assert_eq!(Url::new(true, "h", 6443, "/livez").to_string(), "https://h:6443/livez");
+    }
+
+    #[test]
+    fn only_plain_urls_are_read() {
+        let read = |text: &str| Url::parse(text).map(|url| (url.to_string(), url.shown()));
+        let same = |text: &str| Some((text.to_owned(), text.to_owned()));
+        assert_eq!(read("https://h:8443/a/b.yaml"), same("https://h:8443/a/b.yaml"));
+        assert_eq!(read("http://[::1]:80/"), same("http://[::1]:80/"));
+        assert_eq!(read("http://h"), same("http://h/"));
+        assert_eq!(read("http://h/p?t=1"), Some(("http://h/p?t=1".into(), "http://h/p?…".into())));
+        for bad in
+            ["h/x", "ftp://h/x", "http://", "http://u:p@h/", "http://h/#x", "http://h:x/", "http://h/a b"]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
     }
 
     #[test]

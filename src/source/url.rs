@@ -1,0 +1,169 @@
+//! A URL of manifests: when it is asked, and what its answers mean. It is asked by a child (`podstrap fetch`); nothing here
+//! touches the network.
+//!
+//! An error, an empty answer and one that cannot be read leave everything as it was; the last good answer is on disk, so
+//! that a host boots while the server is down.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use super::dir::Rules;
+use super::file::FileState;
+use super::keep::{self, Keep};
+use crate::manifest::{Context, Limits};
+use crate::sys::clock;
+
+/// One URL.
+#[derive(Debug)]
+pub struct UrlSource {
+    /// As it is asked, with everything secret in it.
+    url: String,
+    shown: String,
+    period_ms: u64,
+    rules: Rc<Rules>,
+    state: FileState,
+    /// When it is asked next (boot clock, milliseconds); `None` while it is being asked.
+    next: Option<u64>,
+    /// What was kept on disk has been read.
+    recalled: bool,
+    /// There was an answer, or one was kept.
+    synced: bool,
+    read_at: Option<i64>,
+    error: Option<String>,
+    keeps: Vec<Keep>,
+    news: Vec<String>,
+}
+
+impl UrlSource {
+    /// The source at `url`, named `shown`, which is asked every `period_ms` milliseconds; not read yet.
+    pub fn new(url: String, shown: String, period_ms: u64, most_bytes: usize, rules: &Rules) -> Self {
+        let limits = Limits { max_bytes: most_bytes, ..rules.limits };
+        Self {
+            url,
+            shown,
+            period_ms,
+            rules: Rc::new(Rules { limits, ..rules.clone() }),
+            state: FileState::default(),
+            next: Some(0),
+            recalled: false,
+            synced: false,
+            read_at: None,
+            error: None,
+            keeps: Vec::new(),
+            news: Vec::new(),
+        }
+    }
+
+    /// The URL without what may be secret.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Whether what it says is known, be it from an earlier life of the daemon.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// When it last answered well (Unix time, milliseconds).
+    pub fn read_at(&self) -> Option<i64> {
+        self.read_at
+    }
+
+    /// Why it cannot be read now.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// What it says.
+    pub(super) fn state(&self) -> &FileState {
+        &self.state
+    }
+
+    /// What the disk is to remember of this source; taken once.
+    pub fn take_keeps(&mut self) -> Vec<Keep> {
+        std::mem::take(&mut self.keeps)
+    }
+
+    /// Lines for the log; taken once.
+    pub fn take_news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// When it is to be asked (boot clock, milliseconds); `None` while it is.
+    pub fn deadline(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// It is to be asked at once.
+    pub fn reload(&mut self, now: u64) {
+        self.next = self.next.map(|_| now);
+    }
+
+    /// Recalls what was kept, the first time. Returns whether what this source says has changed.
+    pub fn turn(&mut self) -> bool {
+        if std::mem::replace(&mut self.recalled, true) {
+            return false;
+        }
+        let Some(kept) = keep::load(&self.rules.keep_dir, Path::new(&self.url)) else { return false };
+        self.synced = true;
+        let rules = self.rules.clone();
+        self.state.take(&kept, 0, &context(&rules, &self.shown))
+    }
+
+    /// Whether it is to be asked now; if so it counts as being asked until [`Self::answered`].
+    pub fn ask(&mut self, now: u64) -> bool {
+        let is_due = self.next.is_some_and(|at| at <= now);
+        if is_due {
+            self.next = None;
+        }
+        is_due
+    }
+
+    /// Takes in what came of it: a new answer, `None` where nothing has changed, or why there is none. Returns whether what this
+    /// source says has changed.
+    pub fn answered(&mut self, answer: Result<Option<&[u8]>, String>, now: u64) -> bool {
+        self.next = Some(now.saturating_add(self.period_ms));
+        let body = match answer {
+            Ok(body) => body,
+            Err(why) => return self.failed(&why),
+        };
+        let recovered = self.error.take().is_some();
+        if recovered {
+            self.news.push(format!("{}: can be read again", self.shown));
+        }
+        let at = clock::unix_ms();
+        self.read_at = Some(at);
+        let mut changed = recovered | !std::mem::replace(&mut self.synced, true);
+        let Some(body) = body else { return changed };
+        let rules = self.rules.clone();
+        let before = self.state.good_content().map(<[u8]>::to_vec);
+        // A mere beginning of the last answer is believed when it is given twice.
+        changed |= self.state.take(body, at.into(), &context(&rules, &self.shown));
+        if let Some(good) = self.state.good_content()
+            && before.as_deref() != Some(good)
+        {
+            self.keeps.push(Keep::content(&rules.keep_dir, Path::new(&self.url), good));
+        }
+        changed
+    }
+
+    /// Whether the last answer is in use as it was given: then the server need not give it again.
+    pub fn is_settled(&self) -> bool {
+        !self.state.is_suspect()
+    }
+
+    fn failed(&mut self, why: &str) -> bool {
+        let error = format!("cannot be read: {why}");
+        if self.error.as_ref() == Some(&error) {
+            return false;
+        }
+        let what = if self.synced { "what it said goes on" } else { "it has never been read" };
+        self.news.push(format!("{}: {error}; {what}", self.shown));
+        self.error = Some(error);
+        true
+    }
+}
+
+fn context<'a>(rules: &'a Rules, shown: &'a str) -> Context<'a> {
+    Context { node: &rules.node, path: shown, limits: rules.limits, runtime: rules.runtime }
+}
