@@ -74,6 +74,9 @@ pub enum Verb {
     note = "SIGTERM and SIGINT end the daemon; the Pods run on unless --on-exit stop is given."
 )]
 pub struct RunArgs {
+    /// file of options, or a KubeletConfiguration; the command line counts more
+    #[argh(option, arg_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// directory of Pod manifests, or one file; may be given several times (default /etc/kubernetes/manifests, where no other source is given)
     #[argh(option, arg_name = "DIR")]
     pub manifest_dir: Vec<PathBuf>,

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod changes;
+mod config_file;
 mod cri;
 mod dispatch;
 pub mod down;
@@ -82,12 +83,32 @@ fn parse(words: &[OsString]) -> Result<Verb, ExitCode> {
         return Err(Exit::Usage.into());
     }
     match Top::from_args(&["podstrap"], &words) {
+        Ok(Top { verb: Verb::Run(args) }) if args.config.is_some() => with_config(&text),
         Ok(top) => Ok(top.verb),
         Err(exit) if exit.status.is_ok() => {
             let _ = writeln!(io::stdout(), "{}", exit.output.trim_end());
             Err(Exit::Done.into())
         }
         Err(exit) => Err(usage(exit.output.trim_end())),
+    }
+}
+
+/// `run` with what its file adds; the command line alone is right.
+fn with_config(text: &[String]) -> Result<Verb, ExitCode> {
+    let (text, lines) = config_file::with_file(text.to_vec()).map_err(|why| {
+        say(&format_args!("--config {why}"));
+        ExitCode::from(Exit::Usage)
+    })?;
+    for line in lines {
+        say(&format_args!("--config {line}"));
+    }
+    let words: Vec<&str> = text.iter().map(String::as_str).collect();
+    match Top::from_args(&["podstrap"], &words) {
+        Ok(top) => Ok(top.verb),
+        Err(exit) => {
+            say(&format_args!("--config: {}", exit.output.trim_end()));
+            Err(Exit::Usage.into())
+        }
     }
 }
 

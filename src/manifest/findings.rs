@@ -178,7 +178,7 @@ pub(super) fn at_offset(
 }
 
 /// The one of `names` that was most likely meant, if any is near.
-pub(super) fn nearest<'n>(given: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(given: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     if given.len() > 64 {
         return None;
     }

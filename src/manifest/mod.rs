@@ -39,6 +39,7 @@ mod spec;
 mod spot;
 mod volumes;
 
+pub use findings::nearest;
 pub use problem::{Problem, Severity};
 
 use documents::{Parsed, Source};

@@ -9,6 +9,7 @@
 mod common;
 
 mod adoption;
+mod config;
 mod containers;
 mod depends;
 mod edits;
