@@ -55,9 +55,11 @@ impl Member {
             left.iter().for_each(|(pid, _)| host::signal(*pid, Signal::SIGKILL));
         }
         drop(node);
-        for cgroup in host::cgroups_of(&self.i.cgroup_root) {
-            fs::remove_dir(cgroup).unwrap();
-        }
+        // The last of the dead may leave theirs a moment later.
+        self.i.until("the control groups are gone", |i| {
+            let left = host::cgroups_of(&i.cgroup_root);
+            left.iter().filter(|cgroup| fs::remove_dir(cgroup).is_err()).count() == 0
+        });
         // On a real host it is a tmpfs.
         fs::remove_dir_all(&self.i.run).unwrap();
     }
@@ -195,17 +197,14 @@ impl Cluster {
         }
     }
 
-    /// Waits until a host's Pod is ready, and its member healthy, too; tells how long it took, since its start, until it was
-    /// ready.
-    pub fn until_ready(&self, n: usize, start: Instant) -> Duration {
+    /// Waits until a host's Pod is ready, and its member healthy, too.
+    pub fn until_ready(&self, n: usize) {
         let wait = ["--for", "ready", "--timeout", START, "kube-system/etcd"];
         assert_exit(&self.members[n].i.wait(&wait), 0);
-        let ready = start.elapsed();
         self.until_healthy(n);
-        ready
     }
 
-    /// The number of the host that leads, in the eyes of this one's member; `None` while there is no leader.
+    /// The number of the host that leads and has power, in the eyes of this one's member; `None` while there is none.
     pub fn leader_of(&self, n: usize) -> Option<usize> {
         let leader = self.status(n)?["leader"].as_u64()?;
         let id = |n: &usize| self.status(*n).and_then(|s| s["header"]["member_id"].as_u64());
@@ -223,6 +222,14 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Has the leader hand over to another, and gives that.
+    pub fn let_lead(&self, leader: usize, next: usize) -> usize {
+        let id = self.status(next).and_then(|s| s["header"]["member_id"].as_u64()).expect("it is there");
+        self.etcdctl(&self.members[leader].endpoint(), &["move-leader", &format!("{id:x}")]);
+        assert_eq!(self.leader(), next);
+        next
     }
 
     fn status(&self, n: usize) -> Option<Value> {

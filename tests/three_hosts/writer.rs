@@ -35,7 +35,7 @@ impl Writer {
                 }
                 let (key, value) = pair(number);
                 let mut command = Command::new(&client[0]);
-                command.args(&client[1..]).args(["--command-timeout=3s", "put", &key, &value]);
+                command.args(&client[1..]).args(["--command-timeout=2s", "put", &key, &value]);
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 // One that failed may have been written, or not: nothing was promised.
                 if command.status().unwrap().success() {
