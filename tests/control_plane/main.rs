@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 #[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
+mod init;
 mod plane;
 
 use std::fs;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,6 +35,14 @@ pub struct Plane {
 
 /// Makes one. `None`, said aloud, where it cannot be had.
 pub fn plane() -> Option<Plane> {
+    let plane = bare()?;
+    plane.provide(&PODS);
+    plane.kubeadm();
+    Some(plane)
+}
+
+/// Makes one without kubeadm's files, and without images.
+pub fn bare() -> Option<Plane> {
     let mut i = instance_without_engine()?;
     let kubernetes = match Kubernetes::get() {
         Ok(kubernetes) => kubernetes,
@@ -43,9 +51,6 @@ pub fn plane() -> Option<Plane> {
             return None;
         }
     };
-    for pod in PODS {
-        image::provide(Path::new(kubernetes.value(pod)), &i.images_dir(), &format!("{pod}.tar"));
-    }
     let node = Node::new(&i.dir, ADDRESS);
     // Its daemon has to be on the node, too, where the host's network is the node's.
     let engine = (runtime() != "runc").then(|| Engine::start_by(node.command(Path::new("bash")), &runtime()));
@@ -56,16 +61,28 @@ pub fn plane() -> Option<Plane> {
     // As the node sees it: /etc/kubernetes/manifests.
     fs::remove_dir(&i.manifests).unwrap();
     i.manifests = i.dir.join("kubernetes/manifests");
-    let plane = Plane { i, _engine: engine, node, kubernetes };
-    plane.kubeadm();
-    Some(plane)
+    Some(Plane { i, _engine: engine, node, kubernetes })
 }
 
 impl Plane {
-    /// Lets kubeadm write what it writes: keys, kubeconfigs and manifests.
-    fn kubeadm(&self) {
+    /// Puts the images of these Pods where podstrap finds them.
+    pub fn provide(&self, pods: &[&str]) {
+        for pod in pods {
+            let archive = Path::new(self.kubernetes.value(pod));
+            image::provide(archive, &self.i.images_dir(), &format!("{pod}.tar"));
+        }
+    }
+
+    /// Writes the configuration for kubeadm, and tells where.
+    pub fn configuration(&self) -> PathBuf {
         let config = self.i.dir.join("kubeadm.yaml");
         self.kubernetes.configure(&config, NODE, ADDRESS, "");
+        config
+    }
+
+    /// Lets kubeadm write what it writes: keys, kubeconfigs and manifests.
+    fn kubeadm(&self) {
+        let config = self.configuration();
         for phase in ["certs all", "kubeconfig all", "control-plane all", "etcd local"] {
             self.kubernetes.phase(&self.node, &config, phase);
         }
