@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use crate::MACHINE;
 use crate::common::NODE;
+use crate::common::image::in_tree;
 use crate::plane::{PODS, START, bare};
 
 /// The phases that podstrap(8) says to skip: what they need is a kubelet, or a Node object that a kubelet would make.
 const SKIPPED: &str = "preflight,kubelet-start,upload-config/kubelet,mark-control-plane";
-
-/// As podstrap(8) has it.
-const OBJECT: &str =
-    "apiVersion: v1\nkind: Node\nmetadata: {name: NAME, labels: {kubernetes.io/hostname: NAME}}\n";
 
 #[test]
 fn kubeadm_init_goes_through() {
@@ -21,7 +18,12 @@ fn kubeadm_init_goes_through() {
     // kubeadm asks /healthz when there is no apiserver for 40 s: this one's image comes late.
     let (late, others): (Vec<&str>, Vec<&str>) = PODS.iter().partition(|pod| **pod == "kube-apiserver");
     p.provide(&others);
-    p.i.args(&["--healthz-address", "127.0.0.1:10248"]);
+    let unit = fs::read_to_string(in_tree("dist/podstrap-kubeadm.conf")).unwrap();
+    let (_, flags) = unit.rsplit_once("ExecStart=/usr/local/bin/podstrap run ").unwrap();
+    p.i.args(&flags.split_whitespace().collect::<Vec<_>>());
+    let manual = fs::read_to_string(in_tree("man/podstrap.8")).unwrap();
+    assert!(manual.contains(&format!("--skip-phases {SKIPPED}\n")), "the manual has another list");
+    let object = manual.split("kubectl create -f - <<END\n").nth(1).unwrap().split("END\n").next().unwrap();
     assert!(!p.i.manifests.exists(), "kubeadm makes it");
     p.i.start();
     assert_eq!(p.node.ask("http://127.0.0.1:10248/healthz"), Ok("ok".to_owned()));
@@ -70,15 +72,20 @@ fn kubeadm_init_goes_through() {
 
     // With a Node, made by hand, the other phases work, too.
     assert_eq!(p.kubectl(&["get", "nodes", "-o", "name"]), "");
-    p.kubectl_with(&["create", "-f", "-"], &OBJECT.replace("NAME", NODE));
+    p.kubectl_with(&["create", "-f", "-"], &object.replace("$(hostname)", NODE));
     for phase in ["upload-config kubelet", "mark-control-plane"] {
         p.kubernetes.phase(&p.node, &config, phase);
     }
     let nodes = p.kubectl(&["get", "nodes"]);
     assert!(nodes.contains("control-plane,master"), "{nodes}");
+    assert_eq!(
+        p.kubectl(&["get", "node", NODE, "-o", "jsonpath={.status.allocatable}"]),
+        "",
+        "no room on it"
+    );
     let maps = p.kubectl(&["get", "configmaps", "-n", "kube-system", "-o", "name"]);
     assert!(maps.contains("configmap/kubelet-config-1.20\n"), "{maps}");
-    let health = p.node.ask("http://127.0.0.1:10248/metrics").unwrap();
-    assert!(health.contains("podstrap_pods_ready 4\n"), "{health}");
+    let metrics = p.node.ask("http://127.0.0.1:10248/metrics").unwrap();
+    assert!(metrics.contains("podstrap_pods_ready 4\n"), "{metrics}");
     assert!(said.contains("[addons] Applied essential addon: kube-proxy"), "{said}");
 }
