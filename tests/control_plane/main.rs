@@ -1,5 +1,6 @@
 //! What podstrap is for: a real control plane from the manifests that kubeadm writes, not a byte of them changed. Started,
-//! used, killed, frozen, changed, stopped and started again.
+//! used, killed, frozen, changed, stopped and started again; by `kubeadm init` itself (`init.rs`); and an etcd on three hosts
+//! that lose their power (`three_hosts`).
 //!
 //! Each test has a node of its own, so that every one of them may have its apiserver on port 6443.
 
@@ -10,6 +11,7 @@
 mod common;
 mod init;
 mod plane;
+mod three_hosts;
 
 use std::fs;
 use std::process::{Command, Stdio};

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use super::writer::{KEYS, Pairs};
 use crate::common::image;
 use crate::common::kubernetes::Kubernetes;
 use crate::common::node::{Network, Node};
 use crate::common::{Instance, SOON, assert_exit, describe, host, instance_without_engine, text, with_runc};
-use crate::writer::{KEYS, Pairs};
 
 /// How long a start may take on a busy machine: kubeadm's startup probe asks every 10 s.
 const START: &str = "90s";

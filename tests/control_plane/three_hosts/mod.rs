@@ -2,18 +2,15 @@
 //! and comes back by itself.
 //!
 //! The hosts are network and mount namespaces on a bridge. The manifests are what kubeadm writes for an etcd of three
-//! members (its guide to highly available etcd), not a byte of them changed.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! members (its guide to highly available etcd), not a byte of them changed. It is here, and not a program of its own,
+//! because all of it fits in the time in which another test waits for the liveness of an apiserver.
 
 mod cluster;
-#[path = "../common/mod.rs"]
-#[allow(dead_code)] // shared with other test programs, which use other parts
-mod common;
 mod writer;
 
 use std::time::Instant;
 
+use crate::MACHINE;
 use cluster::cluster;
 use writer::Writer;
 
@@ -22,6 +19,7 @@ const SOME: usize = 20;
 
 #[test]
 fn no_acknowledged_write_is_lost_with_the_power_of_a_host() {
+    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     let Some(mut c) = cluster() else { return };
     let began = Instant::now();
     for n in 0..3 {
