@@ -11,6 +11,7 @@ mod writer;
 use std::time::Instant;
 
 use crate::MACHINE;
+use crate::common::host;
 use cluster::cluster;
 use writer::Writer;
 
@@ -107,5 +108,7 @@ fn no_acknowledged_write_is_lost_with_the_power_of_a_host() {
     assert!(hashes.iter().all(|h| *h == hashes[0]), "{hashes:?}");
     for member in &c.members {
         assert_eq!(member.i.restarts("etcd", "etcd"), 2, "two power cuts, and nothing else, have ended it");
+        let layers = host::entries(&member.i.state.join("containers"));
+        assert_eq!(layers.len(), 1, "nothing of other boots is kept: {layers:?}");
     }
 }
