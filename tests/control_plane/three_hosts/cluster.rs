@@ -42,12 +42,10 @@ impl Member {
         network.unplug(&node);
         // Before the others, which it would start anew.
         self.i.kill9();
+        // All others that the host's network shows, which the clients beside it are not in.
         let end = Instant::now() + SOON;
         loop {
-            let mut left = host::processes_of(&self.i.dir, &self.i.cgroup_root);
-            left.extend(node.processes());
-            // What holds the host, and shows its directory in its command line.
-            left.retain(|(pid, _)| node.prefix().iter().all(|word| *word != pid.to_string()));
+            let left = node.processes();
             if left.is_empty() {
                 break;
             }
