@@ -6,6 +6,8 @@
 
 pub mod host;
 pub mod image;
+pub mod kubernetes;
+pub mod node;
 pub mod yaml;
 
 use std::fs::{self, File, OpenOptions};
@@ -39,7 +41,7 @@ pub fn with_runc() -> bool {
     runtime() == "runc"
 }
 
-/// The node's name of every instance: the suffix of every Pod's name.
+/// The node's name of every instance that is given no other: the suffix of every Pod's name.
 pub const NODE: &str = "node1";
 
 /// How long a condition may take that takes well under a second on an idle machine.
@@ -63,6 +65,8 @@ pub struct Instance {
     pub shared: PathBuf,
     /// `--cgroup-root`.
     pub cgroup_root: String,
+    /// `--node-name`.
+    pub node: String,
     /// `--docker-binary`, where docker or podman is the runtime.
     pub docker: Option<PathBuf>,
     /// What `run` is given beside the roots.
@@ -117,6 +121,7 @@ fn new_instance(docker: Option<PathBuf>) -> Instance {
         manifests: dir.join("manifests"),
         shared: dir.join("shared"),
         cgroup_root: name,
+        node: NODE.to_owned(),
         docker,
         args: Vec::new(),
         prefix: Vec::new(),
@@ -164,7 +169,7 @@ impl Instance {
         ] {
             command.arg(flag).arg(value);
         }
-        command.args(["--node-name", NODE, "--cgroup-root", &self.cgroup_root]);
+        command.args(["--node-name", &self.node, "--cgroup-root", &self.cgroup_root]);
         match &self.docker {
             Some(cli) => command.args(["--runtime", "docker", "--docker-binary"]).arg(cli),
             None => command.args(["--runtime", "runc"]),
@@ -286,7 +291,7 @@ impl Instance {
 
     /// The published status of the Pod with this name (without the node's suffix).
     pub fn pod(&self, name: &str) -> Option<PodStatusFile> {
-        let full = format!("{name}-{NODE}");
+        let full = format!("{name}-{}", self.node);
         self.published().into_iter().find(|p| p.name.as_ref().is_some_and(|n| n.as_str() == full))
     }
 
@@ -343,7 +348,7 @@ impl Instance {
 
     /// All records of all runs of a Pod's container, by generation and attempt: path and content.
     pub fn records(&self, pod: &str, container: &str) -> Vec<(PathBuf, Record)> {
-        let full = format!("{NODE}/{pod}");
+        let full = format!("{}/{pod}", self.node);
         let mut found = Vec::new();
         for generation in host::entries(&self.run.join("pods")) {
             for attempt in host::entries(&generation.join("c").join(container)) {
@@ -351,7 +356,7 @@ impl Instance {
                 let Ok(spec) = serde_json::from_slice::<podstrap::monitor::record::MonitorSpec>(&spec) else {
                     continue;
                 };
-                if spec.pod.key.name.as_str() != format!("{pod}-{NODE}") {
+                if spec.pod.key.name.as_str() != format!("{pod}-{}", self.node) {
                     continue;
                 }
                 let Ok(bytes) = fs::read(attempt.join("record.json")) else { continue };

@@ -1,15 +1,17 @@
 //! What podstrap is for: a real control plane from the manifests that kubeadm writes, not a byte of them changed. Started,
-//! used, killed, frozen, changed, stopped and started again.
+//! used, killed, frozen, changed, stopped and started again; by `kubeadm init` itself (`init.rs`); and an etcd on three hosts
+//! that lose their power (`three_hosts`).
 //!
-//! Each test has a node of its own (`node.rs`), so that every one of them may have its apiserver on port 6443.
+//! Each test has a node of its own, so that every one of them may have its apiserver on port 6443.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]
 #[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
-mod node;
+mod init;
 mod plane;
+mod three_hosts;
 
 use std::fs;
 use std::process::{Command, Stdio};

@@ -3,51 +3,24 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::common::engine::{Engine, runtime};
-use crate::common::image::{self, in_tree};
+use crate::common::image;
+use crate::common::kubernetes::Kubernetes;
+use crate::common::node::Node;
 use crate::common::{Instance, NODE, SOON, assert_exit, describe, host, instance_without_engine, text};
-use crate::node::{ADDRESS, Node};
+
+/// The node's address: of a network that is set aside for documentation.
+pub const ADDRESS: &str = "192.0.2.10";
 
 /// The Pods, in the order in which they can work.
 pub const PODS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 /// How long a start may take on a busy machine: the probes of kubeadm's manifests begin after 10 s, and ask every 10 s.
 pub const START: Duration = Duration::from_secs(180);
-
-/// Where the programs and archives are: what `tests/tools/control-plane` prints.
-#[derive(Debug)]
-pub struct Kubernetes {
-    said: String,
-}
-
-impl Kubernetes {
-    /// Gets it, from the cache or by building it; an error tells why there is none.
-    fn get() -> Result<Self, String> {
-        let output = Command::new("sh").arg(in_tree("tests/tools/control-plane")).output().unwrap();
-        match output.status.success() {
-            true => Ok(Self { said: text(&output.stdout) }),
-            false => Err(format!("no control plane: {}", text(&output.stderr).trim())),
-        }
-    }
-
-    /// One of the values.
-    pub fn value(&self, key: &str) -> &str {
-        let found = self.said.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
-        found.unwrap_or_else(|| panic!("control-plane does not tell `{key}`:\n{}", self.said))
-    }
-
-    /// A program for the host.
-    pub fn program(&self, name: &str) -> PathBuf {
-        match name {
-            "etcd" => Path::new(self.value("etcdctl")).with_file_name("etcd"),
-            _ => Path::new(self.value("bin")).join(name),
-        }
-    }
-}
 
 /// A node with kubeadm's files, images, and a podstrap that is not started yet.
 pub struct Plane {
@@ -62,6 +35,14 @@ pub struct Plane {
 
 /// Makes one. `None`, said aloud, where it cannot be had.
 pub fn plane() -> Option<Plane> {
+    let plane = bare()?;
+    plane.provide(&PODS);
+    plane.kubeadm();
+    Some(plane)
+}
+
+/// Makes one without kubeadm's files, and without images.
+pub fn bare() -> Option<Plane> {
     let mut i = instance_without_engine()?;
     let kubernetes = match Kubernetes::get() {
         Ok(kubernetes) => kubernetes,
@@ -70,10 +51,7 @@ pub fn plane() -> Option<Plane> {
             return None;
         }
     };
-    for pod in PODS {
-        image::provide(Path::new(kubernetes.value(pod)), &i.images_dir(), &format!("{pod}.tar"));
-    }
-    let node = Node::new(&i.dir);
+    let node = Node::new(&i.dir, ADDRESS);
     // Its daemon has to be on the node, too, where the host's network is the node's.
     let engine = (runtime() != "runc").then(|| Engine::start_by(node.command(Path::new("bash")), &runtime()));
     if let Some(engine) = &engine {
@@ -83,33 +61,30 @@ pub fn plane() -> Option<Plane> {
     // As the node sees it: /etc/kubernetes/manifests.
     fs::remove_dir(&i.manifests).unwrap();
     i.manifests = i.dir.join("kubernetes/manifests");
-    let plane = Plane { i, _engine: engine, node, kubernetes };
-    plane.kubeadm();
-    Some(plane)
+    Some(Plane { i, _engine: engine, node, kubernetes })
 }
 
 impl Plane {
+    /// Puts the images of these Pods where podstrap finds them.
+    pub fn provide(&self, pods: &[&str]) {
+        for pod in pods {
+            let archive = Path::new(self.kubernetes.value(pod));
+            image::provide(archive, &self.i.images_dir(), &format!("{pod}.tar"));
+        }
+    }
+
+    /// Writes the configuration for kubeadm, and tells where.
+    pub fn configuration(&self) -> PathBuf {
+        let config = self.i.dir.join("kubeadm.yaml");
+        self.kubernetes.configure(&config, NODE, ADDRESS, "");
+        config
+    }
+
     /// Lets kubeadm write what it writes: keys, kubeconfigs and manifests.
     fn kubeadm(&self) {
-        let config = self.i.dir.join("kubeadm.yaml");
-        let version = self.kubernetes.value("version");
-        let content = format!(
-            "apiVersion: kubeadm.k8s.io/v1beta2\nkind: InitConfiguration\n\
-             localAPIEndpoint: {{advertiseAddress: {ADDRESS}}}\n\
-             nodeRegistration: {{name: {NODE}, criSocket: /run/no-runtime.sock}}\n---\n\
-             apiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterConfiguration\nkubernetesVersion: {version}\n"
-        );
-        fs::write(&config, content).unwrap();
+        let config = self.configuration();
         for phase in ["certs all", "kubeconfig all", "control-plane all", "etcd local"] {
-            let mut command = self.node.command(&self.kubernetes.program("kubeadm"));
-            let output = command
-                .args(["init", "phase"])
-                .args(phase.split(' '))
-                .arg("--config")
-                .arg(&config)
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "kubeadm init phase {phase}: {}", describe(&output));
+            self.kubernetes.phase(&self.node, &config, phase);
         }
     }
 
