@@ -145,8 +145,8 @@ mod tests {
         };
         let value = std::process::id().to_string();
         // The second's child has another environment, and is a child all the same.
-        let mut marked = [start("sleep 60", &value), start("env -i sleep 60 & wait", &value)];
-        let mut other = start("exec sleep 60", &format!("{value}0"));
+        let mut marked = [start("exec sleep 1000", &value), start("env -i sleep 1000 & wait", &value)];
+        let mut other = start("exec sleep 1000", &format!("{value}0"));
         let of = |parent: u32| {
             let all = table().unwrap();
             all.iter().filter(|e| e.parent == parent.cast_signed()).map(|e| e.pid).collect::<Vec<_>>()
