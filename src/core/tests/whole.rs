@@ -891,3 +891,20 @@ fn a_lost_sandbox_starts_anew_what_is_not_over_and_nothing_that_runs_only_once()
         }
     }
 }
+
+#[test]
+fn a_run_that_never_began_is_cleared_away_again_until_it_works() {
+    let mut s = Script::new();
+    s.want(&[&pod("a", "g1", &["c"])]);
+    let r = run("g1", "c", 0);
+    assert_eq!(s.event(Event::MonitorLost { run: r.clone() }), [Action::Sweep { run: r.clone() }]);
+    for _ in 0..3 {
+        assert_eq!(s.event(Event::SweepFailed { run: r.clone() }), []);
+        assert_eq!(s.pass(2_000), [Action::Sweep { run: r.clone() }]);
+    }
+    let (ending, now) = (Ending::Lost, at(s.now));
+    assert_eq!(
+        starts(&s.event(Event::Ended { run: r, ending, at: now, message: None })),
+        [run("g1", "c", 1)]
+    );
+}
