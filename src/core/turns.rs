@@ -6,6 +6,7 @@
 //! ended, the last sidecar first, all within the one grace period (Kubernetes' `terminationOrdering`).
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use super::images::{Images, Missing};
@@ -71,9 +72,11 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
         };
         if turn && is_due {
             changed |= start_if_due(&pod, container, state, missing.as_ref(), &mut volume_tickets, turns);
+            // One whose monitor was lost is left to its sweeper.
             if let Phase::Starting { attempt, .. } = state.phase
-                && state.uncleared.insert(attempt, Uncleared::Monitor).is_none()
+                && let Entry::Vacant(place) = state.uncleared.entry(attempt)
             {
+                place.insert(Uncleared::Monitor);
                 turns.room = turns.room.saturating_sub(1);
                 turns.actions.push(Action::Start { pod: pod.clone(), run: key(attempt) });
             }
