@@ -908,3 +908,25 @@ fn a_run_that_never_began_is_cleared_away_again_until_it_works() {
         [run("g1", "c", 1)]
     );
 }
+
+/// What was saved was lost once: the next daemons know again what they see, and save it.
+#[test]
+fn what_is_known_of_a_run_is_saved_though_what_was_saved_before_it_was_lost() {
+    let mut p = pod("a", "g1", &["c"]);
+    p.containers[0].readiness = Some(exec_probe(10, 1));
+    let living = || vec![found_run(3, Some(0), None)];
+    let mut s = find(&Script::new(), &[(&p, Saved { opened: true, ..Saved::default() }, living())]);
+    s.want(&[&p]);
+    let (run, kind, message) = (run("g1", "c", 3), ProbeKind::Readiness, String::new());
+    s.event(Event::Probed { run: run.clone(), kind, verdict: Verdict::Success, message });
+    assert!(state_of(&s).is_ready());
+    let s = find(&s, &[(&p, saved_of(&s.world).remove(0).1, living())]);
+    assert!(state_of(&s).is_ready());
+
+    let mut s = find(&s, &[(&p, saved_of(&s.world).remove(0).1, living())]);
+    assert_eq!(terms(&s.want(&[])), [run.clone()]);
+    s.now = 29_000;
+    let mut s = find(&s, &[(&p, saved_of(&s.world).remove(0).1, living())]);
+    assert_eq!(s.want(&[]), [], "it has been told");
+    assert_eq!(kills(&s.pass(1_000)), [run], "and has what is left of its grace");
+}
