@@ -428,6 +428,8 @@ fn adopt(
         if attempt < state.next_attempt || is_known(&saved, run) || (run.ended.is_none() && !is_newest) {
             continue;
         }
+        // By this it is known as the present one when it is saved and found again.
+        state.next_attempt = attempt;
         state.phase = match run.started {
             Some(at) => {
                 let mut probes = Probes::new(container, at.boot, now);
