@@ -930,3 +930,22 @@ fn what_is_known_of_a_run_is_saved_though_what_was_saved_before_it_was_lost() {
     assert_eq!(terms(&s.want(&[])), [], "it has been told");
     assert_eq!(kills(&s.pass(1_000)), [run], "and has what is left of its grace");
 }
+
+/// The daemon was killed between the start of the first container anew and its note that the old ones have ended.
+#[test]
+fn what_has_begun_anew_is_not_begun_anew_once_more_by_the_next_daemon() {
+    let mut p = pod("a", "g1", &["c", "other"]);
+    let action = RestartAction::RestartAllContainers;
+    p.containers[0].restart_rules = vec![RestartRule { action, not_in: false, exit_codes: vec![42] }];
+    let mut s = Script::new();
+    s.want(&[&p]);
+    s.started(&run("g1", "c", 0));
+    s.started(&run("g1", "other", 0));
+    assert_eq!(terms(&s.ended(&run("g1", "c", 0), 42)), [run("g1", "other", 0)]);
+    let saved = saved_of(&s.world).remove(0).1;
+    assert_eq!(starts(&s.ended(&run("g1", "other", 0), 143)), [run("g1", "c", 1)]);
+    let other = FoundRun { run: run("g1", "other", 0), ..found_run(0, Some(0), Some((Ending::Lost, 0))) };
+    let mut s = find(&s, &[(&p, saved, vec![found_run(1, Some(0), None), other])]);
+    let actions = s.want(&[&p]);
+    assert_eq!((terms(&actions), starts(&actions)), (vec![], vec![run("g1", "other", 1)]));
+}
