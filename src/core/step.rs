@@ -12,6 +12,7 @@ use super::state::{
     ContainerState, HookState, Life, Opened, Past, Phase, Removal, Role, Run, Slot, StopReason, Stopping,
     Uncleared, World,
 };
+use super::turns;
 use super::{BackoffRule, Ending, Event, Found, FoundRun, HookKind, RunKey, Stamp, Time};
 use crate::pod::{Container, ContainerName, Pod, PodKey, RestartAction, RestartPolicy, RestartRule};
 
@@ -226,8 +227,12 @@ impl World {
     }
 
     fn found(&mut self, found: Found, now: Stamp) {
-        let Found { opened, addresses, pod, saved, runs } = found;
+        let Found { opened, addresses, pod, mut saved, runs } = found;
         let rule = self.settings.backoff;
+        // Nothing is started before all have ended that are to be started anew: that was over already.
+        let is_anew = saved.restarting && runs.iter().any(|run| is_newer(&saved, run));
+        saved.restarting &= !is_anew;
+        saved.initialized &= !is_anew;
         let mut life = Life::new(pod.clone(), saved.since.unwrap_or(now));
         life.stop = saved.stop;
         life.opened = if opened { Opened::Yes } else { Opened::No };
@@ -248,6 +253,11 @@ impl World {
             if by_witness && role == Role::Init && !state.has_succeeded() {
                 succeeded_unseen(state, now);
             }
+        }
+        if is_anew {
+            turns::reset(&mut life, !saved.opened, |name| {
+                runs.iter().any(|run| run.run.container == *name && is_newer(&saved, run))
+            });
         }
         // The others had their turn: the init containers are done, whatever was saved (or could not be read) of them.
         let is_main = |place: usize| Role::of(&pod, place) == Role::Main;
@@ -287,6 +297,14 @@ fn succeeded_unseen(state: &mut ContainerState, now: Stamp) {
         stopped: None,
         message: Some("its end is not known any more; the Pod was initialized, so it ended well".to_owned()),
     });
+}
+
+/// Whether a run was begun after that was saved.
+fn is_newer(saved: &super::Saved, run: &FoundRun) -> bool {
+    let Some(saved) = saved.containers.get(&run.run.container) else { return true };
+    let had_ended = saved.done || saved.backoff_until.is_some();
+    let is_next = had_ended && run.run.attempt == saved.next_attempt && !is_known(saved, run);
+    is_next || run.run.attempt > saved.next_attempt
 }
 
 /// A container without a postStart hook has nothing to wait for.
