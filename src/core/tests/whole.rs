@@ -949,3 +949,20 @@ fn what_has_begun_anew_is_not_begun_anew_once_more_by_the_next_daemon() {
     let actions = s.want(&[&p]);
     assert_eq!((terms(&actions), starts(&actions)), (vec![], vec![run("g1", "other", 1)]));
 }
+
+/// Everything that was saved was lost while the init containers ran once more, in namespaces that had been made anew.
+#[test]
+fn an_init_container_that_runs_is_witness_that_the_others_have_to_wait() {
+    let p = with_init(&[("i", false)], &["c"]);
+    let of =
+        |container: &str, found: FoundRun| FoundRun { run: run("g1", container, found.run.attempt), ..found };
+    let runs = vec![
+        of("c", found_run(0, Some(5), Some((Ending::Lost, 10)))),
+        of("i", found_run(0, Some(0), Some((Ending::Exited { code: 0 }, 5)))),
+        of("i", found_run(1, Some(20), None)),
+    ];
+    let at_100 = Script { now: 100, ..Script::new() };
+    let mut s = find(&at_100, &[(&p, Saved { opened: true, ..Saved::default() }, runs)]);
+    assert_eq!(starts(&s.want(&[&p])), []);
+    assert_eq!(starts(&s.ended(&run("g1", "i", 1), 0)), [run("g1", "c", 1)]);
+}
