@@ -239,7 +239,9 @@ impl World {
         life.addresses = addresses;
         // Containers begin after the init containers: where what was saved is lost, they are the witnesses.
         let is_main = |r: &FoundRun| pod.containers.iter().any(|c| c.name == r.run.container);
-        let by_witness = saved.since.is_none() && runs.iter().any(is_main);
+        // Unless one of those runs: then they have begun once more.
+        let is_init = |r: &FoundRun| r.ended.is_none() && is_init_of(&pod, &r.run.container);
+        let by_witness = saved.since.is_none() && runs.iter().any(is_main) && !runs.iter().any(is_init);
         life.initialized = saved.initialized || by_witness;
         life.restarting = saved.restarting;
         life.ready = saved.ready.unwrap_or(life.ready);
@@ -297,6 +299,11 @@ fn succeeded_unseen(state: &mut ContainerState, now: Stamp) {
         stopped: None,
         message: Some("its end is not known any more; the Pod was initialized, so it ended well".to_owned()),
     });
+}
+
+/// Whether it is an init container that runs to its end.
+fn is_init_of(pod: &Pod, name: &ContainerName) -> bool {
+    pod.init_containers.iter().any(|c| c.name == *name && !c.sidecar)
 }
 
 /// Whether a run was begun after that was saved.
