@@ -962,7 +962,37 @@ fn an_init_container_that_runs_is_witness_that_the_others_have_to_wait() {
         of("i", found_run(1, Some(20), None)),
     ];
     let at_100 = Script { now: 100, ..Script::new() };
-    let mut s = find(&at_100, &[(&p, Saved { opened: true, ..Saved::default() }, runs)]);
-    assert_eq!(starts(&s.want(&[&p])), []);
-    assert_eq!(starts(&s.ended(&run("g1", "i", 1), 0)), [run("g1", "c", 1)]);
+    // What was saved may also be merely too old.
+    let known = saved::SavedContainer { next_attempt: 1, done: true, ..Default::default() };
+    let old = Saved {
+        since: Some(at(0)),
+        initialized: true,
+        containers: BTreeMap::from([(ContainerName::new("i"), known)]),
+        ..Saved::default()
+    };
+    for saved in [Saved::default(), old] {
+        let mut s = find(&at_100, &[(&p, Saved { opened: true, ..saved.clone() }, runs.clone())]);
+        assert_eq!(starts(&s.want(&[&p])), []);
+        assert_eq!(starts(&s.ended(&run("g1", "i", 1), 0)), [run("g1", "c", 1)]);
+
+        let mut failed = runs.clone();
+        failed[2].ended = Some((Ending::Exited { code: 1 }, at(50)));
+        let mut s = find(&at_100, &[(&p, Saved { opened: true, ..saved }, failed)]);
+        assert_eq!(starts(&s.want(&[&p])), [run("g1", "i", 2)]);
+    }
+}
+
+/// The saved state was lost, or could not be written, since a rule wanted every container started anew.
+#[test]
+fn what_a_rule_wanted_is_done_when_a_later_run_is_there() {
+    let mut p = pod("a", "g1", &["c", "other"]);
+    let action = RestartAction::RestartAllContainers;
+    p.containers[0].restart_rules = vec![RestartRule { action, not_in: false, exit_codes: vec![42] }];
+    let runs = vec![
+        found_run(0, Some(0), Some((Ending::Exited { code: 42 }, 10))),
+        found_run(1, Some(20), None),
+        FoundRun { run: run("g1", "other", 1), ..found_run(1, Some(20), None) },
+    ];
+    let mut s = find(&Script::new(), &[(&p, Saved { opened: true, ..Saved::default() }, runs)]);
+    assert_eq!(terms(&s.want(&[&p])), []);
 }
