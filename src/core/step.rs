@@ -239,10 +239,11 @@ impl World {
         life.addresses = addresses;
         // Containers begin after the init containers: where what was saved is lost, they are the witnesses.
         let is_main = |r: &FoundRun| pod.containers.iter().any(|c| c.name == r.run.container);
-        // Unless one of those runs: then they have begun once more.
-        let is_init = |r: &FoundRun| r.ended.is_none() && is_init_of(&pod, &r.run.container);
-        let by_witness = saved.since.is_none() && runs.iter().any(is_main) && !runs.iter().any(is_init);
-        life.initialized = saved.initialized || by_witness;
+        let by_witness = saved.since.is_none() && runs.iter().any(is_main);
+        // An init container that has begun once more since that was saved is a better witness.
+        let begins = pod.init_containers.iter().any(|c| !c.sidecar && begins_anew(&c.name, &saved, &runs));
+        let by_witness = by_witness && !begins;
+        life.initialized = (saved.initialized || by_witness) && !begins;
         life.restarting = saved.restarting;
         life.ready = saved.ready.unwrap_or(life.ready);
         let stopping = life.stop.is_some();
@@ -301,9 +302,14 @@ fn succeeded_unseen(state: &mut ContainerState, now: Stamp) {
     });
 }
 
-/// Whether it is an init container that runs to its end.
-fn is_init_of(pod: &Pod, name: &ContainerName) -> bool {
-    pod.init_containers.iter().any(|c| c.name == *name && !c.sidecar)
+/// Whether an init container's newest run is not known to what was saved, and has not ended well.
+fn begins_anew(name: &ContainerName, saved: &super::Saved, runs: &[FoundRun]) -> bool {
+    let newest = runs.iter().filter(|r| r.run.container == *name).max_by_key(|r| r.run.attempt);
+    let is_old = |r: &FoundRun| {
+        let saved = saved.containers.get(name);
+        saved.is_some_and(|s| r.run.attempt < s.next_attempt || is_known(s, r))
+    };
+    newest.is_some_and(|r| !is_old(r) && r.ended.as_ref().is_none_or(|(ending, _)| !ending.success()))
 }
 
 /// Whether a run was begun after that was saved.
@@ -484,7 +490,8 @@ fn adopt(
             // As in `ended`: what ends because everything is to be started anew has not failed.
             let stopping = stopping || all.restarting;
             end_run(state, attempt, end, rule, after, stopping);
-            all_anew |= after == After::All && !stopping;
+            // A later run tells that this was obeyed.
+            all_anew |= after == After::All && !stopping && is_newest;
         }
     }
     all_anew
