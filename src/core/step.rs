@@ -253,7 +253,11 @@ impl World {
             mine.sort_by_key(|r| r.run.attempt);
             let role = Role::of(&pod, place);
             life.restarting |= adopt(&pod, role, container, state, &saved, &mine, rule, stopping, now.boot);
-            if by_witness && role == Role::Init && !state.has_succeeded() {
+            // So is a later init container for those before it.
+            let is_later =
+                |r: &FoundRun| init_place(&pod, &r.run.container).is_some_and(|later| later > place);
+            let is_passed = saved.since.is_none() && mine.is_empty() && runs.iter().any(is_later);
+            if (by_witness || is_passed) && role == Role::Init && !state.has_succeeded() {
                 succeeded_unseen(state, now);
             }
         }
@@ -310,6 +314,11 @@ fn begins_anew(name: &ContainerName, saved: &super::Saved, runs: &[FoundRun]) ->
         saved.is_some_and(|s| r.run.attempt < s.next_attempt || is_known(s, r))
     };
     newest.is_some_and(|r| !is_old(r) && r.ended.as_ref().is_none_or(|(ending, _)| !ending.success()))
+}
+
+/// The place of an init container that runs to its end.
+fn init_place(pod: &Pod, name: &ContainerName) -> Option<usize> {
+    pod.init_containers.iter().position(|c| c.name == *name && !c.sidecar)
 }
 
 /// Whether a run was begun after that was saved.
