@@ -65,9 +65,11 @@ impl Sim {
         let is_held = self.held.get(&pod.key) == Some(&generation) && !self.world.is_draining();
         assert!(!is_held, "{generation} is held and is opened");
         assert!(self.host.openers.insert(generation.clone()), "{generation} is opened twice at once");
-        let life = self.world.slot(&pod.key).and_then(|s| s.life.as_ref()).unwrap();
-        // One that could not be opened at once has begun all the same.
-        if !self.host.pods.contains_key(&generation) && life.since.boot == Time(self.now) {
+        let slot = self.world.slot(&pod.key).unwrap();
+        // One that could not be opened at once lives all the same, and is replaced only when the new one can begin.
+        let is_old = slot.replacement_waits.is_some() || slot.waiting.is_some();
+        let is_now = slot.life.as_ref().is_some_and(|l| l.since.boot == Time(self.now)) && !is_old;
+        if !self.host.pods.contains_key(&generation) && is_now {
             let told = self.told.pods.get(&pod.key).map(|p| &p.generation);
             assert_eq!(told, Some(&generation), "{generation} begins");
             assert!(!self.world.is_draining(), "{generation} begins in a full stop");

@@ -43,7 +43,8 @@ pub(super) struct Referee {
     pub stops: BTreeMap<RunKey, StopWatch>,
     counts: BTreeMap<Name, Count>,
     reasons: BTreeMap<Generation, StopReason>,
-    last: BTreeMap<Name, Ending>,
+    /// How each container ended last, by what the host knows.
+    last: BTreeMap<Name, (u32, Ending)>,
     /// Tries of a probe that have failed in a row.
     fails: BTreeMap<(RunKey, ProbeKind), u32>,
     pub startup_done: BTreeSet<RunKey>,
@@ -88,14 +89,17 @@ impl Referee {
     pub(super) fn hears(&mut self, event: &Event, world: &World, now: u64) {
         match event {
             Event::Ended { run, ending, .. } => {
-                self.last.insert(name_of(run), ending.clone());
+                self.last.insert(name_of(run), (run.attempt, ending.clone()));
                 self.stops.remove(run);
                 self.startup_done.remove(run);
             }
             Event::Found(found) => {
                 for run in &found.runs {
-                    if let Some((ending, _)) = &run.ended {
-                        self.last.insert(name_of(&run.run), ending.clone());
+                    let is_old = |last: &(u32, Ending)| last.0 > run.run.attempt;
+                    if let Some((ending, _)) = &run.ended
+                        && !self.last.get(&name_of(&run.run)).is_some_and(is_old)
+                    {
+                        self.last.insert(name_of(&run.run), (run.run.attempt, ending.clone()));
                     }
                 }
             }
@@ -299,7 +303,7 @@ impl Sim {
         let told = self.told.pods.get(&pod.key);
         let last = |place: usize| {
             let name = pod.all_containers().nth(place).map(|c| c.name.clone());
-            name.and_then(|name| referee.last.get(&(pod.generation.clone(), name)))
+            name.and_then(|name| referee.last.get(&(pod.generation.clone(), name))).map(|(_, ending)| ending)
         };
         let ended = |place: usize| last(place).is_some_and(|e| follows(pod, place, e) == "nothing");
         let first_main = pod.init_containers.len();
@@ -343,7 +347,7 @@ impl Sim {
             "a restart rule wants every container started anew" => {
                 life.pod.all_containers().enumerate().any(|(place, c)| {
                     let last = referee.last.get(&(run.generation.clone(), c.name.clone()));
-                    last.is_some_and(|e| follows(&life.pod, place, e) == "all anew")
+                    last.is_some_and(|(_, e)| follows(&life.pod, place, e) == "all anew")
                 })
             }
             _ if why.starts_with(HOOK_FAILED) => referee.hook_failed.contains(run),
