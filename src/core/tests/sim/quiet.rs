@@ -30,48 +30,44 @@ impl Sim {
         self.turn(events);
     }
 
-    /// What a world without trouble answers. Half of all runs do not listen to TERM; every preStop hook hangs.
+    /// What a world without trouble answers, all in one turn. Half of all runs do not listen to TERM; every preStop hook hangs.
     pub(super) fn answer(&mut self) {
+        let mut events = Vec::new();
         for generation in self.host.openers.clone() {
-            if self.host.openers.contains(&generation) {
-                let event = self.host.opened(&generation);
-                self.turn(vec![event]);
-            }
+            events.push(self.host.opened(&generation));
         }
         for reference in self.host.pulls.clone() {
-            let events = self.pulled(reference, None);
-            self.turn(events);
+            events.extend(self.pulled(reference, None));
         }
         for run in self.host.sweepers.clone() {
             let Some(dir) = self.host.runs.get_mut(&run) else { continue };
             if std::mem::take(&mut dir.hidden) {
                 dir.monitored = true;
                 self.host.sweepers.remove(&run);
-                self.turn(vec![Event::Monitored { run }]);
+                events.push(Event::Monitored { run });
                 continue;
             }
-            let lost = if dir.lives() { Some(self.over(run.clone(), Ending::Lost)) } else { None };
-            let cleared = self.host.cleared(run);
-            self.turn(lost.into_iter().chain([cleared]).collect());
+            if dir.lives() {
+                events.push(self.over(run.clone(), Ending::Lost));
+            }
+            events.push(self.host.cleared(run));
         }
         for generation in self.host.removers.clone() {
-            let event = self.host.removed(generation, true);
-            self.turn(vec![event]);
+            events.push(self.host.removed(generation, true));
         }
         for run in self.host.runs.keys().cloned().collect::<Vec<_>>() {
-            if let Some(event) = self.goes_on(run) {
-                self.turn(vec![event]);
-            }
+            events.extend(self.goes_on(run));
         }
         for (run, kind) in self.host.hooks.clone() {
             if kind == HookKind::PostStart {
                 self.host.hooks.remove(&(run.clone(), kind));
-                self.turn(vec![Event::Hooked { run, kind, error: None }]);
+                events.push(Event::Hooked { run, kind, error: None });
             }
         }
         for (run, kind) in std::mem::take(&mut self.host.probes) {
-            self.turn(vec![Event::Probed { run, kind, verdict: Verdict::Success, message: String::new() }]);
+            events.push(Event::Probed { run, kind, verdict: Verdict::Success, message: String::new() });
         }
+        self.turn(events);
     }
 
     /// What becomes of a run by itself.
@@ -130,11 +126,9 @@ impl Sim {
             for _ in 0..more {
                 self.pass_to_deadline();
                 self.answer();
-                self.turn(vec![]);
             }
             for _ in 0..PATIENCE {
                 self.answer();
-                self.turn(vec![]);
                 if self.has_work() {
                     continue;
                 }
@@ -160,7 +154,6 @@ impl Sim {
         let latest = self.now + NAMES.len() as u64 * 75_000;
         while !self.world.is_empty() {
             self.answer();
-            self.turn(vec![]);
             if self.world.is_empty() || self.has_work() {
                 continue;
             }
@@ -265,10 +258,10 @@ impl Sim {
     /// How a history ends whose number is this.
     pub(super) fn play(&mut self, seed: u64) {
         if seed % 5 == 4 {
-            self.chance(50);
-            self.stops(30);
+            self.chance(40);
+            self.stops(15);
         } else {
-            let turns = [40, 70, 120][self.dice.roll(3) as usize];
+            let turns = [20, 40, 80][self.dice.roll(3) as usize];
             self.chance(turns);
             self.settles();
         }
