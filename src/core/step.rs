@@ -256,7 +256,8 @@ impl World {
             // So is a later init container for those before it.
             let is_later =
                 |r: &FoundRun| init_place(&pod, &r.run.container).is_some_and(|later| later > place);
-            let is_passed = saved.since.is_none() && mine.is_empty() && runs.iter().any(is_later);
+            let is_witness = |r: &FoundRun| (mine.is_empty() || r.ended.is_none()) && is_later(r);
+            let is_passed = saved.since.is_none() && runs.iter().any(is_witness);
             if (by_witness || is_passed) && role == Role::Init && !state.has_succeeded() {
                 succeeded_unseen(state, now);
             }
