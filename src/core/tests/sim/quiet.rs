@@ -259,6 +259,10 @@ impl Sim {
     pub(super) fn play(&mut self, seed: u64) {
         if seed % 5 == 4 {
             self.chance(40);
+            // The order shows best where everything runs.
+            if self.dice.once_in(2) {
+                self.settles();
+            }
             self.stops(15);
         } else {
             let turns = [20, 40, 80][self.dice.roll(3) as usize];
