@@ -130,7 +130,11 @@ impl Sim {
                 role_of(pod, &RunKey { container: before.name.clone(), ..run.clone() }) == Role::Init;
             assert!(!is_init || succeeded(before), "{run} starts before {}", before.name);
             let runs = self.host.living().find(|(r, d)| name_of(r) == name && d.runs());
-            let Some((other, _)) = runs.filter(|_| before.lifecycle.post_start.is_some()) else { continue };
+            // One that could not be made, or has ended once, has had its turn.
+            let is_new = !self.referee.last.contains_key(&name);
+            let Some((other, _)) = runs.filter(|_| is_new && before.lifecycle.post_start.is_some()) else {
+                continue;
+            };
             if let (Some(Hook::Call(_)), 0) = (&before.lifecycle.post_start, other.attempt) {
                 let is_over = self.referee.hooked.contains(&(other.clone(), HookKind::PostStart));
                 assert!(is_over, "{run} starts before the hook of {other} has ended");

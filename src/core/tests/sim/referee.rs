@@ -44,7 +44,7 @@ pub(super) struct Referee {
     counts: BTreeMap<Name, Count>,
     reasons: BTreeMap<Generation, StopReason>,
     /// How each container ended last, by what the host knows.
-    last: BTreeMap<Name, (u32, Ending)>,
+    pub last: BTreeMap<Name, (u32, Ending)>,
     /// Tries of a probe that have failed in a row.
     fails: BTreeMap<(RunKey, ProbeKind), u32>,
     pub startup_done: BTreeSet<RunKey>,
