@@ -315,12 +315,13 @@ impl Daemon {
             while let Some(event) = self.events.pop_front() {
                 self.world.step(event, now);
             }
-            let actions = self.world.plan(now);
             if !self.finished.is_empty() {
                 // Before anything is begun: what could not be made is tried again under the same number, in this directory.
+                // And before it is planned: what is written down as done must have been done, should this daemon be killed.
                 self.publish();
                 self.remove_finished();
             }
+            let actions = self.world.plan(now);
             for action in actions {
                 self.act(action, now);
             }
