@@ -48,7 +48,7 @@ use crate::sys::fifo::Fifo;
 use crate::sys::lock::Lock;
 use crate::sys::signals::Signals;
 use crate::sys::watch::{Change, Watcher};
-use crate::sys::{clock, process, spawn};
+use crate::sys::{clock, doom, process, spawn};
 use crate::{error, info, warning};
 
 use self::docker::DockerDesk;
@@ -310,6 +310,7 @@ impl Daemon {
             }
             for action in actions {
                 self.act(action, now);
+                doom::done("an action");
             }
             if self.events.is_empty() {
                 break;

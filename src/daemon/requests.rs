@@ -14,6 +14,7 @@ use super::Daemon;
 use crate::core::Event;
 use crate::info;
 use crate::pod::{Namespace, PodKey, PodName};
+use crate::sys::doom;
 use crate::warning;
 
 /// No request has more bytes than this: some thousand names.
@@ -41,6 +42,7 @@ impl Daemon {
             }
             let request = read(&path).map(|bytes| serde_json::from_slice::<Request>(&bytes));
             let _ = fs::remove_file(&path);
+            doom::done("a request taken");
             match request {
                 Ok(Ok(Request::Down { pods })) if pods.is_empty() => all = true,
                 Ok(Ok(Request::Down { pods })) => {

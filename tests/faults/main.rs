@@ -8,6 +8,7 @@
 mod common;
 
 mod containers;
+mod deaths;
 mod disk;
 mod inject;
 mod kills;
