@@ -194,6 +194,9 @@ impl Daemon {
                 Some(pods)
             }
         };
+        if only.is_none() && self.asked_to_end(ending) {
+            ending = Some(());
+        }
         self.fold();
         if only.is_none() {
             self.forget_old_status();
@@ -205,6 +208,7 @@ impl Daemon {
                 self.publish();
                 self.inform();
                 self.remove_cgroup_root();
+                self.forget_requests();
                 return ExitCode::SUCCESS;
             }
             if let Some(pods) = &only
@@ -275,18 +279,30 @@ impl Daemon {
                 self.look_at_directories(&[Change::Overflow]);
                 self.herald.reloaded(asked_at);
             }
-            if std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none() {
-                info!("asked to stop every Pod and end");
+            if self.asked_to_end(ending) {
                 ending = Some(());
-                self.herald.stopping();
-                self.events.push_back(Event::Drain);
             }
         }
+    }
+
+    /// Whether a verb has asked for a full stop, and none is under way: then it begins.
+    fn asked_to_end(&mut self, ending: Option<()>) -> bool {
+        let asked = std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none();
+        if asked {
+            info!("asked to stop every Pod and end");
+            self.herald.stopping();
+            self.events.push_back(Event::Drain);
+        }
+        asked
     }
 
     /// Leaves: Pods go on, and the next daemon finds them by what is on disk.
     fn leave(mut self, signal: Signal) -> ExitCode {
         self.fold();
+        if self.world.is_draining() {
+            // Who starts the next one wants the Pods to run.
+            self.forget_requests();
+        }
         let living = self.world.slots().filter(|(_, s)| s.life.is_some()).count();
         self.herald.stopping();
         self.herald.status(format!("left; {living} Pods go on without a daemon"));

@@ -32,6 +32,14 @@ pub enum Request {
 }
 
 impl Daemon {
+    /// What is asked for is over, or is to be left undone: nobody goes on with it.
+    pub(super) fn forget_requests(&self) {
+        let Ok(entries) = fs::read_dir(self.config.roots.requests()) else { return };
+        for path in entries.filter_map(Result::ok).map(|e| e.path()) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Takes in every request that is there. Returns whether everything is to be stopped.
     pub(super) fn requests(&mut self) -> bool {
         let mut all = false;
@@ -41,10 +49,14 @@ impl Daemon {
                 continue;
             }
             let request = read(&path).map(|bytes| serde_json::from_slice::<Request>(&bytes));
+            // A full stop stays to be read until it is over: a daemon that comes after this one goes on with it.
+            if matches!(&request, Ok(Ok(Request::Down { pods })) if pods.is_empty()) {
+                all = true;
+                continue;
+            }
             let _ = fs::remove_file(&path);
             doom::done("a request taken");
             match request {
-                Ok(Ok(Request::Down { pods })) if pods.is_empty() => all = true,
                 Ok(Ok(Request::Down { pods })) => {
                     info!("asked to stop {}", pods.join(", "));
                     let pods: BTreeSet<PodKey> = pods.iter().filter_map(|p| key(p)).collect();
