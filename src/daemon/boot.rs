@@ -217,6 +217,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         look_again: None,
         reload: None,
         reloaded: 0,
+        planned_at: Default::default(),
         poll_fails: false,
         herald,
         health,

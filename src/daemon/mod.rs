@@ -116,6 +116,8 @@ struct Daemon {
     /// When every source is read again, because SIGHUP asked for it; and when that was done last (boot clock, milliseconds).
     reload: Option<u64>,
     reloaded: u64,
+    /// When the core was asked last what is to be done: what has become due since then is still to come.
+    planned_at: Time,
     /// The last `poll` failed.
     poll_fails: bool,
     herald: Herald,
@@ -319,6 +321,7 @@ impl Daemon {
                 self.world.step(event, now);
             }
             let actions = self.world.plan(now);
+            self.planned_at = now.boot;
             if !self.finished.is_empty() {
                 // Before anything is begun: what could not be made is tried again under the same number, in this directory.
                 self.publish();
@@ -378,7 +381,7 @@ impl Daemon {
             .sources
             .iter()
             .map(DirSource::deadline)
-            .chain(self.world.deadline(Time(now)).map(|t| t.0))
+            .chain(self.world.deadline(self.planned_at).map(|t| t.0))
             .chain(self.jobs.deadline())
             .chain(self.images.deadline())
             .chain(self.docker.deadline())
