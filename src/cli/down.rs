@@ -208,6 +208,7 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
         cgroup_root: last.map_or_else(|| "podstrap".to_owned(), |d| d.cgroup_root.clone()),
         max_manifest_bytes: 512 * 1024,
         missing_dir: MissingDir::Keep,
+        allow_foreign: false,
         authfile: None,
         log_max_bytes: 10 << 20,
         log_max_files: 5,

@@ -175,6 +175,7 @@ fn sources(config: &RunConfig, runtime: Runtime) -> Vec<DirSource> {
         runtime,
         rescan_ms: config.rescan_ms,
         on_missing: config.missing_dir,
+        allow_foreign: config.allow_foreign,
         keep_dir: config.roots.manifests(),
     });
     config.manifest_dirs.iter().map(|d| DirSource::new(d.clone(), rules.clone())).collect()
