@@ -315,6 +315,41 @@ fn two_daemons_by_two_names_of_one_run_directory() {
     assert_no_double(&i);
 }
 
+#[test]
+fn a_pod_that_was_stopped_by_hand_stays_so_when_the_daemon_dies() {
+    let Some(mut i) = instance() else { return };
+    for name in NAMES {
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &guard(name, "1"), &[]));
+    }
+    i.start();
+    NAMES.iter().for_each(|name| until_guarded(&i, name, "1"));
+    i.cli_ok("down", &["a", "--timeout", "10s"]);
+    i.kill9();
+    // One more while no daemon lives: this stops it and remembers that.
+    i.cli_ok("down", &["b", "--timeout", "10s"]);
+    let ends = |i: &Instance, name: &str| i.lines(name) == ["start 1", "term 1"];
+    assert!(ends(&i, "a") && ends(&i, "b"));
+    for _ in 0..2 {
+        i.start();
+        i.until("the third one is ready", |i| i.ready("c"));
+        i.until("the others are shown as stopped", |i| {
+            ["a", "b"].iter().all(|n| i.pod(n).is_some_and(|p| p.summary == "Stopped"))
+        });
+        i.holds_for(Duration::from_millis(400), "they stay stopped", |i| ends(i, "a") && ends(i, "b"));
+        i.kill9();
+    }
+    // Another manifest, or the same one put back, is a new wish; also while no daemon lives.
+    i.write_manifest("a.yaml", &one(&i, "a", &guard("a", "2"), &[]));
+    i.start();
+    until_guarded(&i, "a", "2");
+    i.remove("b.yaml");
+    i.until("it is forgotten", |i| i.pod("b").is_none());
+    i.write_manifest("b.yaml", &one(&i, "b", &guard("b", "1"), &[]));
+    i.until("it is started again", |i| i.lines("b").len() == 3 && i.ready("b"));
+    assert_eq!(i.lines("c").len(), 1);
+    assert_no_double(&i);
+}
+
 /// A Pod with namespaces of its own, which a later daemon must not take for one that is still to be opened.
 #[test]
 fn a_pod_with_a_sandbox_goes_on_though_its_saved_state_is_lost() {
