@@ -62,6 +62,11 @@ impl Roots {
         self.run.join("requests")
     }
 
+    /// Which Pods were stopped by hand.
+    pub fn held(&self) -> PathBuf {
+        self.run.join("held.json")
+    }
+
     /// What `runc --root` is given.
     pub fn runc(&self) -> PathBuf {
         self.run.join("runc")

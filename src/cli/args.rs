@@ -267,7 +267,7 @@ pub struct ValidateArgs {
 #[argh(
     subcommand,
     name = "down",
-    note = "A stopped Pod stays so until its manifest changes or the daemon is started anew."
+    note = "A stopped Pod stays so until its manifest changes or is put back, or the host boots."
 )]
 pub struct DownArgs {
     /// stop these Pods only, and leave the daemon running

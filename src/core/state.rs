@@ -64,6 +64,12 @@ impl World {
         self.slots.iter()
     }
 
+    /// The generations that were stopped by hand and are not to be started.
+    pub fn held(&self) -> BTreeMap<PodKey, Generation> {
+        let held = |(key, slot): (&PodKey, &Slot)| Some((key.clone(), slot.held.clone()?));
+        self.slots.iter().filter_map(held).collect()
+    }
+
     /// One Pod.
     pub fn slot(&self, key: &PodKey) -> Option<&Slot> {
         self.slots.get(key)

@@ -139,6 +139,12 @@ impl World {
                 }
             }
             Event::Hold { pods } => self.hold(pods),
+            Event::Held { pods } => {
+                for (key, generation) in pods {
+                    self.slots.entry(key.clone()).or_default().held = Some(generation);
+                    self.dirty.insert(key);
+                }
+            }
             Event::Drain => {
                 if !std::mem::replace(&mut self.draining, true) {
                     self.stop_order = self.stop_turns();

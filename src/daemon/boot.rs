@@ -212,6 +212,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         boot_id,
         config,
         has_requests: true,
+        taken: Vec::new(),
         unkept: Vec::new(),
         keep_again: None,
         look_again: None,
@@ -226,6 +227,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         _lock: lock,
     };
     daemon.find_left_behind(only);
+    daemon.find_held();
     if !daemon.sources.is_empty() {
         daemon.docker_at_boot();
         daemon.images_at_boot();
@@ -317,6 +319,11 @@ fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<bool, BootError> {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &dir)(e)),
             Ok(()) | Err(_) => {}
         }
+    }
+    if let Err(e) = fs::remove_file(roots.held())
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(io_error("remove", &roots.held())(e));
     }
     if had {
         info!("what another boot left in {} is cleared", roots.run.display());

@@ -27,7 +27,7 @@ mod waits;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -107,6 +107,8 @@ struct Daemon {
     publisher: Publisher,
     /// A verb has asked for something; it stands in a file.
     has_requests: bool,
+    /// Such files of which the core has been told; they go when what they asked for is saved.
+    taken: Vec<PathBuf>,
     /// What is to be kept of manifests on disk and is not yet known to be.
     unkept: Vec<Keep>,
     /// When that is tried again, because it failed (boot clock, milliseconds).
