@@ -316,6 +316,26 @@ fn two_daemons_by_two_names_of_one_run_directory() {
 }
 
 #[test]
+fn two_daemons_on_one_state_directory() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &guard("web", "1"), &[]));
+    i.start();
+    until_guarded(&i, "web", "1");
+    let (run, daemon) = (i.run.clone(), i.daemon_pid());
+    i.run = i.dir.join("other-run");
+    let output = i.run_command(&podstrap()).output().unwrap();
+    assert_exit(&output, 1);
+    let said = text(&output.stderr);
+    assert!(said.contains(&daemon.to_string()) && said.contains(i.state.to_str().unwrap()), "{said}");
+    i.run = run;
+    // Its death frees both.
+    i.kill9();
+    i.start();
+    i.until("it is ready", |i| i.ready("web"));
+    assert_eq!(i.lines("web"), ["start 1"]);
+}
+
+#[test]
 fn a_pod_that_was_stopped_by_hand_stays_so_when_the_daemon_dies() {
     let Some(mut i) = instance() else { return };
     for name in NAMES {
