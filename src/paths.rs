@@ -52,6 +52,11 @@ impl Roots {
         self.run.join("lock")
     }
 
+    /// The same for the state directory, which daemons of several run directories must not share.
+    pub fn state_lock(&self) -> PathBuf {
+        self.state.join("daemon.lock")
+    }
+
     /// The FIFO by which the daemon is nudged.
     pub fn notify(&self) -> PathBuf {
         self.run.join("notify")

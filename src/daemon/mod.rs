@@ -127,8 +127,8 @@ struct Daemon {
     /// How often which probe has found what.
     verdicts: BTreeMap<(ProbeKind, &'static str), u64>,
     started_unix_ms: i64,
-    /// Held until the end of the process.
-    _lock: Lock,
+    /// Of the run and the state directory; held until the end of the process.
+    _locks: (Lock, Option<Lock>),
 }
 
 /// Runs the daemon until it is told to end. Everything that can go wrong before the loop ends the process with a precise
