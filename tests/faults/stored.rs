@@ -316,6 +316,26 @@ fn two_daemons_by_two_names_of_one_run_directory() {
 }
 
 #[test]
+fn with_the_whole_run_directory_gone_nothing_runs_twice() {
+    let Some(mut i) = instance() else { return };
+    let before = three_without_a_daemon(&mut i);
+    // Moved away rather than removed, so that what is mounted below does not stop it; and one manifest goes meanwhile.
+    fs::rename(&i.run, i.dir.join("gone")).unwrap();
+    i.remove("c.yaml");
+    i.start();
+    for name in ["a", "b"] {
+        i.until("it runs", |i| i.lines(name) == ["start 1", "start 1"] && i.ready(name));
+    }
+    assert!(before.iter().all(|pid| !host::alive(*pid)), "what nobody knows of any more was ended");
+    assert_eq!(i.lines("c"), ["start 1"]);
+    // Their monitors wrote nothing to the new ones' files, and hold nothing any more.
+    i.holds_for(Duration::from_millis(300), "they run on", |i| {
+        ["a", "b"].iter().all(|n| i.ready(n) && i.restarts(n, "main") <= 1 && i.lines(n).len() == 2)
+    });
+    assert_no_double(&i);
+}
+
+#[test]
 fn two_daemons_on_one_state_directory() {
     let Some(mut i) = instance() else { return };
     i.write_manifest("web.yaml", &one(&i, "web", &guard("web", "1"), &[]));
