@@ -226,6 +226,9 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         started_unix_ms: clock::unix_ms(),
         _locks: locks,
     };
+    if only.is_none() {
+        daemon.end_strays();
+    }
     daemon.find_left_behind(only);
     daemon.find_held();
     if !daemon.sources.is_empty() {

@@ -21,6 +21,7 @@ mod requests;
 mod runs;
 mod sandboxes;
 mod statuses;
+mod strays;
 mod view;
 mod waits;
 

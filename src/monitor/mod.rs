@@ -25,7 +25,7 @@ mod sub_path;
 mod sweep;
 mod volumes;
 
-pub use sweep::{HELD, sweep};
+pub use sweep::{HELD, kill as kill_process, processes, sweep};
 
 use std::io;
 use std::process::ExitCode;
