@@ -12,6 +12,7 @@ mod deaths;
 mod disk;
 mod inject;
 mod kills;
+mod machine;
 mod nth;
 mod process;
 mod runc;
