@@ -8,6 +8,7 @@ use super::*;
 use crate::pod::*;
 
 mod depends;
+mod lost;
 mod whole;
 
 const RULE: BackoffRule = BackoffRule { initial_ms: 1000, max_ms: 60_000 };

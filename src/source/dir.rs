@@ -585,7 +585,7 @@ fn foreign(m: &Metadata) -> Option<String> {
     if m.uid() != 0 && m.uid() != nix::unistd::geteuid().as_raw() {
         Some(format!("belongs to user {}", m.uid()))
     } else if m.mode() & 0o002 != 0 {
-        Some("can be written to by everybody".to_owned())
+        Some("everybody may write to it".to_owned())
     } else {
         None
     }
