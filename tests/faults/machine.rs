@@ -163,6 +163,39 @@ fn ten_thousand_events_a_second() {
 }
 
 #[test]
+fn more_events_than_the_kernel_keeps() {
+    let Some(mut i) = instance() else { return };
+    for name in ["a", "b"] {
+        put(&i, name, "1");
+    }
+    i.start();
+    for name in ["a", "b"] {
+        until_guarded(&i, name, "1");
+    }
+    let kept = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let kept: usize = kept.trim().parse().unwrap();
+    let a = i.running_pid("a", "main").unwrap();
+    host::signal(i.daemon_pid(), Signal::SIGSTOP);
+    for n in 0..=kept / 2 {
+        // Two names by turns, or the kernel takes equal events in a row for one.
+        let file = i.manifests.join(["x.txt", "y.txt"][n % 2]);
+        drop(fs::File::create(&file).unwrap());
+        fs::remove_file(&file).unwrap();
+    }
+    // Nothing is told of these any more.
+    i.remove("b.yaml");
+    put(&i, "c", "1");
+    host::signal(i.daemon_pid(), Signal::SIGCONT);
+    // Long before the next scan, which comes after 20 s.
+    let begun = Instant::now();
+    until_guarded(&i, "c", "1");
+    i.until("b is gone", |i| i.pod("b").is_none());
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    assert_eq!(i.running_pid("a", "main"), Some(a));
+    assert_no_double(&i);
+}
+
+#[test]
 fn a_proc_that_hides_what_others_run() {
     let Some(mut i) = instance() else { return };
     i.args(&["--restart-backoff", "50ms,500ms"]);
