@@ -5,7 +5,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::Daemon;
@@ -42,7 +42,7 @@ impl Daemon {
 }
 
 /// Ends a generation and removes one layer of it; gives how many processes there were.
-fn end(roots: &Roots, generation: &Generation, group: &PathBuf, layer: &Path) -> io::Result<usize> {
+fn end(roots: &Roots, generation: &Generation, group: &Path, layer: &Path) -> io::Result<usize> {
     // Its monitor first: it would write of the end where the next one's record will be.
     let files = roots.pod(generation);
     let watches = |arguments: &[u8]| {

@@ -142,7 +142,7 @@ fn ten_thousand_events_a_second() {
             put(&i, "new", "1");
             changed = Some(Instant::now());
         }
-        if took.is_none() && events % 1000 == 0 && !i.lines("new").is_empty() {
+        if took.is_none() && events.is_multiple_of(1000) && !i.lines("new").is_empty() {
             took = changed.map(|at| at.elapsed());
         }
         let due = begun + Duration::from_micros(u64::from(events) * 100);
