@@ -5,11 +5,9 @@
 //! which names it, and whoever has written the N-th line gets SIGKILL by its own hand. N = 0 only counts.
 
 /// How long each line of the file is, its end included: by its place in the file each process knows its number.
-#[cfg(debug_assertions)]
 pub const LINE: usize = 64;
 
 /// The variable. Children of our own program get it too.
-#[cfg(debug_assertions)]
 pub const VARIABLE: &str = "PODSTRAP_TEST_DIE_AT";
 
 /// Something has been done.

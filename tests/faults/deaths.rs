@@ -38,6 +38,9 @@ fn play(i: &mut Instance, n: usize) -> (Vec<String>, Starts) {
 
 /// The scenario for every `step`th n; stops at the first n that is beyond what the scenario does.
 fn each(step: usize) {
+    if !cfg!(debug_assertions) || std::env::var_os("PODSTRAP_TEST_BINARY").is_some() {
+        return eprintln!("a release build does not kill itself");
+    }
     let Some(first) = crate::inject::instance() else { return };
     let (next, begun) = (AtomicUsize::new(0), Instant::now());
     std::thread::scope(|scope| {
@@ -50,9 +53,7 @@ fn each(step: usize) {
                 if n == 0 || done.len() < n {
                     assert_eq!(starts, clean, "nobody died");
                 }
-                if n == 0 {
-                    eprintln!("{}", done.join("\n"));
-                }
+                assert!(done.len() > 100, "only {} things were done: {done:?}", done.len());
                 if done.len() < n {
                     return;
                 }
