@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::backoff::doubled;
+use super::backoff::{RESET_MS, doubled};
 use super::images::Ticket;
 use super::plan::stop_life;
 use super::probes::Probes;
@@ -41,6 +41,7 @@ impl World {
             Event::Opened { generation, first_attempts, addresses } => {
                 let Some((key, life)) = self.find(&generation) else { return };
                 life.opened = Opened::Yes;
+                life.opened_at = now.boot;
                 life.addresses = addresses;
                 for (name, attempt) in first_attempts {
                     if let Some((_, state)) = life.get_mut(&name) {
@@ -123,7 +124,7 @@ impl World {
             }
             Event::SandboxLost { generation } => {
                 let Some((key, life)) = self.find(&generation) else { return };
-                life.opened = Opened::No;
+                life.opened = made_anew(life, now.boot);
                 // Nothing is begun anew in what is to end. Nor is a Pod that has begun and is to run only once: it has failed
                 // (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`, `computePodActions`).
                 if life.stop.is_none() && runs_once(&life.pod) && life.containers.iter().any(has_run) {
@@ -140,6 +141,12 @@ impl World {
                 }
             }
             Event::Hold { pods } => self.hold(pods),
+            Event::Held { pods } => {
+                for (key, generation) in pods {
+                    self.slots.entry(key.clone()).or_default().held = Some(generation);
+                    self.dirty.insert(key);
+                }
+            }
             Event::Drain => {
                 if !std::mem::replace(&mut self.draining, true) {
                     self.stop_order = self.stop_turns();
@@ -328,6 +335,22 @@ fn is_newer(saved: &super::Saved, run: &FoundRun) -> bool {
     let had_ended = saved.done || saved.backoff_until.is_some();
     let is_next = had_ended && run.run.attempt == saved.next_attempt && !is_known(saved, run);
     is_next || run.run.attempt > saved.next_attempt
+}
+
+/// When namespaces that are lost are made anew: at once, unless it happens again and again.
+fn made_anew(life: &mut Life, now: Time) -> Opened {
+    if now.since(life.opened_at) >= RESET_MS {
+        life.losses = 0;
+    }
+    let before = life.losses;
+    life.losses = before.saturating_add(1);
+    match before.checked_sub(1) {
+        None => Opened::No,
+        Some(n) => Opened::Failed {
+            retry_at: now.plus(doubled(OPEN_INITIAL_MS, n).min(OPEN_MAX_MS)),
+            message: format!("its namespaces were lost {} times in a row", life.losses),
+        },
+    }
 }
 
 /// A container without a postStart hook has nothing to wait for.

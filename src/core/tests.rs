@@ -11,6 +11,7 @@ use crate::pod::*;
 mod adoption;
 mod damage;
 mod depends;
+mod lost;
 mod probes;
 mod replacement;
 mod restarts;
