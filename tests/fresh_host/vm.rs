@@ -239,7 +239,7 @@ impl Vm {
         let Some(whole) = new.iter().rposition(|b| *b == b'\n') else { return };
         for line in text(&new[..whole]).lines() {
             if let Some((at, line)) = line.split_once("cloud-init[")
-                && ["control-plane-up", " running '", "ready", "kube-system/"]
+                && ["control-plane-up", " running '", " ready)", "kube-system/"]
                     .iter()
                     .any(|w| line.contains(w))
             {
