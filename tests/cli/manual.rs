@@ -123,7 +123,7 @@ fn the_how_to_tells_of_what_is_in_the_example() {
         "TIMEOUT",
         "FAILED",
         "could not be had",
-        "is not what SHA256SUMS says",
+        "is not what",
         "a manifest is refused",
         "podstrap-shutdown.service",
         "podstrap wait",
