@@ -110,7 +110,8 @@ fn the_manual_is_clean() {
 
 #[test]
 fn the_how_to_tells_of_what_is_in_the_example() {
-    let read = |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let read =
+        |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let (page, example) = (read("man/podstrap-cloud-init.7"), read("dist/cloud-init.yaml"));
     for text in [
         "/etc/control-plane/settings",
