@@ -49,7 +49,7 @@ def write(hand):
                                {'Content-Type': 'application/json'})
             answer = connection.getresponse()
             answer.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             print(name, error, flush=True)
             connection.close()
             continue
@@ -167,6 +167,7 @@ fn user_data(pin: &str, version: &str) -> String {
         ("SOURCE=https://files.example.com/control-plane\n", format!("SOURCE={SERVER}\n")),
         (&format!("SHA256={blank}\n"), format!("SHA256={pin}\n")),
         ("TIMEOUT=10m\n", "TIMEOUT=14m\n".to_owned()),
+        ("timeoutForControlPlane: 4m}\n", "timeoutForControlPlane: 14m}\n".to_owned()),
         ("kubernetesVersion: v1.20.2\n", format!("kubernetesVersion: {version}\n")),
     ] {
         assert_eq!(example.matches(open).count(), 1, "{open}");
