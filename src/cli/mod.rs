@@ -2,7 +2,7 @@
 
 pub mod args;
 mod changes;
-mod cri;
+pub mod cri;
 mod dispatch;
 pub mod down;
 pub mod error;

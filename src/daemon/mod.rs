@@ -9,7 +9,7 @@ mod boot;
 mod docker;
 mod docker_images;
 mod engine;
-mod health;
+pub mod health;
 mod herald;
 mod hooks;
 mod images;
