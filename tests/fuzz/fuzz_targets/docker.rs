@@ -1,7 +1,4 @@
 //! Fuzz target: see `bodies::docker`.
 #![no_main]
 
-#[path = "../bodies/mod.rs"]
-mod bodies;
-
 libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::run("docker", data));
