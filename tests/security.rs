@@ -96,9 +96,7 @@ fn nothing_of_the_daemons_baggage_reaches_what_it_starts() {
         "main",
         &canary("main"),
         &[
-            &format!(
-                "startupProbe: {{exec: {{command: [cp, /proc/self/status, /shared/probe]}}, periodSeconds: 1}}"
-            ),
+            "startupProbe: {exec: {command: [cp, /proc/self/status, /shared/probe]}, periodSeconds: 1}",
             &format!("lifecycle: {{postStart: {}, preStop: {}}}", copy("post-start"), copy("pre-stop")),
         ],
     );

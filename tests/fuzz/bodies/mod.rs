@@ -22,8 +22,11 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Every target: its name, and what it does.
-pub const TARGETS: [(&str, fn(&[u8])); 13] = [
+/// What a target does with one input.
+type Body = fn(&[u8]);
+
+/// Every target by its name.
+pub const TARGETS: [(&str, Body); 13] = [
     ("archive", archive::run),
     ("cni", cni::run),
     ("docker", docker::run),
