@@ -64,7 +64,7 @@ targets! {
     health: [], 60;
     layer: [], 20;
     log: [], 20;
-    manifest: ["tests/corpus", "tests/kubeadm", "tests/whole"], 10;
+    manifest: ["tests/corpus", "tests/kubeadm", "tests/whole"], 5;
     reference: [], 20;
     state: [], 20;
     tar: [], 60;
