@@ -264,7 +264,9 @@ fn run_and_state_are_for_root_alone_whatever_stood_there() {
 }
 
 /// Looks at the arguments of every process again and again until it is told to stop, and gives those that hold a word.
-fn watch_arguments(word: &'static str) -> (Arc<AtomicBool>, std::thread::JoinHandle<(u64, Vec<String>)>) {
+fn watch_arguments(
+    words: [&'static str; 2],
+) -> (Arc<AtomicBool>, std::thread::JoinHandle<(u64, Vec<String>)>) {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {
@@ -273,7 +275,8 @@ fn watch_arguments(word: &'static str) -> (Arc<AtomicBool>, std::thread::JoinHan
             rounds += 1;
             for proc in host::entries(Path::new("/proc")) {
                 let line = fs::read(proc.join("cmdline")).unwrap_or_default();
-                if line.windows(word.len()).any(|w| w == word.as_bytes()) {
+                let has = |word: &str| line.windows(word.len()).any(|w| w == word.as_bytes());
+                if words.into_iter().any(has) {
                     found.insert(text(&line).replace('\0', " "));
                 }
             }
@@ -286,6 +289,7 @@ fn watch_arguments(word: &'static str) -> (Arc<AtomicBool>, std::thread::JoinHan
 #[test]
 fn what_is_secret_is_in_no_argument_log_or_status() {
     const MARKER: &str = "hunter2marker";
+    const HEADER: &str = "hunter3header";
     let Some(mut i) = instance() else { return };
     let main = container(
         "main",
@@ -306,7 +310,14 @@ fn what_is_secret_is_in_no_argument_log_or_status() {
     let broken = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: bad}}\ndata: {{k: \"{MARKER}!\"}}\nstringData: {{n: [{MARKER}]}}\n"
     );
-    let (stop, watcher) = watch_arguments(MARKER);
+    // Of a manifest's own words `status` tells root; but no probe may show them to everybody, well or failing.
+    let asks = format!(
+        "readinessProbe: {{httpGet: {{host: 127.0.0.1, port: 1, path: /x, httpHeaders: [{{name: X-Token, value: {HEADER}}}]}}, \
+         periodSeconds: 1}}"
+    );
+    let asking = one(&i, "asking", &canary("asking"), &[&asks]);
+    let (stop, watcher) = watch_arguments([MARKER, HEADER]);
+    i.write_manifest("asking.yaml", &asking);
     i.write_manifest(
         "a.yaml",
         &format!(
@@ -320,6 +331,9 @@ fn what_is_secret_is_in_no_argument_log_or_status() {
     i.until("the broken one is refused", |i| i.document("bad.yaml").is_some());
     // What the container does with it is its own business; that it has it shows that the test tests something.
     i.until("the probes have run", |i| i.ready("a"));
+    i.until("a probe has failed", |i| {
+        i.pod("asking").is_some_and(|p| p.message.is_some_and(|m| m.contains("Connection refused")))
+    });
     let mut said: Vec<(String, String)> = Vec::new();
     for verb in [&["status", "-o", "json"][..], &["status"], &["why", "a"], &["plan"], &["logs", "a"]] {
         let output = i.cli(verb[0], &verb[1..]);
@@ -329,7 +343,8 @@ fn what_is_secret_is_in_no_argument_log_or_status() {
         said.push((file.display().to_string(), fs::read_to_string(&file).unwrap_or_default()));
     }
     i.remove("a.yaml");
-    i.until("the Pod is gone", |i| i.pod("a").is_none());
+    i.remove("asking.yaml");
+    i.until("the Pods are gone", |i| i.pod("a").is_none() && i.pod("asking").is_none());
     assert_eq!(i.lines("copy"), [format!("{MARKER}-a")]);
     said.push(("the daemon's log".to_owned(), fs::read_to_string(i.daemon_log()).unwrap()));
     stop.store(true, Ordering::Relaxed);
@@ -338,6 +353,7 @@ fn what_is_secret_is_in_no_argument_log_or_status() {
     assert!(found.is_empty(), "{found:#?}");
     for (what, text) in said {
         assert!(!text.contains(MARKER), "{what}:\n{text}");
+        assert!(what != "the daemon's log" || !text.contains(HEADER), "{what}:\n{text}");
     }
     // Its last good content and its objects lie where only root can read, and go with their file.
     let holds = |dir: &Path| {
