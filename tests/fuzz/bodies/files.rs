@@ -30,7 +30,6 @@ pub fn run(data: &[u8]) {
             }
         }
     }
-    fs::remove_dir_all(&directory).expect("a directory that can be removed");
 }
 
 /// An index that cannot be read is set aside; one that can be leads to no file outside of the store.

@@ -60,16 +60,33 @@ fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock").into()
 }
 
-/// A directory of this process's own, in memory where the host has that, empty at each call.
-fn scratch(name: &str) -> PathBuf {
+/// A directory of this process's own, in memory where the host has that; gone when this is dropped.
+struct Scratch(PathBuf);
+
+fn scratch(name: &str) -> Scratch {
     let memory = Path::new("/dev/shm");
     let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let path = base.join(format!("podstrap-fuzz-{name}-{}", std::process::id()));
-    match std::fs::remove_dir_all(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => panic!("{}: {e}", path.display()),
-        Ok(()) | Err(_) => std::fs::create_dir_all(&path).expect("a directory"),
+    // Whoever left one had our pid, and was ended by libFuzzer.
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    Scratch(path)
+}
+
+impl std::ops::Deref for Scratch {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
     }
-    path
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let removed = std::fs::remove_dir_all(&self.0);
+        // Nothing that was put there can be in the way of that.
+        assert!(removed.is_ok() || std::thread::panicking(), "{}: {removed:?}", self.0.display());
+    }
 }
 
 /// Splits off the first byte, which chooses among the formats of a target.
