@@ -372,6 +372,24 @@ mod tests {
     }
 
     #[test]
+    fn a_small_bound_holds_for_what_comes_at_once() {
+        let dir = super::super::log_file::tests::Scratch::new("bound");
+        let mut log = Log::new(dir.open(512, 4));
+        let (mut stream, write) = Stream::new(Source::Stdout).unwrap();
+        let mut write = File::from(write);
+        let long = "x".repeat(1000);
+        write.write_all(format!("{long}\n{}", "0123456789\n".repeat(1000)).as_bytes()).unwrap();
+        drop(write);
+        stream.drain(&mut log);
+        let sizes: Vec<u64> = std::fs::read_dir(dir.live().parent().unwrap())
+            .unwrap()
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .collect();
+        assert_eq!(sizes.len(), 4);
+        assert!(sizes.iter().all(|size| *size <= 512), "{sizes:?}");
+    }
+
+    #[test]
     fn a_holder_of_the_pipe_is_not_waited_for() {
         let dir = super::super::log_file::tests::Scratch::new("held");
         let mut log = Log::new(dir.open(1 << 30, 5));
