@@ -49,9 +49,12 @@ impl Log {
         if self.out.len() + length > OUT {
             self.flush();
         }
-        if self.file.is_full(self.out.len() + length) {
+        if self.file.is_full(self.out.len(), length) {
             self.flush();
-            self.file.rotate(self.stamp.seconds);
+            // What the disk did not take fills no file.
+            if self.file.is_full(0, length) {
+                self.file.rotate(self.stamp.seconds);
+            }
         }
         self.out.extend_from_slice(&self.stamp.text);
         self.out.extend_from_slice(match (source, whole) {
