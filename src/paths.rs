@@ -244,15 +244,16 @@ impl AttemptDir {
 }
 
 /// The name of one run of a container for the runtime: `GENERATION-CONTAINER-ATTEMPT`, at most 64 bytes; a name too
-/// long for that is cut and told apart by a hash.
+/// long for that is cut and told apart by a hash. (A generation that is none, the name of a directory that somebody else
+/// made below RUN/pods, may make it longer; nothing is ever run under that.)
 pub fn container_id(generation: &Generation, container: &ContainerName, attempt: u32) -> ContainerId {
     let tail = format!("-{attempt}");
-    let room = 64 - generation.as_str().len() - 1 - tail.len();
+    let room = 64_usize.saturating_sub(generation.as_str().len() + 1 + tail.len());
     let name = container.as_str();
     let name = if name.len() <= room {
         name.to_owned()
     } else {
-        let kept = name.get(..room - 9).unwrap_or("");
+        let kept = name.get(..room.saturating_sub(9)).unwrap_or("");
         format!("{kept}-{:08x}", fnv1a(name.as_bytes()) as u32)
     };
     ContainerId::new(format!("{generation}-{name}{tail}"))
@@ -276,5 +277,8 @@ mod tests {
         let b = container_id(&generation, &ContainerName::new(format!("{}b", "a".repeat(62))), u32::MAX);
         assert_eq!(a.as_str().len(), 64);
         assert_ne!(a, b);
+        // The name of a directory, not a generation.
+        let long = container_id(&Generation::new("n".repeat(255)), &ContainerName::new("a"), 0);
+        assert!(long.as_str().starts_with("nnn"));
     }
 }

@@ -3,7 +3,7 @@
 pub mod args;
 mod changes;
 mod config_file;
-mod cri;
+pub mod cri;
 mod dispatch;
 pub mod down;
 pub mod error;

@@ -10,7 +10,7 @@ mod docker;
 mod docker_images;
 mod engine;
 mod fetches;
-mod health;
+pub mod health;
 mod herald;
 mod hooks;
 mod images;

@@ -5,7 +5,7 @@
 //! counts as a success, which headers are sent, which redirects are followed.
 
 pub(super) mod exec;
-mod grpc;
+pub mod grpc;
 pub(super) mod http;
 mod tcp;
 

@@ -157,7 +157,8 @@ fn memory(resources: &Spot<'_>, findings: &mut Findings) {
     let amount = match &limit.node.value {
         Value::Text(text) => Bytes::parse(text).ok(),
         Value::Int(number) => Bytes::parse(&number.to_string()).ok(),
-        Value::Null | Value::Bool(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => None,
+        Value::Float(number) => Bytes::parse(&number.to_string()).ok(),
+        Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => None,
     };
     // 0 is no limit.
     if amount.is_some_and(|q| (1..MEMORY_MIN).contains(&q.0)) {

@@ -224,7 +224,7 @@ impl Writer {
             if self.out.len() + line.len() > self.room {
                 self.flush()?;
             }
-            if self.file.is_full(self.out.len() + line.len()) {
+            if self.file.is_full(self.out.len(), line.len()) {
                 self.flush()?;
                 self.file.rotate(self.seconds);
             }

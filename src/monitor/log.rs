@@ -49,9 +49,12 @@ impl Log {
         if self.out.len() + length > OUT {
             self.flush();
         }
-        if self.file.is_full(self.out.len() + length) {
+        if self.file.is_full(self.out.len(), length) {
             self.flush();
-            self.file.rotate(self.stamp.seconds);
+            // What the disk did not take fills no file.
+            if self.file.is_full(0, length) {
+                self.file.rotate(self.stamp.seconds);
+            }
         }
         self.out.extend_from_slice(&self.stamp.text);
         self.out.extend_from_slice(match (source, whole) {
@@ -369,6 +372,24 @@ mod tests {
             ]
         );
         assert_eq!(logged(&[]), []);
+    }
+
+    #[test]
+    fn a_small_bound_holds_for_what_comes_at_once() {
+        let dir = super::super::log_file::tests::Scratch::new("bound");
+        let mut log = Log::new(dir.open(512, 4));
+        let (mut stream, write) = Stream::new(Source::Stdout).unwrap();
+        let mut write = File::from(write);
+        let long = "x".repeat(1000);
+        write.write_all(format!("{long}\n{}", "0123456789\n".repeat(1000)).as_bytes()).unwrap();
+        drop(write);
+        stream.drain(&mut log);
+        let sizes: Vec<u64> = std::fs::read_dir(dir.live().parent().unwrap())
+            .unwrap()
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .collect();
+        assert_eq!(sizes.len(), 4);
+        assert!(sizes.iter().all(|size| *size <= 512), "{sizes:?}");
     }
 
     #[test]

@@ -138,9 +138,10 @@ impl LogFile {
         })
     }
 
-    /// Whether `more` bytes would make the file too large. An empty file takes any line.
-    pub fn is_full(&self, more: usize) -> bool {
-        self.size > 0 && self.size.saturating_add(more as u64) > self.place.max_bytes
+    /// Whether `more` bytes after those that `wait` to be written would make the file too large. An empty file takes any line.
+    pub fn is_full(&self, wait: usize, more: usize) -> bool {
+        let held = self.size.saturating_add(wait as u64);
+        held > 0 && held.saturating_add(more as u64) > self.place.max_bytes
     }
 
     /// Whether bytes were lost that the log does not tell of yet.
@@ -357,7 +358,7 @@ pub(super) mod tests {
         let mut file = dir.open(20, 3);
         for n in 0..10 {
             let line = format!("line {n:04}\n");
-            if file.is_full(line.len()) {
+            if file.is_full(0, line.len()) {
                 file.rotate(1_767_323_045);
             }
             file.write(line.as_bytes(), 1);
@@ -368,9 +369,9 @@ pub(super) mod tests {
         let newest = dir.0.join("log/p/c/3.log.20260102-030405-003");
         assert_eq!(fs::read_to_string(newest).unwrap(), "line 0006\nline 0007\n");
         // A line larger than the limit is written all the same, alone.
-        assert!(file.is_full(100));
+        assert!(file.is_full(0, 100));
         file.rotate(1_767_323_046);
-        assert!(!file.is_full(100));
+        assert!(!file.is_full(0, 100));
         assert!(rotation_order("0.log.20260102-030405-1000") > rotation_order("0.log.20260102-030405-999"));
         assert!(rotation_order("0.log.20260102-030405") < rotation_order("0.log.20260102-030405-001"));
     }

@@ -188,4 +188,44 @@ mod tests {
         assert!(!dir.join("out/x").exists() && !root.join("nowhere").exists());
         fs::remove_dir_all(&dir).unwrap();
     }
+
+    #[test]
+    fn nothing_leads_out_while_it_is_being_exchanged() {
+        use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let dir = std::env::temp_dir().join(format!("podstrap-subpath-race-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        let (root, out) = (dir.join("v"), dir.join("out"));
+        fs::create_dir_all(root.join("d/x")).unwrap();
+        fs::create_dir_all(out.join("x")).unwrap();
+        symlink("../out", root.join("link")).unwrap();
+        let inside = fs::canonicalize(&root).unwrap();
+        let stop = AtomicBool::new(false);
+        let (mut found, mut refused, mut outside) = (0, 0, Vec::new());
+        std::thread::scope(|scope| {
+            // What a container may do with its volume: a directory and a link that leads out take each other's place.
+            let exchange = scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let (a, b) = (root.join("d"), root.join("link"));
+                    renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE).unwrap();
+                }
+            });
+            // Until both have been met many times.
+            while (found < 500 || refused < 500) && outside.is_empty() && !exchange.is_finished() {
+                match find(&root, "d/x/new", true) {
+                    Ok(fd) => {
+                        let path = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+                        outside.extend(Some(path).filter(|path| !path.starts_with(&inside)));
+                        found += 1;
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(outside.is_empty() && found >= 500 && refused >= 500, "{found} {refused} {outside:?}");
+        assert_eq!(fs::read_dir(out.join("x")).unwrap().count(), 0, "made outside of the volume");
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

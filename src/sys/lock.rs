@@ -1,8 +1,8 @@
 //! Lock files: held by an open descriptor, so that the kernel releases them with the process, however it dies.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -24,10 +24,11 @@ pub enum Taken {
     },
 }
 
-/// Tries to take the lock at `path` (made with mode 0600 if missing) and writes our pid into it.
+/// Tries to take the lock at `path` (mode 0600 from then on, whatever it had) and writes our pid into it.
 pub fn take(path: &Path) -> io::Result<Taken> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut lock) => {
             lock.set_len(0)?;

@@ -21,6 +21,11 @@ use crate::command::{CommandLine, SELF};
 /// The search path that every child gets.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How many signals there are.
+const SIGNALS: usize = 64;
+/// The default action of a signal as the kernel takes it.
+const DEFAULT: [u64; 8] = [0; 8];
+
 /// What becomes of a child's output.
 #[derive(Debug)]
 pub enum Output {
@@ -119,14 +124,15 @@ fn start(line: &CommandLine, input: Stdio, output: Output) -> io::Result<Child> 
     }
     let tied = line.tied;
     let parent = std::process::id() as i32;
-    // SAFETY: between fork and exec only async-signal-safe calls are made: sigprocmask, signal, setsid, prctl, getppid.
+    // SAFETY: between fork and exec only async-signal-safe calls are made: sigprocmask, rt_sigaction, setsid, prctl,
+    // getppid. DEFAULT is longer than any kernel's struct of an action, and SIGNALS / 8 is the size of its mask.
     unsafe {
         command.pre_exec(move || {
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-            for signal in Signal::iterator() {
-                if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
-                    libc::signal(signal as libc::c_int, libc::SIG_DFL);
-                }
+            for signal in 1..=SIGNALS {
+                // By the system call: the C library has no say in its own two, which may be ignored all the same. Zeros
+                // are SIG_DFL on every architecture; KILL and STOP are refused, and always are what they are.
+                libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), 0_usize, SIGNALS / 8);
             }
             nix::unistd::setsid()?;
             if tied {

@@ -4,7 +4,7 @@
 //! loop's `poll`, and everything that others can make large or long has a bound. Who comes when all places are taken gets
 //! that of the one who has been there longest: clients that do nothing cannot keep out one that asks at once.
 
-mod request;
+pub mod request;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

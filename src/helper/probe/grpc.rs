@@ -8,6 +8,7 @@ mod frame;
 mod hpack;
 
 use std::io;
+use std::net::TcpStream;
 
 use self::frame::{ACK, Connection, END_HEADERS, END_STREAM, Frame, Kind, ReadError};
 use self::hpack::{Decoder, Header};
@@ -42,8 +43,16 @@ pub fn check(host: &str, port: u16, service: &str, timeout_ms: u64) -> Outcome {
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let authority = if bare.contains(':') { format!("[{bare}]:{port}") } else { format!("{bare}:{port}") };
+    if let Err(e) = stream.set_nodelay(true) {
+        return Failure::Io(e).outcome(timeout_ms);
+    }
+    converse(stream, until, &authority, service, timeout_ms)
+}
+
+/// Asks over a connection that is open, until that moment of the boot clock (milliseconds).
+pub fn converse(stream: TcpStream, until: u64, authority: &str, service: &str, timeout_ms: u64) -> Outcome {
     let asked = Connection::greet(stream, until).and_then(|mut connection| {
-        ask(&mut connection, &authority, service, timeout_ms)?;
+        ask(&mut connection, authority, service, timeout_ms)?;
         Ok(connection)
     });
     let answer = match asked {

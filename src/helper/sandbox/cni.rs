@@ -158,7 +158,7 @@ fn port_mappings(pod: &Pod) -> Vec<Value> {
 }
 
 /// `ips` of an answer, in order: `[{ "address": "10.1.2.3/24" }]`.
-fn addresses(result: &Value) -> Vec<IpAddr> {
+pub fn addresses(result: &Value) -> Vec<IpAddr> {
     let ips = result.get("ips").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     ips.iter().filter_map(|ip| ip.get("address")?.as_str()?.split('/').next()?.parse().ok()).collect()
 }

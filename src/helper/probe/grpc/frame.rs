@@ -135,7 +135,6 @@ pub struct Connection {
 impl Connection {
     /// Greets the server: preface and settings that forbid it to open streams.
     pub fn greet(stream: TcpStream, until: u64) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
         let mut connection = Self { stream, until };
         let mut bytes = PREFACE.to_vec();
         // SETTINGS_ENABLE_PUSH = 0
