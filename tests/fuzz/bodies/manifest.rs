@@ -30,7 +30,6 @@ pub fn run(data: &[u8]) {
         let node = NodeName::new("host1");
         let context = Context { node: &node, path: "f.yaml", limits: Limits::default(), runtime };
         let documents = read(data, &context);
-        assert!(!documents.is_empty());
         for document in &documents {
             look_at(document, &context);
         }
