@@ -41,6 +41,7 @@ pub fn main() -> ExitCode {
         say(&format_args!("open /dev/null: {error}"));
         return Exit::Failed.into();
     }
+    sys::process::take_name();
     let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
     if let Some(program) = words.first().and_then(|w| w.to_str()).and_then(dispatch::helper) {
         return program();

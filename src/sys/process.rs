@@ -32,6 +32,13 @@ pub fn become_subreaper() -> io::Result<()> {
     nix::sys::prctl::set_child_subreaper(true).map_err(Into::into)
 }
 
+/// Gives this process the program's name where ps(1), systemd and the kernel's own messages look for it: our children are
+/// started from /proc/self/exe, and would be called `exe`.
+pub fn take_name() {
+    // It is for people alone.
+    let _ = nix::sys::prctl::set_name(c"podstrap");
+}
+
 /// Marks every inherited descriptor above 2 as close-on-exec, and opens /dev/null where 0, 1 or 2 are missing. To be
 /// called first thing in `main`, before anything opens a file.
 #[allow(unsafe_code)]
