@@ -75,6 +75,11 @@ impl World {
         self.slots.get(key)
     }
 
+    /// The Pods of which something has changed since [`World::take_dirty`].
+    pub fn dirty(&self) -> impl Iterator<Item = &PodKey> {
+        self.dirty.iter()
+    }
+
     /// The Pods whose state has changed since this was asked last; those that are gone are named too, and those that wait for
     /// one that has changed.
     pub fn take_dirty(&mut self) -> BTreeSet<PodKey> {

@@ -340,7 +340,7 @@ impl Daemon {
             if !self.finished.is_empty() {
                 // Before anything is begun: what could not be made is tried again under the same number, in this directory.
                 // And before it is planned: what is written down as done must have been done, should this daemon be killed.
-                self.publish();
+                self.save_lives();
                 self.remove_finished();
             }
             let actions = self.world.plan(now);

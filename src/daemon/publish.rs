@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use super::Daemon;
 use super::{view, waits};
 use crate::config::RunConfig;
-use crate::core::{Refusal, Saved};
+use crate::core::{Life, Refusal, Saved};
 use crate::log::rfc3339;
-use crate::paths::fnv1a;
+use crate::paths::{Roots, fnv1a};
 use crate::pod::{Generation, PodKey};
 use crate::report::line::Brief;
 use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
@@ -139,6 +139,20 @@ impl Publisher {
         }
     }
 
+    /// Writes what the next daemon has to know of a life, if that has changed.
+    fn save(&mut self, life: &Life, roots: &Roots) {
+        let saved = life.saved();
+        let generation = &life.pod.generation;
+        if self.saved.get(generation) != Some(&saved)
+            && let Ok(bytes) = serde_json::to_vec(&saved)
+        {
+            let dir = roots.pod(generation);
+            if dir.exists() && self.write(dir.join("state.json"), &bytes) {
+                self.saved.insert(generation.clone(), saved);
+            }
+        }
+    }
+
     /// Whether something could not be written and is not yet.
     pub fn is_behind(&self) -> bool {
         self.again.is_some()
@@ -163,6 +177,14 @@ fn waits_for(key: &PodKey) -> String {
 }
 
 impl Daemon {
+    /// Writes what the next daemon has to know, and nothing that people see: of what has happened it is not yet decided what
+    /// follows.
+    pub(super) fn save_lives(&mut self) {
+        for life in self.world.dirty().filter_map(|key| self.world.slot(key)?.life.as_ref()) {
+            self.publisher.save(life, &self.config.roots);
+        }
+    }
+
     /// Writes whatever has changed.
     pub(super) fn publish(&mut self) {
         let mut dirty = self.world.take_dirty();
@@ -224,16 +246,7 @@ impl Daemon {
         let waits = slot.waiting.as_ref().map(|waiting| waits::tell(&self.world, waiting));
         let to_mend = slot.waiting.as_ref().and_then(|w| waits::tell_of_manifests(&self.world, w));
         if let Some(life) = &slot.life {
-            let saved = life.saved();
-            let generation = life.pod.generation.clone();
-            if self.publisher.saved.get(&generation) != Some(&saved)
-                && let Ok(bytes) = serde_json::to_vec(&saved)
-            {
-                let dir = self.config.roots.pod(&generation);
-                if dir.exists() && self.publisher.write(dir.join("state.json"), &bytes) {
-                    self.publisher.saved.insert(generation, saved);
-                }
-            }
+            self.publisher.save(life, &self.config.roots);
         }
         let good = self.merged.good.get(key);
         let stored = self.stored_document(slot);
