@@ -218,7 +218,10 @@ pub fn handover(args: &HandoverArgs) -> ExitCode {
     }
     let count = handover::count(&facts);
     if args.dry_run {
-        tell(&format!("{count} Pods would be stopped in order, and the daemon; {} is left as it is\n", handover::names(&facts)));
+        tell(&format!(
+            "{count} Pods would be stopped in order, and the daemon; {} is left as it is\n",
+            handover::names(&facts)
+        ));
         return Exit::Done.into();
     }
     let down_args = handover::down_args(args);

@@ -90,8 +90,9 @@ fn is_list(file: &str) -> bool {
 
 fn kubelet() -> Option<i32> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
-        .find(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "kubelet"))
+    pids.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).find(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "kubelet")
+    })
 }
 
 /// Whether a kubelet would run the same Pods.
@@ -101,7 +102,11 @@ pub fn judge(facts: &Facts) -> Judgement {
     if let [_, more @ ..] = facts.sources.as_slice()
         && !more.is_empty()
     {
-        refusals.push(format!("a kubelet reads one staticPodPath and one staticPodURL, and there are {} sources: {}", facts.sources.len(), facts.sources.join(", ")));
+        refusals.push(format!(
+            "a kubelet reads one staticPodPath and one staticPodURL, and there are {} sources: {}",
+            facts.sources.len(),
+            facts.sources.join(", ")
+        ));
     }
     for source in facts.sources.iter().filter(|s| s.starts_with("http://") || s.starts_with("https://")) {
         warnings.push(format!("{source}: the kubelet needs it as its staticPodURL"));
@@ -114,7 +119,9 @@ pub fn judge(facts: &Facts) -> Judgement {
     for origin in origins.chain(facts.merged.objects.values().map(|o| &o.origin)) {
         *documents.entry(&origin.path).or_default() += 1;
     }
-    for (file, n) in documents.into_iter().filter(|(file, n)| *n > 1 && !facts.lists.iter().any(|l| l == file)) {
+    for (file, n) in
+        documents.into_iter().filter(|(file, n)| *n > 1 && !facts.lists.iter().any(|l| l == file))
+    {
         refusals.push(format!("{file}: holds {n} documents, and a kubelet reads the first one only"));
     }
     for file in &facts.passed_over {
@@ -122,7 +129,10 @@ pub fn judge(facts: &Facts) -> Judgement {
     }
     for good in facts.merged.good.values() {
         if good.kept_for.is_some() {
-            refusals.push(format!("{}: is refused as it is now; an earlier version of {} runs, which a kubelet does not know", good.pod.origin, good.pod.key));
+            refusals.push(format!(
+                "{}: is refused as it is now; an earlier version of {} runs, which a kubelet does not know",
+                good.pod.origin, good.pod.key
+            ));
         }
         of_pod(&good.pod, refusals, warnings);
     }
@@ -145,13 +155,17 @@ fn of_pod(pod: &Pod, refusals: &mut Vec<String>, warnings: &mut Vec<String>) {
         .map(|r| format!("{} {}", r.kind.as_str(), r.name))
         .collect();
     if !objects.is_empty() {
-        refusals.push(format!("{place}: refers to {}, and a kubelet refuses a static Pod that does", objects.join(", ")));
+        refusals.push(format!(
+            "{place}: refers to {}, and a kubelet refuses a static Pod that does",
+            objects.join(", ")
+        ));
     }
     if !pod.depends_on.is_empty() {
         warnings.push(format!("{place}: a kubelet passes {DEPENDS_ON} over, and starts all Pods at once"));
     }
     if pod.volumes.values().any(|v| matches!(v, Volume::EmptyDir { .. })) {
-        warnings.push(format!("{place}: what is in its emptyDir volumes is lost; the kubelet makes new ones"));
+        warnings
+            .push(format!("{place}: what is in its emptyDir volumes is lost; the kubelet makes new ones"));
     }
 }
 

@@ -113,10 +113,7 @@ fn rules_of(published: &Published, node: Option<&str>, max_bytes: Size) -> Resul
             (None, Some(daemon)) => NodeName::new(daemon.node_name.as_str()),
             (given, _) => settings::node_name(given)?,
         },
-        limits: Limits {
-            max_bytes: usize::try_from(max_bytes.0).unwrap_or(usize::MAX),
-            ..Limits::default()
-        },
+        limits: Limits { max_bytes: usize::try_from(max_bytes.0).unwrap_or(usize::MAX), ..Limits::default() },
         runtime: match daemon.map(|d| d.runtime.as_str()) {
             Some("docker") => Runtime::Docker,
             Some(_) | None => Runtime::Runc,
@@ -331,7 +328,10 @@ impl Images {
             Self::Store(_, place) | Self::Docker(_, place) => place.display().to_string(),
             Self::Unknown => String::new(),
         };
-        missing.into_iter().map(|image| format!("image {image} is not in {place}: it must be loaded or pulled")).collect()
+        missing
+            .into_iter()
+            .map(|image| format!("image {image} is not in {place}: it must be loaded or pulled"))
+            .collect()
     }
 }
 

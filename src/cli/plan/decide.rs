@@ -162,7 +162,9 @@ pub fn decide(facts: &Facts) -> Vec<Step> {
         });
     }
     if facts.whole {
-        steps.extend(facts.living.iter().filter(|l| !named.contains(&l.key)).filter_map(|l| unnamed(l, facts)));
+        steps.extend(
+            facts.living.iter().filter(|l| !named.contains(&l.key)).filter_map(|l| unnamed(l, facts)),
+        );
     }
     // A name that tells nothing sorts first by itself.
     steps.sort_by_key(|s| (s.name.is_none(), s.namespace.clone(), s.name.clone()));
@@ -337,9 +339,16 @@ mod tests {
         let some = Facts { whole: false, ..facts.clone() };
         assert!(!said(&some).join(" ").contains("old-n"));
         let idle = Facts { wanted: vec![wanted("same", "1")], ..some };
-        assert_eq!((said(&idle), verdict(&decide(&idle))), (vec!["unchanged same-n".to_owned()], (false, false)));
+        assert_eq!(
+            (said(&idle), verdict(&decide(&idle))),
+            (vec!["unchanged same-n".to_owned()], (false, false))
+        );
         let unread = Facts { unread: Some("/m cannot be read: EIO".into()), ..facts };
-        assert!(said(&unread).contains(&"keep old-n: /m cannot be read: EIO".to_owned()), "{:?}", said(&unread));
+        assert!(
+            said(&unread).contains(&"keep old-n: /m cannot be read: EIO".to_owned()),
+            "{:?}",
+            said(&unread)
+        );
     }
 
     #[test]
@@ -348,7 +357,11 @@ mod tests {
         kept.kept_for = Some("bad".into());
         let facts = Facts {
             wanted: vec![kept.clone()],
-            refused: vec![refused(Some("broken"), "broken"), refused(None, "file"), refused(Some("never"), "x")],
+            refused: vec![
+                refused(Some("broken"), "broken"),
+                refused(None, "file"),
+                refused(Some("never"), "x"),
+            ],
             living: vec![living("kept", "1"), living("broken", "1"), living("file", "1")],
             whole: true,
             ..Facts::default()
@@ -372,7 +385,8 @@ mod tests {
         let mut new = wanted("new", "1");
         new.waits = vec!["image i is not here".into()];
         let mut edited = wanted("edited", "2");
-        edited.depends_on = crate::pod::depends::listed("new, gone, ready", &key("edited"), &NodeName::new("n"));
+        edited.depends_on =
+            crate::pod::depends::listed("new, gone, ready", &key("edited"), &NodeName::new("n"));
         let facts = Facts {
             wanted: vec![new, edited],
             living: vec![living("edited", "1"), living("ready", "1")],
@@ -395,7 +409,8 @@ mod tests {
     #[test]
     fn a_pod_that_was_stopped_by_hand_stays_so_until_its_manifest_changes() {
         let held = BTreeMap::from([(key("a"), wanted("a", "1").generation)]);
-        let facts = Facts { wanted: vec![wanted("a", "1")], held: held.clone(), whole: true, ..Facts::default() };
+        let facts =
+            Facts { wanted: vec![wanted("a", "1")], held: held.clone(), whole: true, ..Facts::default() };
         assert_eq!(said(&facts), ["unchanged a-n: stopped by `podstrap down`"]);
         let edited = Facts { wanted: vec![wanted("a", "2")], held, ..facts.clone() };
         assert_eq!(said(&edited), ["start a-n"]);

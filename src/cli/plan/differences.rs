@@ -64,8 +64,10 @@ impl Found {
                 let named = b.get("name").or_else(|| a.get("name")).and_then(Value::as_str);
                 for key in keys {
                     let secret = secret
-                        || (key == "value" && (named.is_some_and(is_secret) || path.contains("httpHeaders[")))
-                        || (path.ends_with(".annotations") && (is_secret(key) || key.ends_with(LAST_APPLIED)));
+                        || (key == "value"
+                            && (named.is_some_and(is_secret) || path.contains("httpHeaders[")))
+                        || (path.ends_with(".annotations")
+                            && (is_secret(key) || key.ends_with(LAST_APPLIED)));
                     self.values(&join(path, key), a.get(key), b.get(key), secret);
                 }
             }
@@ -287,7 +289,8 @@ mod tests {
 
     #[test]
     fn fields_are_told_by_the_names_of_what_holds_them() {
-        let old = json!({"spec": {"containers": [{"name": "a", "image": "i:1"}, {"name": "b", "tty": true}]}});
+        let old =
+            json!({"spec": {"containers": [{"name": "a", "image": "i:1"}, {"name": "b", "tty": true}]}});
         let new = json!({"spec": {"hostNetwork": true, "containers": [{"name": "a", "image": "i:2"}, {"name": "c"}]}});
         assert_eq!(
             lines(old.clone(), new),
@@ -313,7 +316,13 @@ mod tests {
                 command(&["etcd", "--a=1", "--b=2", "--gone=3", "x"]),
                 command(&["etcd", "--new", "--b=2", "--a=4", "y"])
             ),
-            ["command[--a]: 1 > 4", "command[--gone]: 3 > -", "command: x > -", "command: - > --new", "command: - > y"]
+            [
+                "command[--a]: 1 > 4",
+                "command[--gone]: 3 > -",
+                "command: x > -",
+                "command: - > --new",
+                "command: - > y"
+            ]
         );
         assert_eq!(lines(command(&["a", "b"]), command(&["b", "a"])), ["command (order): a b > b a"]);
     }
@@ -332,7 +341,9 @@ mod tests {
         };
         let text = lines(pod("S3CRET-one"), pod("S3CRET-two")).join("\n");
         assert!(!text.contains("S3CRET"), "{text}");
-        for path in ["annotations[x/api-token]", "env[DB_PASSWORD]", "command[--token]", "httpHeaders[Authorization]"] {
+        for path in
+            ["annotations[x/api-token]", "env[DB_PASSWORD]", "command[--token]", "httpHeaders[Authorization]"]
+        {
             assert!(text.contains(path), "{path}: {text}");
         }
         assert!(text.contains("https://(hidden)@h/p"), "{text}");

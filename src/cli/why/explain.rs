@@ -68,7 +68,10 @@ pub fn explain(facts: &Facts<'_>) -> Vec<Finding> {
     }
     let before = findings.len();
     findings.extend(of_manifest(facts));
-    if entry.generation.is_some() && entry.manifest != ManifestState::Held && entry.deletion_timestamp.is_none() {
+    if entry.generation.is_some()
+        && entry.manifest != ManifestState::Held
+        && entry.deletion_timestamp.is_none()
+    {
         let view = View::of(entry);
         let is_well = view.ready || view.phase == "Succeeded";
         let causes = of_containers(facts, &view);
@@ -79,7 +82,11 @@ pub fn explain(facts: &Facts<'_>) -> Vec<Finding> {
         } else if none && !is_well && findings.len() == before {
             let message = entry.message.as_deref().map(|m| format!(": {}", said(m))).unwrap_or_default();
             let what = format!("Its state is {}{message}", escape(&entry.summary));
-            findings.push(Finding::new(what, Vec::new(), format!("wait, or look again: `podstrap status {}`", label(entry))));
+            findings.push(Finding::new(
+                what,
+                Vec::new(),
+                format!("wait, or look again: `podstrap status {}`", label(entry)),
+            ));
         }
         findings.extend(restarts(facts, &view));
         if let (Some(line), Some(last), false) = (standing(facts), findings.last_mut(), is_well) {
@@ -129,7 +136,11 @@ fn of_manifest(facts: &Facts<'_>) -> Vec<Finding> {
     vec![match &entry.manifest {
         ManifestState::Refused { .. } => {
             let problems = problems(&entry.manifest);
-            Finding::new(format!("Its manifest {file} is refused, and no earlier version of it runs"), lines(problems), validate)
+            Finding::new(
+                format!("Its manifest {file} is refused, and no earlier version of it runs"),
+                lines(problems),
+                validate,
+            )
         }
         ManifestState::Kept { problems } => Finding::new(
             format!("Its manifest {file} cannot be used as it is now, and the version before goes on"),
@@ -137,7 +148,10 @@ fn of_manifest(facts: &Facts<'_>) -> Vec<Finding> {
             validate,
         ),
         ManifestState::Replacing { waits_for } => {
-            let waits = waits_for.as_deref().map_or_else(|| "the running version is being stopped".to_owned(), |w| format!("what it waits for is: {}", said(w)));
+            let waits = waits_for.as_deref().map_or_else(
+                || "the running version is being stopped".to_owned(),
+                |w| format!("what it waits for is: {}", said(w)),
+            );
             Finding::new(
                 format!("Its manifest {file} has changed and the new version has not begun; {waits}"),
                 changes(),
@@ -192,7 +206,12 @@ fn of_containers(facts: &Facts<'_>, view: &View) -> Vec<Finding> {
     findings
 }
 
-fn waits(facts: &Facts<'_>, container: &ContainerStatus, waiting: &Waiting, last: Option<&Terminated>) -> Option<Finding> {
+fn waits(
+    facts: &Facts<'_>,
+    container: &ContainerStatus,
+    waiting: &Waiting,
+    last: Option<&Terminated>,
+) -> Option<Finding> {
     let name = escape(&container.name);
     let message = waiting.message.as_deref();
     let what = match (waiting.reason.as_str(), message) {
@@ -216,7 +235,10 @@ fn waits(facts: &Facts<'_>, container: &ContainerStatus, waiting: &Waiting, last
     if waiting.reason.contains("Image") {
         evidence.extend(message.iter().flat_map(|m| m.lines()).take(5).map(|l| escape(l.trim())));
         let with = if facts.runtime == "docker" { "docker" } else { "skopeo, where it is installed" };
-        evidence.push(format!("looked for: in the archives of {}, and pulled with {with}", escape(&facts.image_dir)));
+        evidence.push(format!(
+            "looked for: in the archives of {}, and pulled with {with}",
+            escape(&facts.image_dir)
+        ));
     } else if let Some(message) = message {
         // The runtime's own words may have several lines.
         evidence.extend(message.lines().map(str::trim).filter(|l| !l.is_empty()).skip(1).take(5).map(escape));
@@ -235,7 +257,9 @@ fn next_of_wait(reason: &str, message: &str, facts: &Facts<'_>) -> String {
         "`podstrap why` the Pod that it waits for"
     } else if has("Image") || has("pulling image") {
         let dir = escape(&facts.image_dir);
-        return format!("put an archive of the image into {dir}, or `podstrap image load FILE` or `podstrap image pull IMAGE`");
+        return format!(
+            "put an archive of the image into {dir}, or `podstrap image load FILE` or `podstrap image pull IMAGE`"
+        );
     } else if has("CNI") {
         "write a CNI network and install its plugins, or set hostNetwork: true"
     } else if has("CreateContainerConfigError") || has("configmap") || has("secret") {
@@ -272,17 +296,24 @@ fn unready_one(facts: &Facts<'_>, container: &ContainerStatus) -> Finding {
     }
     evidence.extend(log_lines(facts, container));
     let pod = label(facts.entry);
-    Finding::new(what, evidence, format!("look what the program does: `podstrap logs {pod} -c {shown}`; or mend the probe"))
+    Finding::new(
+        what,
+        evidence,
+        format!("look what the program does: `podstrap logs {pod} -c {shown}`; or mend the probe"),
+    )
 }
 
 /// A container that has ended and should not have.
 fn crashed(facts: &Facts<'_>, container: &ContainerStatus, ended: &Terminated) -> Finding {
     let name = escape(&container.name);
-    let when = ago(facts, ended.finished_at.as_deref()).map(|w| format!(" {w}")).unwrap_or_default();
-    let mut what = format!("Container {name}{when} {}", ended_in_words(ended));
+    let when = ago(facts, ended.finished_at.as_deref()).map(|w| format!(", {w}")).unwrap_or_default();
+    let mut what = format!("Container {name} {}{when}", ended_in_words(ended));
     if container.restart_count > 0 {
         let times = container.restart_count;
-        what.push_str(&format!(", and was started again {times} time{} before", if times == 1 { "" } else { "s" }));
+        what.push_str(&format!(
+            ", and was started again {times} time{} before",
+            if times == 1 { "" } else { "s" }
+        ));
     }
     match facts.next_start_ms.get(&container.name) {
         Some(ms @ 1..) => what.push_str(&format!("; it is started again in {}", short(*ms))),
@@ -299,11 +330,16 @@ fn crashed(facts: &Facts<'_>, container: &ContainerStatus, ended: &Terminated) -
             Some(limit) => {
                 let limit = limit.as_str().map_or_else(|| limit.to_string(), escape);
                 evidence.push(format!("its memory limit is {limit}"));
-                next = format!("raise resources.limits.memory of container {name}, or let the program take less");
+                next = format!(
+                    "raise resources.limits.memory of container {name}, or let the program take less"
+                );
             }
             None => {
-                evidence.push("it has no memory limit of its own: the Pod's limit or the host's memory was used up".to_owned());
-                next = "give the host more memory, or the Pods limits".to_owned();
+                evidence.push(
+                    "it has no memory limit of its own: the Pod's limit or the host's memory was used up"
+                        .to_owned(),
+                );
+                next = "give the host more memory, or its Pods limits".to_owned();
             }
         }
     } else if ended.reason == "StartError" || matches!(ended.exit_code, 126 | 127) {
@@ -312,7 +348,14 @@ fn crashed(facts: &Facts<'_>, container: &ContainerStatus, ended: &Terminated) -
         next = format!("find out why the probe fails: `podstrap logs -p {pod} -c {name}`; or mend the probe");
     }
     let message = ended.message.as_deref().unwrap_or_default();
-    evidence.extend(message.lines().map(str::trim).filter(|l| !l.is_empty()).take(5).map(|l| format!("said: {}", escape(l))));
+    evidence.extend(
+        message
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .take(5)
+            .map(|l| format!("said: {}", escape(l))),
+    );
     let lines = facts.logs.get(&container.name).map_or(&[][..], Vec::as_slice);
     if lines.iter().chain([&message.to_owned()]).any(|l| is_in_use(l)) {
         match facts.listeners.as_slice() {
@@ -356,8 +399,13 @@ fn restarts(facts: &Facts<'_>, view: &View) -> Vec<Finding> {
                 if times == 1 { "" } else { "s" },
                 ended_in_words(last)
             );
-            let said = last.message.iter().flat_map(|m| m.lines()).take(5).map(|l| format!("said: {}", escape(l)));
-            Some(Finding::new(what, said.collect(), format!("for its last words: `podstrap logs -p {pod} -c {name}`")))
+            let said =
+                last.message.iter().flat_map(|m| m.lines()).take(5).map(|l| format!("said: {}", escape(l)));
+            Some(Finding::new(
+                what,
+                said.collect(),
+                format!("for its last words: `podstrap logs -p {pod} -c {name}`"),
+            ))
         })
         .collect()
 }
@@ -368,10 +416,15 @@ fn well(facts: &Facts<'_>, view: &View) -> Finding {
     }
     let since = ready_condition(facts.entry).and_then(|(_, at)| Some((ago(facts, Some(&at))?, at)));
     let since = since.map(|(age, at)| format!(" since {at} ({age})")).unwrap_or_default();
-    let what = format!("All {} of its containers have been ready{since}", view.total);
-    let version = facts.entry.created_at.as_deref().map(|at| {
-        format!("this version of {} has run since {at}", escape(&facts.entry.origin.path))
-    });
+    let what = match view.total {
+        1 => format!("Its container has been ready{since}"),
+        n => format!("All {n} of its containers have been ready{since}"),
+    };
+    let version = facts
+        .entry
+        .created_at
+        .as_deref()
+        .map(|at| format!("this version of {} has run since {at}", escape(&facts.entry.origin.path)));
     Finding::new(what, version.into_iter().collect(), "nothing is to be done")
 }
 
@@ -383,7 +436,10 @@ fn standing(facts: &Facts<'_>) -> Option<String> {
     let begun = unix_ms(created)?;
     let never = !ready && unix_ms(&changed)?.saturating_sub(begun) < 1_000;
     Some(match never {
-        true => format!("this version of {file} was begun {} ({created}), and has not been ready since", ago(facts, Some(created))?),
+        true => format!(
+            "this version of {file} was begun {} ({created}), and has not been ready since",
+            ago(facts, Some(created))?
+        ),
         false => format!(
             "not ready since {changed} ({}); {file} has not changed since {created}",
             ago(facts, Some(&changed))?
@@ -413,8 +469,13 @@ fn ended_in_words(ended: &Terminated) -> String {
         (Some(signal), _) if ended.signal.is_some() => {
             format!("was killed by signal {signal}{}", signal_in_words(signal))
         }
-        (Some(signal), _) => format!("ended with exit code {code}, which is that of signal {signal}{}", signal_in_words(signal)),
-        (None, _) if ended.reason == "ContainerStatusUnknown" => "was lost, with the host's boot or its monitor".to_owned(),
+        (Some(signal), _) => format!(
+            "ended with exit code {code}, which is that of signal {signal}{}",
+            signal_in_words(signal)
+        ),
+        (None, _) if ended.reason == "ContainerStatusUnknown" => {
+            "was lost, with the host's boot or its monitor".to_owned()
+        }
         (None, 0) => "ended by itself with exit code 0".to_owned(),
         (None, 126) => "ended with exit code 126 (a command that cannot be executed)".to_owned(),
         (None, 127) => "ended with exit code 127 (a command that is not found)".to_owned(),
@@ -450,7 +511,9 @@ fn short(ms: i64) -> String {
 /// Whether a line tells of a port that another one has.
 pub fn is_in_use(line: &str) -> bool {
     let line = line.to_lowercase();
-    ["address already in use", "address in use", "eaddrinuse", "port is already allocated"].iter().any(|t| line.contains(t))
+    ["address already in use", "address in use", "eaddrinuse", "port is already allocated"]
+        .iter()
+        .any(|t| line.contains(t))
 }
 
 /// The ports in question: those in such a line, else those that the container tells of itself.
@@ -479,13 +542,21 @@ pub fn ports_in_question(entry: &PodStatusFile, container: &str, lines: &[String
 
 /// `:2379` at the end of addresses, and the number after the word port. A time of day is none.
 fn ports_in(line: &str) -> Vec<u16> {
-    let is_end = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '[' | ']' | '*' | '-' | '_'));
+    let is_end =
+        |c: char| !(c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '[' | ']' | '*' | '-' | '_'));
     let words: Vec<&str> = line.split(is_end).map(|w| w.trim_end_matches([':', '.'])).collect();
     let mut found = Vec::new();
     for (place, word) in words.iter().enumerate() {
-        let after_port = place > 0 && words.get(place - 1).is_some_and(|w| matches!(*w, "port" | "-port" | "-p"));
+        let after_port =
+            place > 0 && words.get(place - 1).is_some_and(|w| matches!(*w, "port" | "-port" | "-p"));
         let port = match word.rsplit_once(':') {
-            Some((host, port)) if !host.chars().all(|c| c.is_ascii_digit() || c == ':') || host.is_empty() || host == "::" => port,
+            Some((host, port))
+                if !host.chars().all(|c| c.is_ascii_digit() || c == ':')
+                    || host.is_empty()
+                    || host == "::" =>
+            {
+                port
+            }
             Some(_) => continue,
             None if after_port => word,
             None => continue,
