@@ -520,10 +520,17 @@ const SHORT_SWITCHES: &[char] = &['a', 'f', 'i', 'p', 't', 'w'];
 const SHORT_VALUES: &[char] = &['c', 'o'];
 
 /// `--name=value` → `--name value`, `-it` → `-i -t`, `-ojson` → `-o json`, `-h` → `--help`; nothing else is touched.
+///
+/// A lone `-`, which argh takes for an option, goes behind a `--` at the end.
 pub fn split(args: &[String]) -> Vec<String> {
     let mut out = Vec::new();
+    let mut standard_input = Vec::new();
+    let has_end = args.iter().any(|arg| arg == "--");
     for arg in args {
-        if let Some((name, value)) = arg.split_once('=')
+        if arg == "-" && !has_end {
+            standard_input
+                .extend(["--".to_owned(), arg.clone()].into_iter().skip(standard_input.len().min(1)));
+        } else if let Some((name, value)) = arg.split_once('=')
             && name.starts_with("--")
             && name.len() > 2
             && !SWITCHES.contains(&name)
@@ -537,6 +544,7 @@ pub fn split(args: &[String]) -> Vec<String> {
             out.push(arg.clone());
         }
     }
+    out.append(&mut standard_input);
     out
 }
 
@@ -574,6 +582,7 @@ mod tests {
         assert_eq!(split_words("logs -fpc etcd"), "logs -f -p -c etcd");
         assert_eq!(split_words("status -ojson"), "status -o json");
         assert_eq!(split_words("wait --timeout=5m --for=gone"), "wait --timeout 5m --for gone");
+        assert_eq!(split_words("validate a - -ojson"), "validate a -o json -- -");
         assert_eq!(
             split_words("status --watch=yes -x -xy - -- --a=b"),
             "status --watch=yes -x -xy - -- --a b"

@@ -116,7 +116,7 @@ fn the_process_that_holds_a_port_is_named() {
     let Some(mut i) = instance() else { return };
     let held = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = held.local_addr().unwrap().port();
-    let script = format!("nc -l -p {port} -s 0.0.0.0");
+    let script = format!("nc -l -p {port}");
     let ports = format!("ports: [{{containerPort: {port}}}]");
     i.write_manifest("web.yaml", &one(&i, "web", &script, &[&ports]));
     i.start();

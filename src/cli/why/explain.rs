@@ -381,7 +381,7 @@ fn held_by(listener: &Listener) -> String {
 fn log_lines(facts: &Facts<'_>, container: &ContainerStatus) -> Vec<String> {
     let name = escape(&container.name);
     let lines = facts.logs.get(&container.name).into_iter().flatten();
-    lines.map(|line| format!("log of {name}: {line}")).collect()
+    lines.filter(|l| !l.trim().is_empty()).map(|line| format!("log of {name}: {line}")).collect()
 }
 
 /// Containers that are well now and were started again before.
