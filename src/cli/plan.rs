@@ -199,8 +199,9 @@ fn sources_of(published: &Published, rules: &Rules) -> Vec<Source> {
 /// Why it cannot be told what is wanted, where that is so: nothing is stopped then.
 fn unread(sources: &[Source]) -> Option<String> {
     sources.iter().find_map(|s| match (s.error(), s.is_synced(), s) {
+        // A directory that is absent says, in the end, that there is nothing.
+        (_, true, _) => None,
         (Some(error), ..) => Some(format!("{} cannot be read: {error}", s.shown())),
-        (None, true, _) => None,
         (None, false, Source::Url(_)) => Some(format!("{}: what it said last is not known here", s.shown())),
         (None, false, Source::Dir(_)) => Some(format!("{}: a file in it is being written", s.shown())),
     })

@@ -106,6 +106,15 @@ fn a_refused_edit_keeps_what_runs_and_a_refused_file_is_named() {
     );
     assert!(told.contains("ConfigMap default/settings is in no manifest"), "{told}");
     assert!(told.contains("1 unchanged"), "{told}");
+    // A directory that is moved aside ends its Pods, and one that cannot be read does not.
+    let aside = i.dir.join("aside");
+    fs::rename(&i.manifests, &aside).unwrap();
+    assert!(plan(&i, 1).starts_with("stop      default/web-"));
+    fs::write(&i.manifests, "no directory").unwrap();
+    let told = plan(&i, 3);
+    assert!(told.contains("keep      default/web-"), "{told}");
+    fs::remove_file(&i.manifests).unwrap();
+    fs::rename(&aside, &i.manifests).unwrap();
 }
 
 #[test]
