@@ -42,6 +42,8 @@ pub struct RunConfig {
     pub max_manifest_bytes: u64,
     /// What the absence of a manifest directory means.
     pub missing_dir: MissingDir,
+    /// Manifests that do not belong to root, or that everybody may write to, count too.
+    pub allow_foreign: bool,
     /// The registry auth file that pulls are given.
     pub authfile: Option<PathBuf>,
     /// A log file is rotated when it would grow beyond this many bytes.

@@ -52,6 +52,11 @@ impl Roots {
         self.run.join("lock")
     }
 
+    /// The same for the state directory, which daemons of several run directories must not share.
+    pub fn state_lock(&self) -> PathBuf {
+        self.state.join("daemon.lock")
+    }
+
     /// The FIFO by which the daemon is nudged.
     pub fn notify(&self) -> PathBuf {
         self.run.join("notify")
@@ -65,6 +70,11 @@ impl Roots {
     /// Where the answer of a manifest URL is put, until it has been read.
     pub fn fetched(&self, source: usize) -> PathBuf {
         self.run.join(format!("fetched.{source}"))
+    }
+
+    /// Which Pods were stopped by hand.
+    pub fn held(&self) -> PathBuf {
+        self.run.join("held.json")
     }
 
     /// What `runc --root` is given.

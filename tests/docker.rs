@@ -13,6 +13,13 @@ mod common;
 mod dockerd;
 #[path = "docker/harness.rs"]
 mod harness;
+#[path = "faults/inject.rs"]
+#[allow(dead_code)] // shared with the faults of runc
+mod inject;
+#[path = "docker/nth.rs"]
+mod nth;
+#[path = "faults/scenario.rs"]
+mod scenario;
 #[path = "docker/seen.rs"]
 mod seen;
 #[path = "docker/stage.rs"]

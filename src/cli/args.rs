@@ -137,6 +137,9 @@ pub struct RunArgs {
     /// what a manifest directory's absence means for its Pods: remove or keep (default remove)
     #[argh(option, default = "MissingDir::Remove", arg_name = "WHAT")]
     pub on_missing_dir: MissingDir,
+    /// take manifests, too, that do not belong to root or that everybody may write to
+    #[argh(switch)]
+    pub allow_foreign_manifests: bool,
     /// registry auth file for pulling images
     #[argh(option, arg_name = "FILE")]
     pub authfile: Option<PathBuf>,
@@ -357,7 +360,7 @@ pub struct HandoverArgs {
 #[argh(
     subcommand,
     name = "down",
-    note = "A stopped Pod stays so until its manifest changes or the daemon is started anew."
+    note = "A stopped Pod stays so until its manifest changes or is put back, or the host boots."
 )]
 pub struct DownArgs {
     /// stop these Pods only, and leave the daemon running

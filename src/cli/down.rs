@@ -46,6 +46,9 @@ const SLACK_MS: u64 = 60_000;
 /// it leaves 2 s to the stop signal, and what is left must be cleared away.
 const STEP_SLACK_MS: u64 = 3_000;
 
+/// When the daemon ends before its work is done, another one is waited for so many milliseconds.
+const SUCCESSOR_MS: u64 = 3_000;
+
 /// Kubernetes' default of `terminationGracePeriodSeconds`.
 const GRACE_SECONDS: u64 = 30;
 
@@ -80,20 +83,29 @@ pub fn run(args: &DownArgs) -> Result<Outcome, Error> {
         let all = p.entries.iter().filter(|e| e.generation.is_some());
         all.filter(|e| labels.is_empty() || labels.contains(&label(e))).cloned().collect()
     };
+    let mut ended_at = None;
     let gone = |p: &Published| -> Result<bool, Error> {
         let left = meant(p).iter().any(|e| !is_gone(e));
         match (left, p.alive, labels.is_empty()) {
-            (true, None, _) => Err(Error::DaemonEnded),
-            (true, Some(_), _) | (false, Some(_), true) => Ok(false),
+            // The next one, which the service manager may be about to start, finds the request and goes on with it.
+            (true, None, _) => {
+                let since = *ended_at.get_or_insert_with(clock::boot_ms);
+                let is_alone = clock::boot_ms() >= since.saturating_add(SUCCESSOR_MS);
+                if is_alone { Err(Error::DaemonEnded) } else { Ok(false) }
+            }
+            (true, Some(_), _) | (false, Some(_), true) => {
+                ended_at = None;
+                Ok(false)
+            }
             (false, _, false) | (false, None, true) => Ok(true),
         }
     };
-    let done = until_gone(&args.run_dir, timeout, gone, meant)?;
-    if !done {
+    let done = until_gone(&args.run_dir, timeout, gone, meant);
+    if !matches!(done, Ok(true)) {
         // A request that nobody has taken must not be carried out after we have said that it failed.
         let _ = fs::remove_file(&path);
     }
-    Ok(if done { Outcome::Done } else { Outcome::TimedOut })
+    Ok(if done? { Outcome::Done } else { Outcome::TimedOut })
 }
 
 /// By the order that the daemon goes by: all Pods in its steps, and named ones together but for those that others of them
@@ -198,6 +210,7 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
         cgroup_root: last.map_or_else(|| "podstrap".to_owned(), |d| d.cgroup_root.clone()),
         max_manifest_bytes: 512 * 1024,
         missing_dir: MissingDir::Keep,
+        allow_foreign: false,
         authfile: None,
         log_max_bytes: 10 << 20,
         log_max_files: 5,

@@ -120,6 +120,7 @@ impl RunConfig {
             cgroup_root: cgroup_root(&args.cgroup_root)?,
             max_manifest_bytes: args.max_manifest_bytes.0,
             missing_dir: args.on_missing_dir,
+            allow_foreign: args.allow_foreign_manifests,
             authfile: args.authfile.as_deref().map(absolute).transpose()?,
             log_max_bytes: args.log_max_size.0,
             log_max_files: args.log_max_files,

@@ -172,7 +172,7 @@ impl World {
             .iter()
             .map(|turn| {
                 let slot = self.slots.get(&turn.key).filter(|s| held(s));
-                slot.and_then(|s| s.life.as_ref()).is_some_and(|life| goes_on(life, now))
+                slot.and_then(|s| s.life.as_ref()).is_some_and(|life| goes_on(life, now) && !is_at_rest(life))
             })
             .collect();
         for turn in &turns {
@@ -194,6 +194,11 @@ pub(super) fn goes_on(life: &Life, now: Time) -> bool {
         Some(_) => holds_up_until(life).is_some_and(|until| now < until),
         None => !super::plan::is_over(life),
     }
+}
+
+/// Nothing of it runs: when it is to be stopped, it ends at that moment.
+fn is_at_rest(life: &Life) -> bool {
+    life.containers.iter().all(|c| c.is_still() && c.uncleared.is_empty())
 }
 
 impl Slot {

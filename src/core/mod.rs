@@ -340,6 +340,11 @@ pub enum Event {
         /// Which Pods.
         pods: BTreeSet<PodKey>,
     },
+    /// What an earlier daemon was asked so, of generations that are wanted still. Comes before the desired set.
+    Held {
+        /// By Pod: the generation that is not to be started.
+        pods: BTreeMap<PodKey, Generation>,
+    },
     /// Stop every Pod, in the steps of [`crate::pod::stop`]. No life is begun any more; what waits for its turn goes on as before.
     Drain,
 }

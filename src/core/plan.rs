@@ -52,9 +52,10 @@ impl World {
             goes_on.then(|| Gate::new(slot, waits.get(key), held_back.contains(key)))
         });
         self.dirty.extend(changed);
-        let (draining, dirty) = (self.draining, &mut self.dirty);
+        let (draining, complete, dirty) = (self.draining, self.complete, &mut self.dirty);
         self.slots.retain(|key, slot| {
-            let stays = slot.life.is_some() || (slot.want.is_some() && !draining);
+            let is_unread = slot.held.is_some() && !complete;
+            let stays = slot.life.is_some() || ((slot.want.is_some() || is_unread) && !draining);
             if !stays {
                 // Its end may have been published before it was forgotten.
                 dirty.insert(key.clone());

@@ -64,6 +64,12 @@ impl World {
         self.slots.iter()
     }
 
+    /// The generations that were stopped by hand and are not to be started.
+    pub fn held(&self) -> BTreeMap<PodKey, Generation> {
+        let held = |(key, slot): (&PodKey, &Slot)| Some((key.clone(), slot.held.clone()?));
+        self.slots.iter().filter_map(held).collect()
+    }
+
     /// One Pod.
     pub fn slot(&self, key: &PodKey) -> Option<&Slot> {
         self.slots.get(key)
@@ -142,6 +148,9 @@ pub struct Life {
     /// The Pod's own addresses.
     pub addresses: Vec<String>,
     pub(super) open_failures: u32,
+    /// How often its namespaces did not last, in a row, and when the present ones were made.
+    pub(super) losses: u32,
+    pub(super) opened_at: Time,
     /// Its init containers are done and its sidecars were started: the others have their turn.
     pub initialized: bool,
     /// A restart rule wants every container started anew; nothing is started until all have ended.
@@ -463,6 +472,8 @@ impl Life {
             opened: Opened::No,
             addresses: Vec::new(),
             open_failures: 0,
+            losses: 0,
+            opened_at: since.boot,
             initialized: false,
             restarting: false,
             stop: None,

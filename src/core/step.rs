@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::backoff::doubled;
+use super::backoff::{RESET_MS, doubled};
 use super::images::Ticket;
 use super::plan::stop_life;
 use super::probes::Probes;
@@ -12,6 +12,7 @@ use super::state::{
     ContainerState, HookState, Life, Opened, Past, Phase, Removal, Role, Run, Slot, StopReason, Stopping,
     Uncleared, World,
 };
+use super::turns;
 use super::{BackoffRule, Ending, Event, Found, FoundRun, HookKind, RunKey, Stamp, Time};
 use crate::pod::{Container, ContainerName, Pod, PodKey, RestartAction, RestartPolicy, RestartRule};
 
@@ -40,6 +41,7 @@ impl World {
             Event::Opened { generation, first_attempts, addresses } => {
                 let Some((key, life)) = self.find(&generation) else { return };
                 life.opened = Opened::Yes;
+                life.opened_at = now.boot;
                 life.addresses = addresses;
                 for (name, attempt) in first_attempts {
                     if let Some((_, state)) = life.get_mut(&name) {
@@ -122,7 +124,7 @@ impl World {
             }
             Event::SandboxLost { generation } => {
                 let Some((key, life)) = self.find(&generation) else { return };
-                life.opened = Opened::No;
+                life.opened = made_anew(life, now.boot);
                 // Nothing is begun anew in what is to end. Nor is a Pod that has begun and is to run only once: it has failed
                 // (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`, `computePodActions`).
                 if life.stop.is_none() && runs_once(&life.pod) && life.containers.iter().any(has_run) {
@@ -139,6 +141,12 @@ impl World {
                 }
             }
             Event::Hold { pods } => self.hold(pods),
+            Event::Held { pods } => {
+                for (key, generation) in pods {
+                    self.slots.entry(key.clone()).or_default().held = Some(generation);
+                    self.dirty.insert(key);
+                }
+            }
             Event::Drain => {
                 if !std::mem::replace(&mut self.draining, true) {
                     self.stop_order = self.stop_turns();
@@ -226,8 +234,12 @@ impl World {
     }
 
     fn found(&mut self, found: Found, now: Stamp) {
-        let Found { opened, addresses, pod, saved, runs } = found;
+        let Found { opened, addresses, pod, mut saved, runs } = found;
         let rule = self.settings.backoff;
+        // Nothing is started before all have ended that are to be started anew: that was over already.
+        let is_anew = saved.restarting && runs.iter().any(|run| is_newer(&saved, run));
+        saved.restarting &= !is_anew;
+        saved.initialized &= !is_anew;
         let mut life = Life::new(pod.clone(), saved.since.unwrap_or(now));
         life.stop = saved.stop;
         life.opened = if opened { Opened::Yes } else { Opened::No };
@@ -235,7 +247,10 @@ impl World {
         // Containers begin after the init containers: where what was saved is lost, they are the witnesses.
         let is_main = |r: &FoundRun| pod.containers.iter().any(|c| c.name == r.run.container);
         let by_witness = saved.since.is_none() && runs.iter().any(is_main);
-        life.initialized = saved.initialized || by_witness;
+        // An init container that has begun once more since that was saved is a better witness.
+        let begins = pod.init_containers.iter().any(|c| !c.sidecar && begins_anew(&c.name, &saved, &runs));
+        let by_witness = by_witness && !begins;
+        life.initialized = (saved.initialized || by_witness) && !begins;
         life.restarting = saved.restarting;
         life.ready = saved.ready.unwrap_or(life.ready);
         let stopping = life.stop.is_some();
@@ -245,9 +260,19 @@ impl World {
             mine.sort_by_key(|r| r.run.attempt);
             let role = Role::of(&pod, place);
             life.restarting |= adopt(&pod, role, container, state, &saved, &mine, rule, stopping, now.boot);
-            if by_witness && role == Role::Init && !state.has_succeeded() {
+            // So is a later init container for those before it.
+            let is_later =
+                |r: &FoundRun| init_place(&pod, &r.run.container).is_some_and(|later| later > place);
+            let is_witness = |r: &FoundRun| (mine.is_empty() || r.ended.is_none()) && is_later(r);
+            let is_passed = saved.since.is_none() && runs.iter().any(is_witness);
+            if (by_witness || is_passed) && role == Role::Init && !state.has_succeeded() {
                 succeeded_unseen(state, now);
             }
+        }
+        if is_anew {
+            turns::reset(&mut life, !saved.opened, |name| {
+                runs.iter().any(|run| run.run.container == *name && is_newer(&saved, run))
+            });
         }
         // The others had their turn: the init containers are done, whatever was saved (or could not be read) of them.
         let is_main = |place: usize| Role::of(&pod, place) == Role::Main;
@@ -287,6 +312,45 @@ fn succeeded_unseen(state: &mut ContainerState, now: Stamp) {
         stopped: None,
         message: Some("its end is not known any more; the Pod was initialized, so it ended well".to_owned()),
     });
+}
+
+/// Whether an init container's newest run is not known to what was saved, and has not ended well.
+fn begins_anew(name: &ContainerName, saved: &super::Saved, runs: &[FoundRun]) -> bool {
+    let newest = runs.iter().filter(|r| r.run.container == *name).max_by_key(|r| r.run.attempt);
+    let is_old = |r: &FoundRun| {
+        let saved = saved.containers.get(name);
+        saved.is_some_and(|s| r.run.attempt < s.next_attempt || is_known(s, r))
+    };
+    newest.is_some_and(|r| !is_old(r) && r.ended.as_ref().is_none_or(|(ending, _)| !ending.success()))
+}
+
+/// The place of an init container that runs to its end.
+fn init_place(pod: &Pod, name: &ContainerName) -> Option<usize> {
+    pod.init_containers.iter().position(|c| c.name == *name && !c.sidecar)
+}
+
+/// Whether a run was begun after that was saved.
+fn is_newer(saved: &super::Saved, run: &FoundRun) -> bool {
+    let Some(saved) = saved.containers.get(&run.run.container) else { return true };
+    let had_ended = saved.done || saved.backoff_until.is_some();
+    let is_next = had_ended && run.run.attempt == saved.next_attempt && !is_known(saved, run);
+    is_next || run.run.attempt > saved.next_attempt
+}
+
+/// When namespaces that are lost are made anew: at once, unless it happens again and again.
+fn made_anew(life: &mut Life, now: Time) -> Opened {
+    if now.since(life.opened_at) >= RESET_MS {
+        life.losses = 0;
+    }
+    let before = life.losses;
+    life.losses = before.saturating_add(1);
+    match before.checked_sub(1) {
+        None => Opened::No,
+        Some(n) => Opened::Failed {
+            retry_at: now.plus(doubled(OPEN_INITIAL_MS, n).min(OPEN_MAX_MS)),
+            message: format!("its namespaces were lost {} times in a row", life.losses),
+        },
+    }
 }
 
 /// A container without a postStart hook has nothing to wait for.
@@ -428,6 +492,8 @@ fn adopt(
         if attempt < state.next_attempt || is_known(&saved, run) || (run.ended.is_none() && !is_newest) {
             continue;
         }
+        // By this it is known as the present one when it is saved and found again.
+        state.next_attempt = attempt;
         state.phase = match run.started {
             Some(at) => {
                 let mut probes = Probes::new(container, at.boot, now);
@@ -457,7 +523,8 @@ fn adopt(
             // As in `ended`: what ends because everything is to be started anew has not failed.
             let stopping = stopping || all.restarting;
             end_run(state, attempt, end, rule, after, stopping);
-            all_anew |= after == After::All && !stopping;
+            // A later run tells that this was obeyed.
+            all_anew |= after == After::All && !stopping && is_newest;
         }
     }
     all_anew

@@ -6,6 +6,7 @@
 //! ended, the last sidecar first, all within the one grace period (Kubernetes' `terminationOrdering`).
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use super::images::{Images, Missing};
@@ -14,7 +15,7 @@ use super::state::{ContainerState, HookState, Life, Opened, Phase, Role, Run, St
 use super::step::After;
 use super::{Action, HOOK_FAILED, HookKind, ProbeKind, RunKey, Stamp, Time};
 use crate::pod::reference::Reference;
-use crate::pod::{Container, Hook, Namespace, ObjectKind, ObjectRef, Pod, Volume};
+use crate::pod::{Container, ContainerName, Hook, Namespace, ObjectKind, ObjectRef, Pod, Volume};
 
 /// KILL is sent again after this many milliseconds, should it not help (a process in uninterruptible sleep).
 const KILL_AGAIN_MS: u64 = 5_000;
@@ -71,9 +72,11 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
         };
         if turn && is_due {
             changed |= start_if_due(&pod, container, state, missing.as_ref(), &mut volume_tickets, turns);
+            // One whose monitor was lost is left to its sweeper.
             if let Phase::Starting { attempt, .. } = state.phase
-                && state.uncleared.insert(attempt, Uncleared::Monitor).is_none()
+                && let Entry::Vacant(place) = state.uncleared.entry(attempt)
             {
+                place.insert(Uncleared::Monitor);
                 turns.room = turns.room.saturating_sub(1);
                 turns.actions.push(Action::Start { pod: pod.clone(), run: key(attempt) });
             }
@@ -113,7 +116,15 @@ pub(super) fn start_anew(life: &mut Life) -> bool {
     }
     life.restarting = false;
     life.initialized = false;
-    let (pod, is_lost) = (life.pod.clone(), life.opened != Opened::Yes);
+    let is_lost = life.opened != Opened::Yes;
+    reset(life, is_lost, |_| false);
+    true
+}
+
+/// Puts every container back to the beginning, but for those that have begun anew and, where the namespaces were lost, what
+/// has come to its end.
+pub(super) fn reset(life: &mut Life, is_lost: bool, has_begun: impl Fn(&ContainerName) -> bool) {
+    let pod = life.pod.clone();
     for (place, (container, state)) in pod.all_containers().zip(&mut life.containers).enumerate() {
         let role = Role::of(&pod, place);
         let is_over = is_lost
@@ -123,7 +134,7 @@ pub(super) fn start_anew(life: &mut Life) -> bool {
                 .last
                 .as_ref()
                 .is_some_and(|p| After::of(&pod, role, container, &p.ending) == After::Nothing);
-        if is_over {
+        if is_over || has_begun(&container.name) {
             continue;
         }
         state.had_turn = false;
@@ -132,7 +143,6 @@ pub(super) fn start_anew(life: &mut Life) -> bool {
             state.phase = Phase::Waiting { missing: None };
         }
     }
-    true
 }
 
 /// Whether a container of a stopping Pod may get its stop signal: sidecars wait for all others, the last one first.

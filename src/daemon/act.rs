@@ -27,6 +27,7 @@ use crate::runtime::runc::{self, Runc};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::Cgroups;
 use crate::sys::clock;
+use crate::sys::doom;
 use crate::sys::process;
 use crate::sys::spawn::ExitStatus;
 use crate::{error, info, warning};
@@ -523,6 +524,7 @@ fn remove_life(dir: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         Ok(()) | Err(_) => {}
     }
+    doom::done("a life's document removed");
     fs::remove_dir_all(dir)
 }
 

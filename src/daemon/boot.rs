@@ -59,10 +59,10 @@ pub enum BootError {
     },
     /// The host's cgroups cannot be used.
     NoCgroups(String),
-    /// Another daemon works on this run directory.
+    /// Another daemon works on this run or state directory.
     Running {
-        /// The run directory.
-        run: PathBuf,
+        /// The directory.
+        directory: PathBuf,
         /// The other's pid.
         pid: i32,
     },
@@ -110,8 +110,8 @@ impl fmt::Display for BootError {
                 write!(f, "runc was not found in {}; install it (Debian: apt-get install runc)", spawn::PATH)
             }
             Self::NoCgroups(why) => write!(f, "{why}"),
-            Self::Running { run, pid } => {
-                write!(f, "another podstrap (pid {pid}) works on {} already", run.display())
+            Self::Running { directory, pid } => {
+                write!(f, "another podstrap (pid {pid}) works on {} already", directory.display())
             }
             Self::Health { address, cause } => match cause.kind() {
                 io::ErrorKind::AddrInUse => write!(
@@ -146,7 +146,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     let roots = &config.roots;
     make_dir(&roots.run, 0o700)?;
     make_dir(&roots.state, 0o700)?;
-    let lock = take_lock(roots)?;
+    let locks = (take_lock(&roots.lock(), &roots.run)?, lock_state(roots)?);
     let listen = |address| Health::listen(address).map_err(|cause| BootError::Health { address, cause });
     let health = config.healthz.map(listen).transpose()?;
     let boot_id =
@@ -213,19 +213,25 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         boot_id,
         config,
         has_requests: true,
+        taken: Vec::new(),
         unkept: Vec::new(),
         keep_again: None,
         look_again: None,
         reload: None,
         reloaded: 0,
+        planned_at: Default::default(),
         poll_fails: false,
         herald,
         health,
         verdicts: Default::default(),
         started_unix_ms: clock::unix_ms(),
-        _lock: lock,
+        _locks: locks,
     };
+    if only.is_none() {
+        daemon.end_strays();
+    }
     daemon.find_left_behind(only);
+    daemon.find_held();
     if !daemon.sources.is_empty() {
         daemon.docker_at_boot();
         daemon.images_at_boot();
@@ -237,18 +243,30 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
 
 /// Takes the daemon's lock. A daemon that was killed in the middle of starting a child leaves the lock to that child for
 /// the instant until it executes its program: while the holder named in the file is no more, this waits for a moment.
-fn take_lock(roots: &Roots) -> Result<Lock, BootError> {
-    let path = roots.lock();
+fn take_lock(path: &Path, directory: &Path) -> Result<Lock, BootError> {
     for _ in 0..100 {
-        match lock::take(&path).map_err(io_error("lock", &path))? {
+        match lock::take(path).map_err(io_error("lock", path))? {
             Taken::Ours(lock) => return Ok(lock),
             Taken::Held { pid } if process::is_running(pid) => {
-                return Err(BootError::Running { run: roots.run.clone(), pid });
+                return Err(BootError::Running { directory: directory.to_owned(), pid });
             }
             Taken::Held { .. } => std::thread::sleep(Duration::from_millis(20)),
         }
     }
-    Err(BootError::Running { run: roots.run.clone(), pid: 0 })
+    Err(BootError::Running { directory: directory.to_owned(), pid: 0 })
+}
+
+/// Images and writable layers have one owner, whatever its run directory is. Without room for a lock's few bytes the daemon
+/// begins all the same.
+fn lock_state(roots: &Roots) -> Result<Option<Lock>, BootError> {
+    match take_lock(&roots.state_lock(), &roots.state) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(BootError::Io { path, cause, .. }) => {
+            warning!("{}: cannot be locked: {cause}", path.display());
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// The absolute path of a program on the fixed search path. It must belong to root and not be writable by others: it is
@@ -317,6 +335,11 @@ fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<bool, BootError> {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &dir)(e)),
             Ok(()) | Err(_) => {}
         }
+    }
+    if let Err(e) = fs::remove_file(roots.held())
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(io_error("remove", &roots.held())(e));
     }
     if had {
         info!("what another boot left in {} is cleared", roots.run.display());

@@ -22,13 +22,14 @@ mod requests;
 mod runs;
 mod sandboxes;
 mod statuses;
+mod strays;
 mod view;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -51,7 +52,7 @@ use crate::sys::fifo::Fifo;
 use crate::sys::lock::Lock;
 use crate::sys::signals::Signals;
 use crate::sys::watch::{Change, Watcher};
-use crate::sys::{clock, process, spawn};
+use crate::sys::{clock, doom, process, spawn};
 use crate::{error, info, warning};
 
 use self::docker::DockerDesk;
@@ -112,6 +113,8 @@ struct Daemon {
     publisher: Publisher,
     /// A verb has asked for something; it stands in a file.
     has_requests: bool,
+    /// Such files of which the core has been told; they go when what they asked for is saved.
+    taken: Vec<PathBuf>,
     /// What is to be kept of manifests on disk and is not yet known to be.
     unkept: Vec<Keep>,
     /// When that is tried again, because it failed (boot clock, milliseconds).
@@ -121,6 +124,8 @@ struct Daemon {
     /// When every source is read again, because SIGHUP asked for it; and when that was done last (boot clock, milliseconds).
     reload: Option<u64>,
     reloaded: u64,
+    /// When the core was asked last what is to be done: what has become due since then is still to come.
+    planned_at: Time,
     /// The last `poll` failed.
     poll_fails: bool,
     herald: Herald,
@@ -128,8 +133,8 @@ struct Daemon {
     /// How often which probe has found what.
     verdicts: BTreeMap<(ProbeKind, &'static str), u64>,
     started_unix_ms: i64,
-    /// Held until the end of the process.
-    _lock: Lock,
+    /// Of the run and the state directory; held until the end of the process.
+    _locks: (Lock, Option<Lock>),
 }
 
 /// Runs the daemon until it is told to end. Everything that can go wrong before the loop ends the process with a precise
@@ -178,6 +183,7 @@ fn sources(config: &RunConfig, runtime: Runtime) -> Vec<Source> {
         runtime,
         rescan_ms: config.rescan_ms,
         on_missing: config.missing_dir,
+        allow_foreign: config.allow_foreign,
         keep_dir: config.roots.manifests(),
     });
     let dirs =
@@ -207,6 +213,9 @@ impl Daemon {
                 Some(pods)
             }
         };
+        if only.is_none() && self.asked_to_end(ending) {
+            ending = Some(());
+        }
         self.fold();
         if only.is_none() {
             self.forget_old_status();
@@ -218,6 +227,7 @@ impl Daemon {
                 self.publish();
                 self.inform();
                 self.remove_cgroup_root();
+                self.forget_requests();
                 return ExitCode::SUCCESS;
             }
             if let Some(pods) = &only
@@ -288,18 +298,30 @@ impl Daemon {
                 self.look_at_directories(&[Change::Overflow]);
                 self.herald.reloaded(asked_at);
             }
-            if std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none() {
-                info!("asked to stop every Pod and end");
+            if self.asked_to_end(ending) {
                 ending = Some(());
-                self.herald.stopping();
-                self.events.push_back(Event::Drain);
             }
         }
+    }
+
+    /// Whether a verb has asked for a full stop, and none is under way: then it begins.
+    fn asked_to_end(&mut self, ending: Option<()>) -> bool {
+        let asked = std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none();
+        if asked {
+            info!("asked to stop every Pod and end");
+            self.herald.stopping();
+            self.events.push_back(Event::Drain);
+        }
+        asked
     }
 
     /// Leaves: Pods go on, and the next daemon finds them by what is on disk.
     fn leave(mut self, signal: Signal) -> ExitCode {
         self.fold();
+        if self.world.is_draining() {
+            // Who starts the next one wants the Pods to run.
+            self.forget_requests();
+        }
         let living = self.world.slots().filter(|(_, s)| s.life.is_some()).count();
         self.herald.stopping();
         self.herald.status(format!("left; {living} Pods go on without a daemon"));
@@ -315,14 +337,17 @@ impl Daemon {
             while let Some(event) = self.events.pop_front() {
                 self.world.step(event, now);
             }
-            let actions = self.world.plan(now);
             if !self.finished.is_empty() {
                 // Before anything is begun: what could not be made is tried again under the same number, in this directory.
+                // And before it is planned: what is written down as done must have been done, should this daemon be killed.
                 self.publish();
                 self.remove_finished();
             }
+            let actions = self.world.plan(now);
+            self.planned_at = now.boot;
             for action in actions {
                 self.act(action, now);
+                doom::done("an action");
             }
             if self.events.is_empty() {
                 break;
@@ -374,7 +399,7 @@ impl Daemon {
             .sources
             .iter()
             .filter_map(Source::deadline)
-            .chain(self.world.deadline(Time(now)).map(|t| t.0))
+            .chain(self.world.deadline(self.planned_at).map(|t| t.0))
             .chain(self.jobs.deadline())
             .chain(self.images.deadline())
             .chain(self.docker.deadline())

@@ -118,7 +118,7 @@ impl Publisher {
 
     /// Writes a file if its content is new, and returns whether it stands there now; otherwise it is tried again soon. An
     /// error is told once until everything could be written: a full disk must not fill the log as well.
-    fn write(&mut self, path: PathBuf, bytes: &[u8]) -> bool {
+    pub(super) fn write(&mut self, path: PathBuf, bytes: &[u8]) -> bool {
         let hash = fnv1a(bytes);
         if self.written.get(&path) == Some(&hash) {
             return true;
@@ -150,7 +150,7 @@ impl Publisher {
         self.written.remove(state);
     }
 
-    fn forget(&mut self, path: &Path) {
+    pub(super) fn forget(&mut self, path: &Path) {
         self.written.remove(path);
         // A file that is gone already is as good as removed.
         let _ = fs::remove_file(path);
@@ -179,6 +179,9 @@ impl Daemon {
             self.publisher.daemon_changed = true;
         }
         self.publisher.has_news |= !dirty.is_empty() || self.publisher.daemon_changed;
+        if !dirty.is_empty() || !self.taken.is_empty() {
+            self.save_held();
+        }
         for key in dirty {
             self.publish_pod(&key);
         }
@@ -211,7 +214,8 @@ impl Daemon {
     fn publish_pod(&mut self, key: &PodKey) {
         let path =
             self.config.roots.status().join(format!("{:016x}.json", fnv1a(key.to_string().as_bytes())));
-        let Some(slot) = self.world.slot(key) else {
+        // One that was stopped by hand, of a source that has not been read yet, is nothing that could be shown.
+        let Some(slot) = self.world.slot(key).filter(|s| s.want.is_some() || s.life.is_some()) else {
             self.publisher.forget(&path);
             self.publisher.briefs.remove(key);
             self.said.remove(&waits_for(key));

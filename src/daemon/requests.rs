@@ -1,6 +1,6 @@
 //! What command-line verbs ask of the daemon: one file each under RUN/requests, and a nudge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::Daemon;
 use crate::core::Event;
 use crate::info;
-use crate::pod::{Namespace, PodKey, PodName};
+use crate::pod::{Generation, Namespace, PodKey, PodName};
+use crate::sys::doom;
 use crate::warning;
 
 /// No request has more bytes than this: some thousand names.
@@ -31,6 +32,14 @@ pub enum Request {
 }
 
 impl Daemon {
+    /// What is asked for is over, or is to be left undone: nobody goes on with it.
+    pub(super) fn forget_requests(&self) {
+        let Ok(entries) = fs::read_dir(self.config.roots.requests()) else { return };
+        for path in entries.filter_map(Result::ok).map(|e| e.path()) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Takes in every request that is there. Returns whether everything is to be stopped.
     pub(super) fn requests(&mut self) -> bool {
         let mut all = false;
@@ -40,19 +49,59 @@ impl Daemon {
                 continue;
             }
             let request = read(&path).map(|bytes| serde_json::from_slice::<Request>(&bytes));
-            let _ = fs::remove_file(&path);
+            // A full stop stays to be read until it is over: a daemon that comes after this one goes on with it.
+            if matches!(&request, Ok(Ok(Request::Down { pods })) if pods.is_empty()) {
+                all = true;
+                continue;
+            }
             match request {
-                Ok(Ok(Request::Down { pods })) if pods.is_empty() => all = true,
                 Ok(Ok(Request::Down { pods })) => {
                     info!("asked to stop {}", pods.join(", "));
                     let pods: BTreeSet<PodKey> = pods.iter().filter_map(|p| key(p)).collect();
                     self.events.push_back(Event::Hold { pods });
+                    // Not before it stands in a file of ours.
+                    self.taken.push(path);
+                    continue;
                 }
                 Ok(Err(e)) => warning!("{}: is no request: {e}", path.display()),
                 Err(e) => warning!("{}: cannot be read: {e}", path.display()),
             }
+            let _ = fs::remove_file(&path);
         }
         all
+    }
+
+    /// Tells the core which Pods an earlier daemon, or `down` without one, was asked to keep stopped.
+    pub(super) fn find_held(&mut self) {
+        let path = self.config.roots.held();
+        let Ok(bytes) = fs::read(&path) else { return };
+        match serde_json::from_slice::<BTreeMap<String, Generation>>(&bytes) {
+            Ok(held) => {
+                let pods = held.into_iter().filter_map(|(name, generation)| Some((key(&name)?, generation)));
+                self.events.push_back(Event::Held { pods: pods.collect() });
+            }
+            Err(e) => warning!("{}: is damaged ({e}): stopped Pods are started again", path.display()),
+        }
+    }
+
+    /// Saves which Pods were stopped by hand; then the requests that said so have done their work.
+    pub(super) fn save_held(&mut self) {
+        let held = self.world.held();
+        let path = self.config.roots.held();
+        let is_saved = if held.is_empty() {
+            self.publisher.forget(&path);
+            !path.exists()
+        } else {
+            let named: BTreeMap<String, Generation> =
+                held.into_iter().map(|(key, generation)| (key.to_string(), generation)).collect();
+            serde_json::to_vec(&named).is_ok_and(|bytes| self.publisher.write(path, &bytes))
+        };
+        if is_saved {
+            for path in std::mem::take(&mut self.taken) {
+                let _ = fs::remove_file(path);
+                doom::done("a request taken");
+            }
+        }
     }
 }
 

@@ -16,8 +16,8 @@ use crate::paths::AttemptDir;
 use crate::pod::{ContainerId, ContainerName, Generation, PodKey};
 use crate::runtime::docker::is_unreachable;
 use crate::runtime::engine::Engine;
-use crate::sys::clock;
 use crate::sys::spawn::ExitStatus;
+use crate::sys::{clock, doom};
 use crate::{info, warning};
 
 /// A record that could not be read is looked at again after this many milliseconds.
@@ -393,6 +393,7 @@ pub(super) fn remove_attempt(dir: &AttemptDir) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     for entry in fs::read_dir(&dir.0)? {
+        doom::done("a file of a run removed");
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             fs::remove_dir(entry.path())?;

@@ -11,7 +11,7 @@ use crate::paths::AttemptDir;
 use crate::runtime::bundle::container_cgroup;
 use crate::runtime::runc::Runc;
 use crate::sys::cgroup::Cgroups;
-use crate::sys::{clock, mount};
+use crate::sys::{clock, doom, mount};
 
 /// How long the processes of a cgroup may take to vanish after KILL, in milliseconds.
 const KILL_MS: u64 = 10_000;
@@ -144,6 +144,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Ok(_) => fs::remove_file(path),
         Err(e) => Err(e),
     };
+    doom::done("a file or directory removed");
     match result {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

@@ -25,7 +25,7 @@ mod sub_path;
 mod sweep;
 mod volumes;
 
-pub use sweep::{HELD, sweep};
+pub use sweep::{HELD, kill as kill_process, processes, sweep};
 
 use std::io;
 use std::process::ExitCode;
@@ -44,8 +44,8 @@ use crate::runtime::engine::Engine;
 use crate::runtime::process::stop_signal;
 use crate::sys::cgroup::Cgroups;
 use crate::sys::lock::{self, Taken};
-use crate::sys::process;
 use crate::sys::signals::Signals;
+use crate::sys::{doom, process};
 
 /// Everything that a terminal, a service manager or a broken pipe may send.
 const DEAF_TO: [Signal; 9] = [
@@ -130,6 +130,7 @@ fn own(dir: &AttemptDir) -> Result<(), MonitorError> {
         Taken::Ours(lock) => lock,
         Taken::Held { pid } => return Err(MonitorError::Held(pid)),
     };
+    doom::done("a run's lock taken");
     let spec = read_spec(dir).map_err(MonitorError::Spec)?;
     let boot = process::boot_id().map_err(|e| MonitorError::Setup("boot id", e))?;
     if spec.boot_id != boot {

@@ -100,7 +100,7 @@ fn starters(spec: &MonitorSpec) -> Vec<ProcessId> {
 }
 
 /// The processes with such arguments.
-pub(super) fn processes(wanted: impl Fn(&[u8]) -> bool) -> Vec<ProcessId> {
+pub fn processes(wanted: impl Fn(&[u8]) -> bool) -> Vec<ProcessId> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     let is_ours = |pid: i32| {
@@ -131,7 +131,7 @@ fn starts_this(arguments: &[u8], spec: &MonitorSpec) -> bool {
 }
 
 /// Kills exactly this process, if it still is that one, and waits for it to end.
-pub(super) fn kill(id: ProcessId) -> io::Result<()> {
+pub fn kill(id: ProcessId) -> io::Result<()> {
     let pidfd = match process::pidfd_open(id.pid) {
         Ok(pidfd) => pidfd,
         Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(()),

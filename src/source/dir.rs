@@ -52,6 +52,8 @@ pub struct Rules {
     pub rescan_ms: u64,
     /// What becomes of the Pods of a directory that is gone.
     pub on_missing: MissingDir,
+    /// Files that do not belong to root, or that everybody may write to, count too.
+    pub allow_foreign: bool,
     /// STATE/manifests.
     pub keep_dir: PathBuf,
 }
@@ -308,6 +310,12 @@ impl DirSource {
         if self.identity != Some(identity) || self.watch.is_none() || self.watch_is_stale {
             self.rewatch(watcher);
         }
+        let is_foreign = if self.rules.allow_foreign { None } else { foreign(&metadata) };
+        if let Some(why) = is_foreign.filter(|_| self.identity != Some(identity)) {
+            let shown = &self.shown;
+            self.news
+                .push(format!("{shown}: {why}: others than root may take manifests away, and so end Pods"));
+        }
         let names = match fs::read_dir(&self.path).and_then(|d| d.map(|e| e.map(|e| e.file_name())).collect())
         {
             Ok(names) => names,
@@ -459,7 +467,7 @@ impl DirSource {
         let former = self.entries.remove(name);
         let first = former.is_none();
         let mut entry = former.unwrap_or_default();
-        let read = read_one(&path, &mut entry, &rules.limits, now);
+        let read = read_one(&path, &mut entry, &rules, now);
         match read {
             Read1::Gone if first => return false,
             Read1::NotAFile(_) if first => {}
@@ -566,7 +574,7 @@ fn has_manifest_suffix(name: &OsStr) -> bool {
 }
 
 /// Reads a file if it is one, has changed, and nobody is writing to it.
-fn read_one(path: &Path, entry: &mut Entry, limits: &Limits, now: u64) -> Read1 {
+fn read_one(path: &Path, entry: &mut Entry, rules: &Rules, now: u64) -> Read1 {
     let metadata = match fs::metadata(path) {
         Ok(m) => m,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -592,9 +600,20 @@ fn read_one(path: &Path, entry: &mut Entry, limits: &Limits, now: u64) -> Read1 
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Read1::Busy,
         Err(e) => return Read1::Failed(format!("cannot be read: {e}")),
     };
-    match read_settled(&file, entry, limits, now) {
+    match read_settled(&file, entry, rules, now) {
         Ok(outcome) => outcome,
         Err(e) => Read1::Failed(format!("cannot be read: {e}")),
+    }
+}
+
+/// Why others than root (and who runs us, in tests without root) may change it, if they may.
+fn foreign(m: &Metadata) -> Option<String> {
+    if m.uid() != 0 && m.uid() != nix::unistd::geteuid().as_raw() {
+        Some(format!("belongs to user {}", m.uid()))
+    } else if m.mode() & 0o002 != 0 {
+        Some("everybody may write to it".to_owned())
+    } else {
+        None
     }
 }
 
@@ -613,16 +632,19 @@ fn odd_kind(m: &Metadata) -> Option<&'static str> {
     }
 }
 
-fn read_settled(file: &File, entry: &mut Entry, limits: &Limits, now: u64) -> io::Result<Read1> {
+fn read_settled(file: &File, entry: &mut Entry, rules: &Rules, now: u64) -> io::Result<Read1> {
+    let limits = &rules.limits;
     let before = file.metadata()?;
     if let Some(what) = odd_kind(&before) {
         return Ok(Read1::NotAFile(what));
     }
-    if before.mode() & 0o002 != 0 {
-        return Ok(Read1::Failed(
-            "everybody may write to it, and whoever writes here is root on this host: `chmod o-w` it"
-                .to_owned(),
-        ));
+    if !rules.allow_foreign
+        && let Some(why) = foreign(&before)
+    {
+        return Ok(Read1::Failed(format!(
+            "{why}, and whoever writes here is root on this host: `chown root` and `chmod o-w` it \
+             (or --allow-foreign-manifests)"
+        )));
     }
     if before.size() > limits.max_bytes as u64 {
         return Ok(Read1::Failed(format!(

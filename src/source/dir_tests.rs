@@ -41,6 +41,7 @@ impl Place {
             runtime: Runtime::default(),
             rescan_ms: 20_000,
             on_missing,
+            allow_foreign: false,
             keep_dir: root.join("keep"),
         };
         DirSource::new(root.join(directory), Rc::new(rules))

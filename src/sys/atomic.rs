@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::doom;
+
 /// What a written file must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -40,7 +42,9 @@ fn write_and_rename(
     if durability == Durability::Power {
         file.sync_all()?;
     }
+    doom::done("a file written");
     fs::rename(temporary, path)?;
+    doom::done("a file renamed");
     if durability == Durability::Power {
         File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
     }

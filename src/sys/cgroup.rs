@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 
+use super::doom;
 use super::mount::{self, MountPoint};
 use super::process::{pidfd_open, pidfd_signal};
 
@@ -137,10 +138,12 @@ impl Cgroups {
     /// Makes a Pod's group and sets its limits. Several monitors of one Pod may do this at once: all write the same. Groups
     /// of other controllers are made by runc with the container's own.
     pub fn make_pod(&self, path: &Path, limits: &Limits) -> io::Result<()> {
-        match self.version() {
+        let made = match self.version() {
             Version::V1 => self.make_pod_v1(path, limits),
             Version::V2 => make_pod_v2(Path::new("/sys/fs/cgroup"), path, limits),
-        }
+        };
+        doom::done("a Pod's cgroup");
+        made
     }
 
     fn make_pod_v1(&self, path: &Path, limits: &Limits) -> io::Result<()> {
@@ -210,6 +213,7 @@ impl Cgroups {
                 Ok(()) | Err(_) => {}
             }
         }
+        doom::done("processes killed");
         Ok(held.len())
     }
 
@@ -236,6 +240,7 @@ impl Cgroups {
                 first = result;
             }
         }
+        doom::done("a cgroup removed");
         first
     }
 

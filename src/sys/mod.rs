@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod cgroup;
 pub mod clock;
 pub mod detached;
+pub mod doom;
 pub mod feed;
 pub mod fifo;
 pub mod files;

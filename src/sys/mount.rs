@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::doom;
+
 /// One line of mountinfo (proc(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountPoint {
@@ -74,7 +76,11 @@ pub fn beneath(path: &Path) -> io::Result<Vec<PathBuf>> {
 /// such path) is success.
 pub fn unmount(path: &Path) -> io::Result<()> {
     match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        Ok(()) => {
+            doom::done("an unmount");
+            Ok(())
+        }
+        Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }
@@ -156,6 +162,7 @@ pub fn overlay(
     let enter = |path: &Path| {
         nix::unistd::chdir(path).map_err(|e| OverlayError::Directory(path.to_owned(), e.into()))
     };
+    doom::done("directories of an overlay");
     enter(layers_root)?;
     let options = format!("{base},volatile");
     let mounted = match mount_overlay(target, &options) {
@@ -163,6 +170,7 @@ pub fn overlay(
         Err(Errno::EINVAL) => mount_overlay(target, &base),
         other => other,
     };
+    doom::done("an overlay");
     enter(Path::new("/"))?;
     mounted.map_err(|e| OverlayError::Mount(target.to_owned(), e))
 }

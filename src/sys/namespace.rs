@@ -20,6 +20,8 @@ use nix::unistd::{ForkResult, Pid, pipe2};
 
 use crate::command::SELF;
 
+use super::doom;
+
 /// A kind of namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -69,7 +71,10 @@ pub fn make(kind: Kind, file: &Path, prepare: impl FnOnce() -> io::Result<()>) -
 /// Binds a namespace's file of /proc to `file`, which must not exist.
 fn keep(namespace: &Path, file: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-    mount(Some(namespace), file, None::<&Path>, MsFlags::MS_BIND, None::<&Path>).map_err(Into::into)
+    doom::done("a namespace's file");
+    mount(Some(namespace), file, None::<&Path>, MsFlags::MS_BIND, None::<&Path>)?;
+    doom::done("a namespace kept");
+    Ok(())
 }
 
 /// Makes `file` (which must not exist) keep a namespace of another process alive.

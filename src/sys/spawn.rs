@@ -139,7 +139,14 @@ fn start(line: &CommandLine, input: Stdio, output: Output) -> io::Result<Child> 
             Ok(())
         });
     }
+    #[cfg(debug_assertions)]
+    if line.program == Path::new(SELF)
+        && let Some(order) = std::env::var_os(super::doom::VARIABLE)
+    {
+        command.env(super::doom::VARIABLE, order);
+    }
     let child = command.spawn()?;
+    super::doom::done("a child spawned");
     // `std`'s handle is dropped without waiting: `reap` is the only one to wait for children.
     Ok(Child { pid: Pid::from_raw(child.id() as i32), output: capture })
 }

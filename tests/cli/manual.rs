@@ -103,10 +103,42 @@ fn the_manual_names_every_exit_code_and_file() {
 
 #[test]
 fn the_manual_is_clean() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/man/podstrap.8");
-    let output = Command::new("mandoc").args(["-T", "lint", "-W", "warning", path]).output();
-    let output = output.expect("this test needs mandoc");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    for page in ["podstrap.8", "podstrap-manifest.5", "podstrap-cloud-init.7"] {
+        let path = format!("{}/man/{page}", env!("CARGO_MANIFEST_DIR"));
+        let output = Command::new("mandoc").args(["-T", "lint", "-W", "warning", &path]).output();
+        let output = output.expect("this test needs mandoc");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn the_how_to_tells_of_what_is_in_the_example() {
+    let read =
+        |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (page, example) = (read("man/podstrap-cloud-init.7"), read("dist/cloud-init.yaml"));
+    for text in [
+        "/etc/control-plane/settings",
+        "/etc/control-plane/kubeadm.yaml",
+        "/usr/local/sbin/control-plane-up",
+        "/var/lib/podstrap/bundle",
+        "/var/lib/podstrap/images.d",
+        "SHA256SUMS",
+        "SOURCE",
+        "TIMEOUT",
+        "FAILED",
+        "could not be had",
+        "is not what",
+        "a manifest is refused",
+        "podstrap-shutdown.service",
+        "podstrap wait",
+        "certs all",
+        "kubeconfig all",
+        "control-plane all",
+        "etcd local",
+        "upload-config",
+    ] {
+        assert!(page.contains(text) && example.contains(text), "{text}");
+    }
 }
 
 #[test]

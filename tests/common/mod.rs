@@ -73,6 +73,8 @@ pub struct Instance {
     args: Vec<String>,
     /// A program and its arguments that the daemon's command line is handed to, such as `env -i`.
     pub prefix: Vec<String>,
+    /// What the daemon's environment has beside this process's own.
+    pub env: Vec<(String, String)>,
     daemon: Option<Child>,
     /// A daemon was started at least once.
     used: bool,
@@ -125,6 +127,7 @@ fn new_instance(docker: Option<PathBuf>) -> Instance {
         docker,
         args: Vec::new(),
         prefix: Vec::new(),
+        env: Vec::new(),
         daemon: None,
         used: false,
         dir,
@@ -181,16 +184,8 @@ impl Instance {
 
     /// Starts the daemon and waits until it publishes its status.
     pub fn start(&mut self) -> &mut Self {
-        assert!(self.daemon.is_none(), "the daemon is started already");
-        let log = OpenOptions::new().create(true).append(true).open(self.daemon_log()).unwrap();
-        let mut command = self.run_command(&podstrap());
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-        // A terminal's Ctrl-C at `cargo test` must reach the tests' clean-up, not the daemon.
-        command.process_group(0);
-        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", podstrap().display()));
-        let pid = child.id() as i32;
-        self.daemon = Some(child);
-        self.used = true;
+        self.launch();
+        let pid = self.daemon_pid();
         let end = Instant::now() + SOON;
         while self.daemon_status().is_none_or(|s| s.pid != pid) {
             let ended = self.daemon.as_mut().and_then(|d| d.try_wait().unwrap());
@@ -199,6 +194,32 @@ impl Instance {
             pause();
         }
         self
+    }
+
+    /// Starts the daemon and does not wait for anything.
+    pub fn launch(&mut self) {
+        assert!(self.daemon.is_none(), "the daemon is started already");
+        let log = OpenOptions::new().create(true).append(true).open(self.daemon_log()).unwrap();
+        let mut command = self.run_command(&podstrap());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command.envs(self.env.iter().map(|(k, v)| (k, v)));
+        // A terminal's Ctrl-C at `cargo test` must reach the tests' clean-up, not the daemon.
+        command.process_group(0);
+        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", podstrap().display()));
+        self.daemon = Some(child);
+        self.used = true;
+    }
+
+    /// How the daemon has ended, if it has since this was asked last.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.daemon.as_mut()?.try_wait().unwrap()?;
+        self.daemon = None;
+        Some(status)
+    }
+
+    /// Whether a daemon was started whose end nobody has asked for yet.
+    pub fn has_daemon(&self) -> bool {
+        self.daemon.is_some()
     }
 
     /// The daemon's pid.

@@ -8,9 +8,15 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::common::{Instance, host};
 
-/// An instance whose containers can take locks: the host's flock(1) with its loader and libraries lies in /shared/lock.
+/// An instance whose containers can take locks.
 pub fn instance() -> Option<Instance> {
     let i = crate::common::instance()?;
+    provide_flock(&i);
+    Some(i)
+}
+
+/// Puts the host's flock(1) with its loader and libraries into /shared/lock.
+pub fn provide_flock(i: &Instance) {
     let dir = i.shared.join("lock");
     fs::create_dir(&dir).unwrap();
     let flock = host::find("flock").expect("flock(1) of util-linux");
@@ -23,7 +29,6 @@ pub fn instance() -> Option<Instance> {
             std::os::unix::fs::symlink(name, dir.join("loader")).unwrap();
         }
     }
-    Some(i)
 }
 
 /// Runs until TERM like `yaml::canary`, and holds a lock for its life: a second one at the same time writes to

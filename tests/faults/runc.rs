@@ -144,3 +144,30 @@ fn a_runc_that_is_gone_for_a_while_costs_only_that_while() {
     assert!(i.lines("web").contains(&"term a".to_owned()));
     assert_no_double(&i);
 }
+
+#[test]
+fn a_runc_that_has_lost_its_own_state_costs_no_container_its_end() {
+    let Some(mut i) = instance() else { return };
+    i.args(&["--restart-backoff", "50ms,200ms"]);
+    for name in ["a", "b", "c"] {
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &guard(name, "1"), &[]));
+    }
+    i.start();
+    let mut pids = Vec::new();
+    for name in ["a", "b", "c"] {
+        until_guarded(&i, name, "1");
+        pids.push(i.running_pid(name, "main").unwrap());
+    }
+    // With an empty state.json, `runc kill` and `runc delete` fail; the container runs.
+    for state in host::files_below(&i.run.join("runc")) {
+        fs::write(state, "").unwrap();
+    }
+    i.remove("a.yaml");
+    i.write_manifest("b.yaml", &one(&i, "b", &guard("b", "2"), &[]));
+    host::signal(pids[2], Signal::SIGKILL);
+    i.until("it is gone", |i| i.pod("a").is_none());
+    until_guarded(&i, "b", "2");
+    i.until("it is restarted", |i| i.lines("c").len() == 2 && i.ready("c"));
+    assert!(pids.iter().all(|pid| !host::alive(*pid)));
+    assert_no_double(&i);
+}

@@ -247,6 +247,55 @@ fn a_manifest_that_turns_into_something_odd_and_back() {
 }
 
 #[test]
+fn a_manifest_of_another_user_is_refused_unless_that_is_allowed() {
+    let Some(mut i) = instance() else { return };
+    let pid = begin(&mut i);
+    let nobody = Some(65534);
+    let foreign = |name: &str, tag: &str| {
+        let part = i.dir.join(format!("{name}.part"));
+        fs::write(&part, one(&i, name, &guard(name, tag), &[])).unwrap();
+        std::os::unix::fs::chown(&part, nobody, nobody).unwrap();
+        fs::rename(&part, i.manifests.join(format!("{name}.yaml"))).unwrap();
+    };
+    foreign("web", "2");
+    foreign("new", "1");
+    let says = |status: Option<podstrap::report::PodStatusFile>| {
+        status.is_some_and(|p| serde_json::to_string(&p.manifest).unwrap().contains("belongs to user 65534"))
+    };
+    i.until("both are refused", |i| says(i.pod("web")) && says(i.document("new.yaml")));
+    i.holds_for(Duration::from_millis(500), "the root's one goes on", |i| {
+        host::alive(pid) && i.lines("new").is_empty()
+    });
+    // The very same files: whom they belong to is all that counts.
+    for name in ["web", "new"] {
+        std::os::unix::fs::chown(i.manifests.join(format!("{name}.yaml")), Some(0), Some(0)).unwrap();
+    }
+    until_guarded(&i, "web", "2");
+    until_guarded(&i, "new", "1");
+    foreign("web", "3");
+    i.until("it is refused", |i| says(i.pod("web")));
+    i.kill9();
+    i.args(&["--allow-foreign-manifests"]);
+    i.start();
+    until_guarded(&i, "web", "3");
+    // That covers files that everybody may write to.
+    put(&i, &i.manifests, "open", "1");
+    let open = i.manifests.join("open.yaml");
+    fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    until_guarded(&i, "open", "1");
+    assert_no_double(&i);
+}
+
+#[test]
+fn a_directory_that_others_may_change_is_warned_about() {
+    let Some(mut i) = instance() else { return };
+    std::os::unix::fs::chown(&i.manifests, Some(65534), None).unwrap();
+    begin(&mut i);
+    let log = fs::read_to_string(i.daemon_log()).unwrap();
+    assert!(log.contains("manifests: belongs to user 65534"), "{log}");
+}
+
+#[test]
 fn a_thousand_refused_manifests_and_a_good_one() {
     let Some(mut i) = instance() else { return };
     for n in 0..1000 {

@@ -315,6 +315,81 @@ fn two_daemons_by_two_names_of_one_run_directory() {
     assert_no_double(&i);
 }
 
+#[test]
+fn with_the_whole_run_directory_gone_nothing_runs_twice() {
+    let Some(mut i) = instance() else { return };
+    let before = three_without_a_daemon(&mut i);
+    // Moved away rather than removed, so that what is mounted below does not stop it; and one manifest goes meanwhile.
+    fs::rename(&i.run, i.dir.join("gone")).unwrap();
+    i.remove("c.yaml");
+    i.start();
+    for name in ["a", "b"] {
+        i.until("it runs", |i| i.lines(name) == ["start 1", "start 1"] && i.ready(name));
+    }
+    assert!(before.iter().all(|pid| !host::alive(*pid)), "what nobody knows of any more was ended");
+    assert_eq!(i.lines("c"), ["start 1"]);
+    // Their monitors wrote nothing to the new ones' files, and hold nothing any more.
+    i.holds_for(Duration::from_millis(300), "they run on", |i| {
+        ["a", "b"].iter().all(|n| i.ready(n) && i.restarts(n, "main") <= 1 && i.lines(n).len() == 2)
+    });
+    assert_no_double(&i);
+}
+
+#[test]
+fn two_daemons_on_one_state_directory() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &guard("web", "1"), &[]));
+    i.start();
+    until_guarded(&i, "web", "1");
+    let (run, daemon) = (i.run.clone(), i.daemon_pid());
+    i.run = i.dir.join("other-run");
+    let output = i.run_command(&podstrap()).output().unwrap();
+    assert_exit(&output, 1);
+    let said = text(&output.stderr);
+    assert!(said.contains(&daemon.to_string()) && said.contains(i.state.to_str().unwrap()), "{said}");
+    i.run = run;
+    // Its death frees both.
+    i.kill9();
+    i.start();
+    i.until("it is ready", |i| i.ready("web"));
+    assert_eq!(i.lines("web"), ["start 1"]);
+}
+
+#[test]
+fn a_pod_that_was_stopped_by_hand_stays_so_when_the_daemon_dies() {
+    let Some(mut i) = instance() else { return };
+    for name in NAMES {
+        i.write_manifest(&format!("{name}.yaml"), &one(&i, name, &guard(name, "1"), &[]));
+    }
+    i.start();
+    NAMES.iter().for_each(|name| until_guarded(&i, name, "1"));
+    i.cli_ok("down", &["a", "--timeout", "10s"]);
+    i.kill9();
+    // One more while no daemon lives: this stops it and remembers that.
+    i.cli_ok("down", &["b", "--timeout", "10s"]);
+    let ends = |i: &Instance, name: &str| i.lines(name) == ["start 1", "term 1"];
+    assert!(ends(&i, "a") && ends(&i, "b"));
+    for _ in 0..2 {
+        i.start();
+        i.until("the third one is ready", |i| i.ready("c"));
+        i.until("the others are shown as stopped", |i| {
+            ["a", "b"].iter().all(|n| i.pod(n).is_some_and(|p| p.summary == "Stopped"))
+        });
+        i.holds_for(Duration::from_millis(400), "they stay stopped", |i| ends(i, "a") && ends(i, "b"));
+        i.kill9();
+    }
+    // Another manifest, or the same one put back, is a new wish; also while no daemon lives.
+    i.write_manifest("a.yaml", &one(&i, "a", &guard("a", "2"), &[]));
+    i.start();
+    until_guarded(&i, "a", "2");
+    i.remove("b.yaml");
+    i.until("it is forgotten", |i| i.pod("b").is_none());
+    i.write_manifest("b.yaml", &one(&i, "b", &guard("b", "1"), &[]));
+    i.until("it is started again", |i| i.lines("b").len() == 3 && i.ready("b"));
+    assert_eq!(i.lines("c").len(), 1);
+    assert_no_double(&i);
+}
+
 /// A Pod with namespaces of its own, which a later daemon must not take for one that is still to be opened.
 #[test]
 fn a_pod_with_a_sandbox_goes_on_though_its_saved_state_is_lost() {

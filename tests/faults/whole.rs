@@ -17,7 +17,7 @@ use crate::inject::{Dice, assert_no_double, guard, instance};
 
 /// An instance with a network of one plugin, a shell script: it leases an address per Pod as `host-local` does, a file in
 /// `leases`, and refuses to lease one twice. For a Pod whose name is in the file `hang` it sleeps instead, at ADD.
-fn networked() -> Option<Instance> {
+pub fn networked() -> Option<Instance> {
     let mut i = instance()?;
     let dir = i.dir.display().to_string();
     for sub in ["net.d", "bin", "leases"] {
@@ -48,7 +48,7 @@ esac
     Some(i)
 }
 
-fn leases(i: &Instance) -> Vec<PathBuf> {
+pub fn leases(i: &Instance) -> Vec<PathBuf> {
     host::entries(&i.dir.join("leases"))
 }
 
@@ -82,7 +82,7 @@ fn own(i: &Instance, name: &str, spec: &[String], containers: &[String], volumes
 }
 
 /// A Pod of one container of this script, with a network of its own.
-fn plain(i: &Instance, name: &str, script: &str) -> String {
+pub fn plain(i: &Instance, name: &str, script: &str) -> String {
     own(i, name, &[], &[container("main", script, &[])], &[])
 }
 

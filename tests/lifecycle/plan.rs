@@ -110,7 +110,8 @@ fn a_refused_edit_keeps_what_runs_and_a_refused_file_is_named() {
     let aside = i.dir.join("aside");
     fs::rename(&i.manifests, &aside).unwrap();
     assert!(plan(&i, 1).starts_with("stop      default/web-"));
-    fs::write(&i.manifests, "no directory").unwrap();
+    // A link to itself.
+    std::os::unix::fs::symlink(&i.manifests, &i.manifests).unwrap();
     let told = plan(&i, 3);
     assert!(told.contains("keep      default/web-"), "{told}");
     fs::remove_file(&i.manifests).unwrap();

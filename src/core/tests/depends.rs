@@ -311,3 +311,13 @@ fn what_waits_is_published_anew_when_what_it_waits_for_changes() {
     s.event(Event::Ended { run, ending, at: at(0), message: None });
     assert_eq!(s.world.take_dirty(), BTreeSet::from(["api", "etcd"].map(key)));
 }
+
+#[test]
+fn what_is_to_be_stopped_and_runs_not_holds_up_nobody() {
+    let (base, mut top) = (on("base", &[]), on("top", &["base"]));
+    top.containers[0].image = Reference { given: "missing".into(), full: "missing".into() };
+    let mut s = running_pods(&[&base]);
+    s.want(&[&base, &top]);
+    let actions = s.event(Event::Hold { pods: BTreeSet::from(["base", "top"].map(key)) });
+    assert_eq!((names(&terms(&actions)), removes(&actions)), (vec!["base"], 1));
+}

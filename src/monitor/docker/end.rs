@@ -83,7 +83,7 @@ fn ending(docker: &Docker, recorder: &mut Recorder) -> Result<Option<(End, i64)>
 
 /// The end of a container that has ended. docker tells a signal as the exit code 128 + signal, as a shell does: which of the
 /// two it was is not known. And docker tells that the kernel killed *something* in the container for want of memory: only where
-/// its init ended by KILL was it that, as in [`super::life`].
+/// its init ended by KILL was it that, as in [`crate::monitor::life`].
 fn end_of(found: &Inspected) -> (End, i64) {
     let at = unix_ms(&found.state.finished_at).unwrap_or_else(clock::unix_ms);
     let end = match found.state.exit_code {
