@@ -298,9 +298,9 @@ pub struct PlanArgs {
     /// name of the node (default the daemon's, else the host's name in lower case)
     #[argh(option, arg_name = "NAME")]
     pub node_name: Option<String>,
-    /// largest manifest file that is read (default 512Ki)
-    #[argh(option, default = "Size(512 * 1024)", arg_name = "SIZE")]
-    pub max_manifest_bytes: Size,
+    /// largest manifest file that is read (default the daemon's, else 512Ki)
+    #[argh(option, arg_name = "SIZE")]
+    pub max_manifest_bytes: Option<Size>,
     /// table, wide (also what is unchanged), json or yaml (default table)
     #[argh(option, short = 'o', default = "Format::Table", arg_name = "FORMAT")]
     pub output: Format,

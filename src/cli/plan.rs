@@ -106,27 +106,30 @@ fn text(steps: &[Step], wide: bool) -> String {
 }
 
 /// What manifests are read by: as the daemon does it.
-fn rules_of(published: &Published, node: Option<&str>, max_bytes: Size) -> Result<Rules, Error> {
+fn rules_of(published: &Published, node: Option<&str>, max_bytes: Option<Size>) -> Result<Rules, Error> {
     let daemon = published.daemon.as_ref();
+    let reading = daemon.map(|d| d.reading.clone()).unwrap_or_default();
+    let max_bytes = max_bytes.map_or(reading.max_bytes, |size| size.0);
     Ok(Rules {
         node: match (node, daemon) {
             (None, Some(daemon)) => NodeName::new(daemon.node_name.as_str()),
             (given, _) => settings::node_name(given)?,
         },
-        limits: Limits { max_bytes: usize::try_from(max_bytes.0).unwrap_or(usize::MAX), ..Limits::default() },
+        limits: Limits { max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX), ..Limits::default() },
         runtime: match daemon.map(|d| d.runtime.as_str()) {
             Some("docker") => Runtime::Docker,
             Some(_) | None => Runtime::Runc,
         },
         rescan_ms: 0,
-        on_missing: MissingDir::Remove,
+        on_missing: if reading.keep_missing { MissingDir::Keep } else { MissingDir::Remove },
+        allow_foreign: reading.allow_foreign,
         keep_dir: published.roots().manifests(),
     })
 }
 
 /// All sources of the daemon, read now.
 pub(super) fn read_sources(published: &Published) -> Result<Vec<Source>, Error> {
-    let mut sources = sources_of(published, &rules_of(published, None, Size(512 << 10))?);
+    let mut sources = sources_of(published, &rules_of(published, None, None)?);
     source::read_once(&mut sources);
     Ok(sources)
 }
@@ -209,8 +212,9 @@ fn unread(sources: &[Source]) -> Option<String> {
 
 /// What the files say that were named.
 fn named(paths: &[PathBuf], rules: &Rules) -> Result<Merged, Error> {
-    // What a file said before it was moved here is nobody's concern.
-    let rules = Rc::new(Rules { keep_dir: PathBuf::from("/dev/null"), ..rules.clone() });
+    // What a file said before, and whose it is before it is put into its place, is nobody's concern.
+    let keep_dir = PathBuf::from("/dev/null");
+    let rules = Rc::new(Rules { keep_dir, allow_foreign: true, ..rules.clone() });
     let mut sources = Vec::new();
     let mut text = None;
     for path in paths {
@@ -363,7 +367,7 @@ pub(super) fn pending_changes(
     let args = PlanArgs {
         paths: Vec::new(),
         node_name: None,
-        max_manifest_bytes: Size(512 << 10),
+        max_manifest_bytes: None,
         output: Format::Table,
         run_dir: published.run.clone(),
     };

@@ -159,6 +159,25 @@ fn files_that_are_named_are_planned_against_the_pods_of_their_names() {
 }
 
 #[test]
+fn manifests_are_read_by_the_rules_of_the_daemon_that_runs() {
+    let Some(mut i) = instance() else { return };
+    i.args(&["--on-missing-dir", "keep", "--max-manifest-bytes", "2Ki"]);
+    let web = one(&i, "web", &canary("web"), &[]);
+    i.write_manifest("web.yaml", &web);
+    i.start();
+    i.until_ready("web");
+    i.write_manifest("large.yaml", &format!("# {}\n{}", "x".repeat(2048), one(&i, "large", "true", &[])));
+    let told = plan(&i, 3);
+    assert!(told.contains("large.yaml") && told.contains("the bound is 2048"), "{told}");
+    i.remove("large.yaml");
+    let aside = i.dir.join("aside");
+    fs::rename(&i.manifests, &aside).unwrap();
+    let told = plan(&i, 3);
+    assert!(told.contains("keep      default/web-") && told.contains("does not exist"), "{told}");
+    fs::rename(&aside, &i.manifests).unwrap();
+}
+
+#[test]
 fn without_a_daemon_files_can_be_planned_for_a_fresh_host() {
     let Some(i) = bare_instance() else { return };
     let file = i.dir.join("shared/a.yaml");
