@@ -325,29 +325,25 @@ fn crashed(facts: &Facts<'_>, container: &ContainerStatus, ended: &Terminated) -
     let mut next = format!("read all of its log: `podstrap logs {pod} -c {name}`");
     let mut evidence = Vec::new();
     if ended.reason == "OOMKilled" {
-        let limit = spec_of(facts.entry, &container.name).and_then(|s| s.pointer("/resources/limits/memory"));
-        match limit {
-            Some(limit) => {
-                let limit = limit.as_str().map_or_else(|| limit.to_string(), escape);
-                evidence.push(format!("its memory limit is {limit}"));
-                next = format!(
-                    "raise resources.limits.memory of container {name}, or let the program take less"
-                );
-            }
-            None => {
-                evidence.push(
-                    "it has no memory limit of its own: the Pod's limit or the host's memory was used up"
-                        .to_owned(),
-                );
-                next = "give the host more memory, or its Pods limits".to_owned();
-            }
-        }
+        let (line, step) = memory(facts, &container.name);
+        evidence.push(line);
+        next = step;
     } else if ended.reason == "StartError" || matches!(ended.exit_code, 126 | 127) {
         next = format!("mend the command of container {name}, or use an image that has it");
     } else if ended.message.as_deref().is_some_and(|m| m.to_lowercase().contains("probe")) {
         next = format!("find out why the probe fails: `podstrap logs -p {pod} -c {name}`; or mend the probe");
     }
     let message = ended.message.as_deref().unwrap_or_default();
+    let by_kill = ended.signal == Some(9) || ended.exit_code == 137;
+    if by_kill
+        && ended.reason != "OOMKilled"
+        && message.is_empty()
+        && let Some(limit) = memory_limit(facts, &container.name)
+    {
+        evidence.push(format!(
+            "its memory limit is {limit}: it may have gone beyond that, which not every runtime tells"
+        ));
+    }
     evidence.extend(
         message
             .lines()
@@ -369,6 +365,28 @@ fn crashed(facts: &Facts<'_>, container: &ContainerStatus, ended: &Terminated) -
     }
     evidence.extend(log_lines(facts, container));
     Finding::new(what, evidence, next)
+}
+
+/// What ran out, and what can be done about it.
+fn memory(facts: &Facts<'_>, name: &str) -> (String, String) {
+    match memory_limit(facts, name) {
+        Some(limit) => (
+            format!("its memory limit is {limit}"),
+            format!(
+                "raise resources.limits.memory of container {}, or let the program take less",
+                escape(name)
+            ),
+        ),
+        None => (
+            "it has no memory limit of its own: the Pod's limit or the host's memory was used up".to_owned(),
+            "give the host more memory, or its Pods limits".to_owned(),
+        ),
+    }
+}
+
+fn memory_limit(facts: &Facts<'_>, name: &str) -> Option<String> {
+    let limit = spec_of(facts.entry, name)?.pointer("/resources/limits/memory")?;
+    Some(limit.as_str().map_or_else(|| limit.to_string(), escape))
 }
 
 fn held_by(listener: &Listener) -> String {

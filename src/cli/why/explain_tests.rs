@@ -125,6 +125,17 @@ fn memory_that_ran_out_is_told_with_its_limit() {
 }
 
 #[test]
+fn a_kill_that_nobody_explains_is_told_with_the_limit() {
+    let killed = entry(ended(137, None, "Error"), json!({}), 0);
+    let told = of(&facts(&killed));
+    assert!(told.contains("its memory limit is 64Mi: it may have gone beyond that"), "{told}");
+    let mut probed = ended(137, Some(9), "Error");
+    probed["terminated"]["message"] = json!("liveness probe failed: x");
+    let probed = entry(probed, json!({}), 0);
+    assert!(!of(&facts(&probed)).contains("64Mi"), "{}", of(&facts(&probed)));
+}
+
+#[test]
 fn a_failing_probe_is_told_with_its_reply_and_how_it_asks() {
     let mut probed = entry(running(), json!({}), 0);
     probed.pod["status"]["containerStatuses"][0]["ready"] = json!(false);
