@@ -37,8 +37,29 @@ pub struct DaemonStatus {
     pub cgroup_root: String,
     /// Absolute path of the runtime's binary, for `exec`.
     pub runtime_binary: std::path::PathBuf,
+    /// How manifests are read, so that `plan` reads them alike.
+    #[serde(default)]
+    pub reading: Reading,
     /// Lines about the host or the instance that an operator should know (`vulnerable-runtime: …`).
     pub warnings: Vec<String>,
+}
+
+/// The options that decide what a manifest file is taken for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reading {
+    /// `--max-manifest-bytes`.
+    pub max_bytes: u64,
+    /// `--on-missing-dir keep`.
+    pub keep_missing: bool,
+    /// `--allow-foreign-manifests`.
+    pub allow_foreign: bool,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { max_bytes: 512 << 10, keep_missing: false, allow_foreign: false }
+    }
 }
 
 fn default_cgroup_root() -> String {

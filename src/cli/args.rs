@@ -58,8 +58,14 @@ pub enum Verb {
     Exec(ExecArgs),
     /// Checks manifests.
     Validate(ValidateArgs),
+    /// What run would do.
+    Plan(PlanArgs),
+    /// Why a Pod is not ready.
+    Why(WhyArgs),
     /// Stops Pods.
     Down(DownArgs),
+    /// Gives all to a kubelet.
+    Handover(HandoverArgs),
     /// The image store.
     Image(ImageArgs),
     /// Versions.
@@ -278,6 +284,77 @@ pub struct ValidateArgs {
     pub run_dir: PathBuf,
 }
 
+/// Show what run would do with these manifests now; without FILE, with all of the daemon's sources.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "plan",
+    note = "Exit codes are as diff's: 0 nothing to do, 1 changes, 2 it cannot be told; and 3 something is refused or cannot be read. Pods that no FILE names are left out."
+)]
+pub struct PlanArgs {
+    /// manifest files, directories of them, or - for standard input
+    #[argh(positional, arg_name = "FILE")]
+    pub paths: Vec<PathBuf>,
+    /// name of the node (default the daemon's, else the host's name in lower case)
+    #[argh(option, arg_name = "NAME")]
+    pub node_name: Option<String>,
+    /// largest manifest file that is read (default the daemon's, else 512Ki)
+    #[argh(option, arg_name = "SIZE")]
+    pub max_manifest_bytes: Option<Size>,
+    /// table, wide (also what is unchanged), json or yaml (default table)
+    #[argh(option, short = 'o', default = "Format::Table", arg_name = "FORMAT")]
+    pub output: Format,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+}
+
+/// Tell why a Pod is not ready or was started again, with the evidence and what to do next.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "why")]
+pub struct WhyArgs {
+    /// the Pod
+    #[argh(positional, arg_name = "POD")]
+    pub pod: PodArg,
+    /// text or json (default text)
+    #[argh(option, short = 'o', default = "TextOrJson::Text", arg_name = "FORMAT")]
+    pub output: TextOrJson,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// logs of containers (default what the daemon uses, else /var/log/pods)
+    #[argh(option, arg_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+}
+
+/// Stop all Pods in order and the daemon, and leave the manifests to a kubelet.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "handover",
+    note = "It is refused, with 3, where a kubelet would not run the manifests as they run now; --force does it all the same."
+)]
+pub struct HandoverArgs {
+    /// a kubelet is to follow, which is also what is assumed
+    #[argh(switch)]
+    pub to_kubelet: bool,
+    /// in spite of manifests that a kubelet cannot run
+    #[argh(switch)]
+    pub force: bool,
+    /// only tell what would be done
+    #[argh(switch)]
+    pub dry_run: bool,
+    /// how long to wait for the end, as for down
+    #[argh(option, arg_name = "DURATION")]
+    pub timeout: Option<Millis>,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// the daemon's state directory, for when it is not running (default what it used, else /var/lib/podstrap)
+    #[argh(option, arg_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
 /// Stop Pods gracefully; without POD, all of them, and then the daemon.
 #[derive(FromArgs, Debug)]
 #[argh(
@@ -426,7 +503,7 @@ pub struct VersionArgs {
 }
 
 /// Options that take no value: `--watch=yes` must not become `--watch yes`.
-const SWITCHES: [&str; 10] = [
+const SWITCHES: [&str; 12] = [
     "--watch",
     "--follow",
     "--previous",
@@ -435,6 +512,8 @@ const SWITCHES: [&str; 10] = [
     "--tty",
     "--all",
     "--dry-run",
+    "--to-kubelet",
+    "--force",
     "--help",
     "--version",
 ];
@@ -444,10 +523,17 @@ const SHORT_SWITCHES: &[char] = &['a', 'f', 'i', 'p', 't', 'w'];
 const SHORT_VALUES: &[char] = &['c', 'o'];
 
 /// `--name=value` → `--name value`, `-it` → `-i -t`, `-ojson` → `-o json`, `-h` → `--help`; nothing else is touched.
+///
+/// A lone `-`, which argh takes for an option, goes behind a `--` at the end.
 pub fn split(args: &[String]) -> Vec<String> {
     let mut out = Vec::new();
+    let mut standard_input = Vec::new();
+    let has_end = args.iter().any(|arg| arg == "--");
     for arg in args {
-        if let Some((name, value)) = arg.split_once('=')
+        if arg == "-" && !has_end {
+            standard_input
+                .extend(["--".to_owned(), arg.clone()].into_iter().skip(standard_input.len().min(1)));
+        } else if let Some((name, value)) = arg.split_once('=')
             && name.starts_with("--")
             && name.len() > 2
             && !SWITCHES.contains(&name)
@@ -461,6 +547,7 @@ pub fn split(args: &[String]) -> Vec<String> {
             out.push(arg.clone());
         }
     }
+    out.append(&mut standard_input);
     out
 }
 
@@ -498,6 +585,7 @@ mod tests {
         assert_eq!(split_words("logs -fpc etcd"), "logs -f -p -c etcd");
         assert_eq!(split_words("status -ojson"), "status -o json");
         assert_eq!(split_words("wait --timeout=5m --for=gone"), "wait --timeout 5m --for gone");
+        assert_eq!(split_words("validate a - -ojson"), "validate a -o json -- -");
         assert_eq!(
             split_words("status --watch=yes -x -xy - -- --a=b"),
             "status --watch=yes -x -xy - -- --a b"

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::args::{DownArgs, ImageVerb, ValidateArgs};
+use super::args::{DownArgs, HandoverArgs, ImageVerb, ValidateArgs};
 use super::error::{Error, Exit};
 use super::published::Published;
 use super::values::TextOrJson;
-use super::{down, image, image_docker, published, say, settings, validate};
+use super::{down, handover, image, image_docker, published, say, settings, validate};
 use crate::config::{RunConfig, RuntimeChoice};
 use crate::daemon::{self, Task};
 use crate::image::store::Store;
@@ -194,6 +194,67 @@ fn images_in_use(roots: &Roots) -> BTreeSet<String> {
         }
     }
     used
+}
+
+/// `handover`: `down`, if a kubelet would run what runs here.
+pub fn handover(args: &HandoverArgs) -> ExitCode {
+    let facts = match handover::look(args) {
+        Ok(facts) => facts,
+        Err(error) => {
+            say(&error);
+            return error.exit().into();
+        }
+    };
+    let judgement = handover::judge(&facts);
+    for line in &judgement.warnings {
+        say(&format_args!("handover: note: {line}"));
+    }
+    for line in &judgement.refusals {
+        say(&format_args!("handover: {line}"));
+    }
+    if !judgement.refusals.is_empty() && !args.force {
+        say(&"handover: refused: nothing was stopped; mend these, or give --force");
+        return Exit::Invalid.into();
+    }
+    let count = handover::count(&facts);
+    if args.dry_run {
+        tell(&format!(
+            "{count} Pods would be stopped in order, and the daemon; {} is left as it is\n",
+            handover::names(&facts)
+        ));
+        return Exit::Done.into();
+    }
+    let down_args = handover::down_args(args);
+    let stopped = match down::run(&down_args) {
+        Ok(down::Outcome::Done) => true,
+        Ok(down::Outcome::TimedOut) => {
+            say(&format_args!("handover: not gone in time: {}", down::left(&down_args).join(", ")));
+            return Exit::TimedOut.into();
+        }
+        Ok(down::Outcome::NoDaemon) => {
+            let code = down_without_daemon(&down_args);
+            if code != ExitCode::SUCCESS {
+                return code;
+            }
+            false
+        }
+        Err(error) => {
+            say(&error);
+            return error.exit().into();
+        }
+    };
+    let daemon = if stopped { "the daemon has ended" } else { "no daemon was running" };
+    tell(&format!(
+        "All Pods are stopped, in order, and {daemon}; the manifests of {count} Pods are left as they are: {}\n{}",
+        handover::names(&facts),
+        handover::next(&facts, args)
+    ));
+    Exit::Done.into()
+}
+
+/// A message on standard output; that nobody reads it changes nothing of what was done.
+fn tell(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// `down` when no daemon lives: this process does a daemon's work until the Pods are gone.

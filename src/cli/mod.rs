@@ -8,10 +8,12 @@ mod dispatch;
 pub mod down;
 pub mod error;
 pub mod exec;
+pub mod handover;
 pub mod image;
 pub mod image_docker;
 mod logfiles;
 pub mod logs;
+pub mod plan;
 mod published;
 pub mod settings;
 pub mod status;
@@ -22,6 +24,7 @@ mod values_url;
 pub mod version;
 mod view;
 pub mod wait;
+pub mod why;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -133,6 +136,16 @@ fn carry_out(verb: Verb, command: Option<Vec<OsString>>) -> ExitCode {
         },
         Verb::Validate(args) if args.paths.is_empty() => usage("validate: a FILE or directory is missing"),
         Verb::Validate(args) => dispatch::validate(&args),
+        Verb::Plan(args) => match plan::run(&args) {
+            // As with diff, 1 says that there are differences; what comes in between is 2.
+            Err(error) if !error.is_silent() => {
+                say(&format_args!("plan: {error}"));
+                Exit::Usage.into()
+            }
+            result => finish(result),
+        },
+        Verb::Why(args) => finish(why::run(&args)),
+        Verb::Handover(args) => dispatch::handover(&args),
         Verb::Down(args) => match down::run(&args) {
             Ok(down::Outcome::Done) => Exit::Done.into(),
             Ok(down::Outcome::TimedOut) => {

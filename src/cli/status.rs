@@ -274,7 +274,7 @@ fn pod(entry: &PodStatusFile) -> Value {
     pod
 }
 
-fn encode(value: &Value, format: Format) -> Result<String, Error> {
+pub(super) fn encode(value: &Value, format: Format) -> Result<String, Error> {
     if format == Format::Yaml {
         return serde_yaml::to_string(value).map_err(|e| Error::Encode(e.to_string()));
     }

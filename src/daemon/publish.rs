@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use super::Daemon;
 use super::{view, waits};
-use crate::config::RunConfig;
+use crate::config::{MissingDir, RunConfig};
 use crate::core::{Life, Refusal, Saved};
 use crate::log::rfc3339;
 use crate::paths::{Roots, fnv1a};
 use crate::pod::{Generation, PodKey};
 use crate::report::line::Brief;
-use crate::report::{DaemonStatus, ManifestState, PodStatusFile, SourceStatus};
+use crate::report::{DaemonStatus, ManifestState, PodStatusFile, Reading, SourceStatus};
 use crate::runtime::engine::Engine;
 use crate::source::Refused;
 use crate::sys::atomic::{self, Durability};
@@ -61,6 +61,11 @@ impl Publisher {
             roots: config.roots.clone(),
             cgroup_root: config.cgroup_root.clone(),
             runtime_binary: engine.binary().clone(),
+            reading: Reading {
+                max_bytes: config.max_manifest_bytes,
+                keep_missing: config.missing_dir == MissingDir::Keep,
+                allow_foreign: config.allow_foreign,
+            },
             warnings: Vec::new(),
         };
         Self {

@@ -16,6 +16,7 @@ use self::dir::DirSource;
 use self::file::FileState;
 use self::keep::Keep;
 use self::url::UrlSource;
+use crate::manifest::Context;
 use crate::pod::objects::Object;
 use crate::pod::{Namespace, ObjectRef, Origin, Pod, PodKey};
 use crate::sys::watch::{Change, Watcher};
@@ -177,6 +178,27 @@ impl Source {
 /// Merges the sources, in their order.
 pub fn merge(sources: &[Source]) -> Merged {
     merge_files(sources.iter().map(|source| (source.is_synced(), source.files())))
+}
+
+/// Reads what is there now, for who plans and does not run: nobody is watched, nothing is kept on disk, and a directory that is
+/// absent counts as confirmed.
+pub fn read_once(sources: &mut [Source]) {
+    // So many looks, as far apart as their own clock wants them, settle everything that time alone can settle.
+    for look in 0..4_u64 {
+        for source in &mut *sources {
+            source.turn(look * 1_500, &mut None);
+        }
+    }
+}
+
+/// Merges the sources, and after them a text of another origin.
+pub fn merge_with(sources: &[Source], text: Option<(&[u8], &Context<'_>)>) -> Merged {
+    let mut state = FileState::default();
+    if let Some((bytes, context)) = text {
+        state.take(bytes, 0, context);
+    }
+    let files = sources.iter().map(|source| (source.is_synced(), source.files()));
+    merge_files(files.chain([(true, vec![(&state, false)])]))
 }
 
 /// Merges what sources say: of each whether it has been read, and its files with whether they have gone.

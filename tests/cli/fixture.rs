@@ -60,6 +60,7 @@ impl Fixture {
             roots: self.roots.clone(),
             cgroup_root: "podstrap".into(),
             runtime_binary: self.root.join("runc"),
+            reading: podstrap::report::Reading::default(),
             warnings: vec![],
         }
     }

@@ -7,14 +7,17 @@ fn podstrap(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_podstrap")).args(args).output().unwrap()
 }
 
-const VERBS: [&[&str]; 13] = [
+const VERBS: [&[&str]; 16] = [
     &["run"],
     &["status"],
     &["wait"],
     &["logs"],
     &["exec"],
     &["validate"],
+    &["plan"],
+    &["why"],
     &["down"],
+    &["handover"],
     &["image"],
     &["image", "load"],
     &["image", "pull"],
@@ -176,4 +179,18 @@ fn a_closed_standard_output_is_no_crash() {
     let script = format!("{} version >&-; echo $?", env!("CARGO_BIN_EXE_podstrap"));
     let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n");
+}
+
+#[test]
+fn validate_reads_standard_input() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podstrap"));
+    command.args(["validate", "-", "--node-name", "n"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: i}]}\n";
+    child.stdin.take().unwrap().write_all(pod.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "standard input: Pod default/a-n: valid\n");
 }

@@ -1,0 +1,209 @@
+//! `podstrap handover`: stops all Pods in their order and the daemon, and leaves the manifests to a kubelet that is about to
+//! start; or tells why a kubelet would not run them as they run now, and does nothing.
+//!
+//! A kubelet reads one directory, of each file the first document, every file whatever its name's end, and no ConfigMap or
+//! Secret beside a Pod. A Pod that it would not run, or a backup file that it would, is worth more than a warning: with an
+//! etcd that does not come back there is no cluster to ask.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::args::{DownArgs, HandoverArgs};
+use super::error::Error;
+use super::plan;
+use super::published::Published;
+use crate::helper::text::escape;
+use crate::monitor::record;
+use crate::pod::depends::DEPENDS_ON;
+use crate::pod::objects::References;
+use crate::pod::{Pod, Volume};
+use crate::source::{Merged, Source};
+
+/// What is there to be handed over.
+#[derive(Debug, Default)]
+pub struct Facts {
+    sources: Vec<String>,
+    merged: Merged,
+    /// Files that a kubelet would read and that are passed over here.
+    passed_over: Vec<String>,
+    /// Files whose document is a list.
+    lists: Vec<String>,
+    /// The kubelet that runs already.
+    kubelet: Option<i32>,
+}
+
+/// What can be said of that.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Why it is refused.
+    pub refusals: Vec<String>,
+    /// What will be different.
+    pub warnings: Vec<String>,
+}
+
+/// Looks at the sources. An error where there is neither a daemon nor anything that one has left.
+pub fn look(args: &HandoverArgs) -> Result<Facts, Error> {
+    let published = Published::read(&args.run_dir)?;
+    let roots = published.roots();
+    if published.alive.is_none() && record::generations(&roots).is_empty() {
+        return Err(Error::NoDaemon { run: args.run_dir.clone() });
+    }
+    let sources = plan::read_sources(&published)?;
+    let merged = crate::source::merge(&sources);
+    let mut facts = Facts { kubelet: kubelet(), ..Facts::default() };
+    for source in &sources {
+        facts.sources.push(source.shown().to_owned());
+        if let Source::Dir(_) = source {
+            facts.passed_over.extend(passed_over(Path::new(source.shown())));
+        }
+    }
+    let mut files: Vec<&str> = merged.good.values().map(|g| g.pod.origin.path.as_str()).collect();
+    files.dedup();
+    facts.lists = files.into_iter().filter(|f| is_list(f)).map(str::to_owned).collect();
+    facts.merged = merged;
+    Ok(facts)
+}
+
+/// Regular files without a dot in front that have another ending than a manifest's.
+fn passed_over(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path());
+    let is_other = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let is_manifest = [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end.as_bytes()));
+        !name.starts_with(b".") && !is_manifest && fs::metadata(path).is_ok_and(|m| m.is_file())
+    };
+    let mut found: Vec<String> = entries.filter(is_other).map(|p| escape(&p.to_string_lossy())).collect();
+    found.sort();
+    found
+}
+
+/// Whether the first document of a file, which has been accepted, is a list.
+fn is_list(file: &str) -> bool {
+    use serde::Deserialize as _;
+    let Ok(text) = fs::read_to_string(file) else { return false };
+    let first = serde_yaml::Deserializer::from_str(&text).next();
+    let kind = first.and_then(|d| serde_json::Value::deserialize(d).ok());
+    kind.as_ref().and_then(|v| v["kind"].as_str()).is_some_and(|kind| kind.ends_with("List"))
+}
+
+fn kubelet() -> Option<i32> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    pids.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).find(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "kubelet")
+    })
+}
+
+/// Whether a kubelet would run the same Pods.
+pub fn judge(facts: &Facts) -> Judgement {
+    let mut judgement = Judgement::default();
+    let Judgement { refusals, warnings } = &mut judgement;
+    if let [_, more @ ..] = facts.sources.as_slice()
+        && !more.is_empty()
+    {
+        refusals.push(format!(
+            "a kubelet reads one staticPodPath and one staticPodURL, and there are {} sources: {}",
+            facts.sources.len(),
+            facts.sources.join(", ")
+        ));
+    }
+    for source in facts.sources.iter().filter(|s| s.starts_with("http://") || s.starts_with("https://")) {
+        warnings.push(format!("{source}: the kubelet needs it as its staticPodURL"));
+    }
+    for file in &facts.lists {
+        refusals.push(format!("{file}: is a list, and a kubelet reads one Pod from a file"));
+    }
+    let mut documents: BTreeMap<&str, usize> = BTreeMap::new();
+    let origins = facts.merged.good.values().map(|g| &g.pod.origin);
+    for origin in origins.chain(facts.merged.objects.values().map(|o| &o.origin)) {
+        *documents.entry(&origin.path).or_default() += 1;
+    }
+    for (file, n) in
+        documents.into_iter().filter(|(file, n)| *n > 1 && !facts.lists.iter().any(|l| l == file))
+    {
+        refusals.push(format!("{file}: holds {n} documents, and a kubelet reads the first one only"));
+    }
+    for file in &facts.passed_over {
+        refusals.push(format!("{file}: is passed over here, but a kubelet reads every file whose name has no dot in front, and would run it"));
+    }
+    for good in facts.merged.good.values() {
+        if good.kept_for.is_some() {
+            refusals.push(format!(
+                "{}: is refused as it is now; an earlier version of {} runs, which a kubelet does not know",
+                good.pod.origin, good.pod.key
+            ));
+        }
+        of_pod(&good.pod, refusals, warnings);
+    }
+    for refused in &facts.merged.refused {
+        warnings.push(format!("{}: is refused here; a kubelet may take it", refused.origin));
+    }
+    if let Some(pid) = facts.kubelet {
+        warnings.push(format!("a kubelet runs already (pid {pid}): it must not while the Pods run here"));
+    }
+    judgement
+}
+
+fn of_pod(pod: &Pod, refusals: &mut Vec<String>, warnings: &mut Vec<String>) {
+    let place = format!("{} ({})", pod.key, pod.origin);
+    let references = References::of(pod);
+    let objects: Vec<String> = references
+        .required
+        .iter()
+        .chain(&references.optional)
+        .map(|r| format!("{} {}", r.kind.as_str(), r.name))
+        .collect();
+    if !objects.is_empty() {
+        refusals.push(format!(
+            "{place}: refers to {}, and a kubelet refuses a static Pod that does",
+            objects.join(", ")
+        ));
+    }
+    if !pod.depends_on.is_empty() {
+        warnings.push(format!("{place}: a kubelet passes {DEPENDS_ON} over, and starts all Pods at once"));
+    }
+    if pod.volumes.values().any(|v| matches!(v, Volume::EmptyDir { .. })) {
+        warnings
+            .push(format!("{place}: what is in its emptyDir volumes is lost; the kubelet makes new ones"));
+    }
+}
+
+/// What is to be done when all is stopped, one a line.
+pub fn next(facts: &Facts, args: &HandoverArgs) -> String {
+    let path = facts.sources.first().map_or("/etc/kubernetes/manifests", String::as_str);
+    let images = Published::read(&args.run_dir).map(|p| p.roots().state.join("images.d")).unwrap_or_default();
+    format!(
+        "Next:\n  \
+         1. systemctl disable podstrap   (else it starts the Pods again when the host boots)\n  \
+         2. give containerd the images that it cannot pull: ctr -n k8s.io images import FILE   (archives: {})\n  \
+         3. start the kubelet with staticPodPath: {path}   (kubeadm: kubeadm init phase kubelet-start, see podstrap(8), \
+         KUBEADM)\n  \
+         4. to go back: stop the kubelet and its containers, then systemctl enable --now podstrap\n",
+        escape(&images.display().to_string())
+    )
+}
+
+/// The stop is that of `down`.
+pub fn down_args(args: &HandoverArgs) -> DownArgs {
+    DownArgs {
+        pods: Vec::new(),
+        timeout: args.timeout,
+        run_dir: args.run_dir.clone(),
+        state_dir: args.state_dir.clone(),
+    }
+}
+
+/// The manifests, for the message.
+pub fn names(facts: &Facts) -> String {
+    facts.sources.join(", ")
+}
+
+/// How many Pods the sources give.
+pub fn count(facts: &Facts) -> usize {
+    facts.merged.good.len()
+}
+
+#[cfg(test)]
+#[path = "handover_tests.rs"]
+mod tests;
