@@ -15,6 +15,7 @@ mod herald;
 mod hooks;
 mod images;
 mod jobs;
+mod mirror;
 mod object;
 mod objects;
 mod publish;
@@ -59,6 +60,7 @@ use self::health::Health;
 use self::herald::Herald;
 use self::images::ImageDesk;
 use self::jobs::Jobs;
+use self::mirror::MirrorDesk;
 use self::publish::Publisher;
 use self::runs::RunInfo;
 
@@ -125,6 +127,7 @@ struct Daemon {
     poll_fails: bool,
     herald: Herald,
     health: Option<Health>,
+    mirror: MirrorDesk,
     /// How often which probe has found what.
     verdicts: BTreeMap<(ProbeKind, &'static str), u64>,
     started_unix_ms: i64,
@@ -257,6 +260,7 @@ impl Daemon {
                 changes = watcher.drain();
             }
             self.look_at_directories(&changes);
+            self.mirror_due();
             self.overdue();
             for signal in seen {
                 match signal {
@@ -379,6 +383,7 @@ impl Daemon {
             .chain(self.images.deadline())
             .chain(self.docker.deadline())
             .chain(self.publisher.deadline())
+            .chain(self.mirror.deadline())
             .chain(self.herald.deadline())
             .chain(self.health.as_ref().and_then(Health::deadline))
             .chain(self.look_again)

@@ -209,8 +209,7 @@ impl Daemon {
     }
 
     fn publish_pod(&mut self, key: &PodKey) {
-        let path =
-            self.config.roots.status().join(format!("{:016x}.json", fnv1a(key.to_string().as_bytes())));
+        let path = self.config.roots.pod_status(&key.to_string());
         let Some(slot) = self.world.slot(key) else {
             self.publisher.forget(&path);
             self.publisher.briefs.remove(key);
