@@ -28,6 +28,7 @@ use self::kubeconfig::Access;
 use self::node::{Host, LEASES};
 use self::object::{Key, Wanted};
 use self::plan::{Memory, Mirror, Step, plan};
+use crate::helper::text::first_line;
 use crate::log::{rfc3339, rfc3339_ms};
 use crate::paths::Roots;
 use crate::report::{DaemonStatus, MirrorStatus, PodStatusFile};
@@ -156,15 +157,18 @@ impl Shower {
     }
 
     fn serve(mut self) -> ExitCode {
-        // The TLS library has no other way to say that a key is not the certificate's; the next one of us tries again.
+        // The TLS library has no other way to say that a key is none, or not the certificate's; the next one of us tries again.
         let (roots, kubeconfig) = (self.spec.roots.clone(), self.spec.kubeconfig.display().to_string());
         std::panic::set_hook(Box::new(move |panic| {
-            let error =
-                format!("{kubeconfig}: the client certificate and its key cannot be used together: {panic}");
-            let error = crate::helper::text::first_line(&error.replace('\n', " "), 600);
+            let said = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+            let why = match said.split_once("valid client auth certificate: ") {
+                Some((_, why)) => format!("the client certificate and its key cannot be used: {why}"),
+                None => panic.to_string(),
+            };
+            let error = first_line(&format!("{kubeconfig}: {}", why.replace('\n', " ")), 600);
             warning!("mirror Pods: {error}");
-            let status = MirrorStatus { error: Some(error), ..MirrorStatus::default() };
-            let _ = write_status(&roots, &status);
+            // Nobody is left to try again.
+            let _ = write_status(&roots, &MirrorStatus { error: Some(error), ..MirrorStatus::default() });
             std::process::exit(1);
         }));
         let mut watcher = Watcher::new().ok();

@@ -16,6 +16,7 @@ mod edits;
 mod files;
 mod harness;
 mod images;
+mod mirror;
 mod probes;
 mod refusals;
 mod verbs;
