@@ -288,6 +288,24 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_is_true_or_false() {
+        let path = std::env::temp_dir().join(format!("podstrap-switch-{}", std::process::id()));
+        let words = ["run", "--config", path.to_str().unwrap()].map(str::to_owned).to_vec();
+        let with = |value: &str| {
+            std::fs::write(
+                &path,
+                format!("apiVersion: {}\nkind: {}\nkubeconfig: /k\nregisterNode: {value}\n", OWN.0, OWN.1),
+            )
+            .unwrap();
+            with_file(words.clone()).map(|(words, _)| words.get(3..).unwrap().join(" "))
+        };
+        assert_eq!(with("true").unwrap(), "--kubeconfig /k --register-node");
+        assert_eq!(with("false").unwrap(), "--kubeconfig /k");
+        assert!(with("maybe").unwrap_err().contains("registerNode: must be true or false"));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
     fn other_files_are_refused() {
         for (text, word) in [
             ("", "one object"),

@@ -201,8 +201,7 @@ impl Shower {
         let node = self.node().map_err(|e| e.to_string())?;
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", self.spec.node);
         let list = self.ask(&Method::Get, &path).map_err(|e| e.to_string())?;
-        let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let has: Vec<Mirror> = items.iter().filter_map(Mirror::of).collect();
+        let has = Mirror::all(&list, &self.spec.node);
         self.memory.retain(|uid, _| has.iter().any(|m| m.uid == *uid));
         // In this order: a daemon that has read all sources has published all of their Pods before it says so.
         let synced = self.is_synced();

@@ -27,6 +27,13 @@ pub struct Mirror {
 }
 
 impl Mirror {
+    /// Those of this node in a `v1.PodList`. It was asked for them alone; what is between us and the server may not know how
+    /// to choose, and those of other nodes are not ours to remove.
+    pub fn all(list: &Value, node: &str) -> Vec<Self> {
+        let items = list["items"].as_array().into_iter().flatten();
+        items.filter(|pod| pod["spec"]["nodeName"] == node).filter_map(Self::of).collect()
+    }
+
     /// Out of a `v1.Pod`; `None` where it is not one.
     pub fn of(pod: &Value) -> Option<Self> {
         let metadata = &pod["metadata"];
@@ -138,6 +145,19 @@ mod tests {
         let memory =
             Memory { images: mirror.images.clone(), sent: w.status.clone(), answered: mirror.status.clone() };
         (mirror, BTreeMap::from([("u1".to_owned(), memory)]))
+    }
+
+    #[test]
+    fn the_pods_of_other_nodes_are_none_of_ours() {
+        let mine = wanted("h1").owned_by("n1", "node-uid");
+        let mut theirs = mine.clone();
+        theirs["spec"]["nodeName"] = json!("n2");
+        let mut list = json!({"items": [mine, theirs, {}]});
+        for item in list["items"].as_array_mut().unwrap() {
+            item["metadata"]["uid"] = json!("u");
+        }
+        assert_eq!(Mirror::all(&list, "n1").len(), 1);
+        assert_eq!(Mirror::all(&json!("nonsense"), "n1"), []);
     }
 
     #[test]
