@@ -58,6 +58,17 @@ pub struct RunConfig {
     pub cluster_domain: String,
     /// Where the health endpoint listens; `None`: nowhere.
     pub healthz: Option<SocketAddr>,
+    /// Where Pods are shown; `None`: nowhere.
+    pub mirror: Option<MirrorConfig>,
+}
+
+/// `--kubeconfig` and `--register-node`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorConfig {
+    /// How to reach the API server; absolute.
+    pub kubeconfig: PathBuf,
+    /// Make the Node, and keep it.
+    pub register_node: bool,
 }
 
 impl RunConfig {

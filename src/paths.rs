@@ -7,6 +7,7 @@
 //! RUN/requests/                     one file per request of a command-line verb
 //! RUN/runc/                         runc's own --root
 //! RUN/objects/                      ConfigMaps and Secrets of the sources, for monitors
+//! RUN/mirror.json                   how mirror Pods fare; written by the helper that speaks to the API server
 //! RUN/docker/config.json            registry credentials for docker, where --authfile gives some
 //! RUN/status/                       published: daemon.json, and one file per Pod or refused document
 //! RUN/pods/GENERATION/pod.json      the input document, so that a later daemon (or build) knows the Pod
@@ -90,6 +91,16 @@ impl Roots {
     /// The daemon's own published status.
     pub fn daemon_status(&self) -> PathBuf {
         self.status().join("daemon.json")
+    }
+
+    /// What is published of the Pod of this key, `NAMESPACE/NAME`.
+    pub fn pod_status(&self, key: &str) -> PathBuf {
+        self.status().join(format!("{:016x}.json", fnv1a(key.as_bytes())))
+    }
+
+    /// How mirror Pods fare.
+    pub fn mirror_status(&self) -> PathBuf {
+        self.run.join("mirror.json")
     }
 
     /// ConfigMaps and Secrets of the sources, for monitors.

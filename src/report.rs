@@ -139,6 +139,20 @@ pub enum ManifestState {
     Held,
 }
 
+/// RUN/mirror.json: how mirror Pods fare. It is there only where a kubeconfig was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MirrorStatus {
+    /// The API server.
+    pub server: String,
+    /// Why nothing can be shown there now.
+    pub error: Option<String>,
+    /// Why the Node's Lease cannot be renewed.
+    pub lease: Option<String>,
+    /// What the server refuses of a Pod, by `NAMESPACE/NAME`.
+    pub pods: BTreeMap<String, String>,
+}
+
 /// Container statuses by name, as `status.containerStatuses[]` has them; kept typed for the table views.
 pub type Labels = BTreeMap<String, String>;
 

@@ -164,6 +164,12 @@ pub struct RunArgs {
     /// address of /healthz and /metrics, such as 127.0.0.1:10248, or off (default off)
     #[argh(option, default = "Endpoint(None)", arg_name = "ADDRESS")]
     pub healthz_address: Endpoint,
+    /// kubeconfig of an API server, in which the Pods are shown as mirror Pods (default none)
+    #[argh(option, arg_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// make the Node object in that API server, and keep it Ready
+    #[argh(switch)]
+    pub register_node: bool,
 }
 
 /// Show the Pods, and what is wrong with those that are not well.

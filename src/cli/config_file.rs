@@ -24,6 +24,9 @@ const OWN: (&str, &str) = ("podstrap.io/v1", "PodstrapConfiguration");
 /// The kubelet's (<https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/>).
 const KUBELET: (&str, &str) = ("kubelet.config.k8s.io/v1beta1", "KubeletConfiguration");
 
+/// The options that have no value where they are typed, and are true or false in a file.
+const SWITCHES: [&str; 1] = ["register-node"];
+
 /// What a file says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ConfigFile {
@@ -207,7 +210,12 @@ pub fn with_file(words: Vec<String>) -> Result<(Vec<String>, Vec<String>), Strin
     let file = ConfigFile::read(Path::new(path))?;
     let mut all = words.clone();
     for (option, value) in file.options.into_iter().filter(|(option, _)| !given(option)) {
-        all.extend([format!("--{option}"), value]);
+        match (SWITCHES.contains(&option.as_str()), value.as_str()) {
+            (true, "false") => {}
+            (true, "true") => all.push(format!("--{option}")),
+            (true, _) => return Err(format!("{}: {}: must be true or false", path, camel(&option))),
+            (false, _) => all.extend([format!("--{option}"), value]),
+        }
     }
     let mut lines = Vec::new();
     if !file.unused.is_empty() {
@@ -277,6 +285,24 @@ mod tests {
         assert_eq!(unused, ["authentication", "cpuManagerReconcilePeriod", "logging"]);
         let only_address = text.replace("healthzPort: 10248\n", "");
         assert!(ConfigFile::parse(&only_address).unwrap().unused.contains(&"healthzBindAddress".to_owned()));
+    }
+
+    #[test]
+    fn a_switch_is_true_or_false() {
+        let path = std::env::temp_dir().join(format!("podstrap-switch-{}", std::process::id()));
+        let words = ["run", "--config", path.to_str().unwrap()].map(str::to_owned).to_vec();
+        let with = |value: &str| {
+            std::fs::write(
+                &path,
+                format!("apiVersion: {}\nkind: {}\nkubeconfig: /k\nregisterNode: {value}\n", OWN.0, OWN.1),
+            )
+            .unwrap();
+            with_file(words.clone()).map(|(words, _)| words.get(3..).unwrap().join(" "))
+        };
+        assert_eq!(with("true").unwrap(), "--kubeconfig /k --register-node");
+        assert_eq!(with("false").unwrap(), "--kubeconfig /k");
+        assert!(with("maybe").unwrap_err().contains("registerNode: must be true or false"));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub fn helper(name: &str) -> Option<fn() -> ExitCode> {
         "remove" => Some(helper::remove::run),
         "project" => Some(helper::project::run),
         "fetch" => Some(helper::fetch::run),
+        "mirror" => Some(crate::mirror::run),
         "keep" => Some(crate::source::keep::run),
         "look" => Some(helper::look::run),
         "load" => Some(load),

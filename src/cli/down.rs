@@ -219,6 +219,7 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
         cluster_dns: Vec::new(),
         cluster_domain: CLUSTER_DOMAIN.to_owned(),
         healthz: None,
+        mirror: None,
     };
     Ok((config, pods))
 }
@@ -262,8 +263,14 @@ mod tests {
             entry("c", json!({"terminationGracePeriodSeconds": 5, "priority": 7})),
             PodStatusFile { generation: None, ..refused },
         ];
-        let published =
-            Published { run: PathBuf::new(), daemon: None, alive: None, entries, unreadable: Vec::new() };
+        let published = Published {
+            run: PathBuf::new(),
+            daemon: None,
+            mirror: None,
+            alive: None,
+            entries,
+            unreadable: Vec::new(),
+        };
         assert_eq!(default_timeout(&published, &[]), Millis(53_000 + 8_000 + 2 * 13_000 + 60_000));
         // In a row: each begins when what depends on it is gone.
         let mut row = published.clone();

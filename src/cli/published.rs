@@ -11,7 +11,7 @@ use super::values::PodArg;
 use super::view::label;
 use crate::helper::text::escape;
 use crate::paths::Roots;
-use crate::report::{DaemonStatus, PodStatusFile};
+use crate::report::{DaemonStatus, MirrorStatus, PodStatusFile};
 use crate::sys::lock;
 
 /// Everything under RUN/status, and whether the daemon lives.
@@ -21,6 +21,8 @@ pub struct Published {
     pub run: PathBuf,
     /// What the daemon, or the last one, says of itself.
     pub daemon: Option<DaemonStatus>,
+    /// How mirror Pods fare, where they are asked for.
+    pub mirror: Option<MirrorStatus>,
     /// The pid of the daemon that holds the lock now; 0 if it has not written it yet.
     pub alive: Option<i32>,
     /// Pods and refused documents, by namespace and name.
@@ -42,8 +44,16 @@ impl Published {
         let roots = roots_of(run);
         // The lock first: a daemon that starts in between then counts as not there, not its old files as fresh.
         let alive = holder(&roots).map_err(Error::file("read", roots.lock()))?;
-        let mut found =
-            Self { run: roots.run.clone(), daemon: None, alive, entries: Vec::new(), unreadable: Vec::new() };
+        let mirror =
+            fs::read(roots.mirror_status()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut found = Self {
+            run: roots.run.clone(),
+            daemon: None,
+            mirror,
+            alive,
+            entries: Vec::new(),
+            unreadable: Vec::new(),
+        };
         let directory = roots.status();
         let names = match fs::read_dir(&directory) {
             Ok(names) => names,

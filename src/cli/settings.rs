@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::{MANIFEST_DIR, RunArgs};
 use super::values_url::{HeaderArg, UrlArg};
-use crate::config::{Asking, Header, HeaderValue, ManifestUrl, RunConfig};
+use crate::config::{Asking, Header, HeaderValue, ManifestUrl, MirrorConfig, RunConfig};
 use crate::paths::{CniPaths, Roots};
 use crate::pod::NodeName;
 use crate::sys;
@@ -128,6 +128,7 @@ impl RunConfig {
             cluster_dns: args.cluster_dns,
             cluster_domain: cluster_domain(&args.cluster_domain)?,
             healthz: args.healthz_address.0,
+            mirror: mirror(args.kubeconfig.as_deref(), args.register_node)?,
         })
     }
 }
@@ -164,6 +165,18 @@ fn cni_paths(conf_dir: Option<&Path>, bin_dirs: &[PathBuf]) -> Result<CniPaths, 
             Err(SettingsError::Option { name: "--cni-bin-dir", value, rule: "must not have a colon in it" })
         }
         None => Ok(paths),
+    }
+}
+
+fn mirror(kubeconfig: Option<&Path>, register_node: bool) -> Result<Option<MirrorConfig>, SettingsError> {
+    match kubeconfig {
+        Some(path) => Ok(Some(MirrorConfig { kubeconfig: absolute(path)?, register_node })),
+        None if register_node => Err(SettingsError::Option {
+            name: "--register-node",
+            value: "true".to_owned(),
+            rule: "needs --kubeconfig",
+        }),
+        None => Ok(None),
     }
 }
 
@@ -233,7 +246,10 @@ mod tests {
         assert_eq!(c.cni.conf_dir, Path::new("/etc/cni/net.d"));
         assert_eq!(c.cni.bin_dirs, [Path::new("/opt/cni/bin"), Path::new("/usr/lib/cni")]);
         assert!(c.cluster_dns.is_empty() && c.cluster_domain == "cluster.local");
-        assert_eq!(c.healthz, None);
+        assert_eq!((c.healthz, c.mirror), (None, None));
+        let c = config(&["--kubeconfig", "/k", "--register-node"]).unwrap();
+        assert_eq!(c.mirror, Some(MirrorConfig { kubeconfig: "/k".into(), register_node: true }));
+        let c = config(&[]).unwrap();
         assert!(c.manifest_urls.is_empty() && c.asking.headers.is_empty() && c.asking.period_ms == 20_000);
         let c = config(&["--manifest-url", "http://h/", "--manifest-url-header", "A: @b"]).unwrap();
         assert!(c.manifest_dirs.is_empty() && c.has_sources());
@@ -271,6 +287,7 @@ mod tests {
             (&["--manifest-url-period", "0.5"], "--manifest-url-period"),
             (&["--cgroup-root", ""], "--cgroup-root"),
             (&["--rescan", "0.5"], "--rescan"),
+            (&["--register-node"], "--kubeconfig"),
             (&["--log-max-files", "0"], "--log-max-files"),
             (&["--manifest-dir", "/a", "--manifest-dir", "/a"], "twice"),
             (&["--cni-bin-dir", "/a:b"], "--cni-bin-dir"),

@@ -108,7 +108,7 @@ fn text(
     }
     let mut below = Vec::new();
     for entry in chosen {
-        below.extend(explanation(entry, colour));
+        below.extend(explanation(entry, mirror_error(published, entry), colour));
     }
     if args.pods.is_empty() {
         below.extend(about_sources(published, wide));
@@ -175,7 +175,7 @@ fn mood(entry: &PodStatusFile, view: &View) -> Mood {
 }
 
 /// What there is to say about an entry that is not well; nothing for one that is.
-fn explanation(entry: &PodStatusFile, colour: Colour) -> Vec<String> {
+fn explanation(entry: &PodStatusFile, mirror: Option<&str>, colour: Colour) -> Vec<String> {
     let mut said = Vec::new();
     if let Some(message) = &entry.message {
         said.extend(escape_lines(message).lines().map(|l| format!("  {l}")));
@@ -200,11 +200,21 @@ fn explanation(entry: &PodStatusFile, colour: Colour) -> Vec<String> {
             said.push("  stopped by `podstrap down`; a change of its manifest starts it again".into());
         }
     }
+    if let Some(why) = mirror {
+        said.push(format!("  mirror Pod: {}", escape(why)));
+    }
     if !said.is_empty() {
         let status = Cell { text: escape(&entry.summary), mood: mood(entry, &View::of(entry)) };
         said.insert(0, format!("{}: {}", label(entry), status.painted(colour)));
     }
     said
+}
+
+/// What the API server refuses of a Pod's mirror.
+fn mirror_error<'p>(published: &'p Published, entry: &PodStatusFile) -> Option<&'p str> {
+    let (namespace, name) = (entry.namespace.as_ref()?, entry.name.as_ref()?);
+    entry.generation.as_ref()?;
+    published.mirror.as_ref()?.pods.get(&format!("{namespace}/{name}")).map(String::as_str)
 }
 
 fn indented(prefix: &str, text: &str) -> Vec<String> {
@@ -228,6 +238,8 @@ fn about_sources(published: &Published, wide: bool) -> Vec<String> {
             lines.extend(source.ignored.iter().map(|i| format!("source {path}: ignored: {}", escape(i))));
         }
     }
+    let mirror = published.mirror.iter().flat_map(|m| m.error.iter().chain(&m.lease));
+    lines.extend(mirror.map(|why| format!("mirror Pods: {}", escape(why))));
     lines.extend(daemon.warnings.iter().map(|w| format!("warning: {}", escape(w))));
     lines
 }
@@ -235,7 +247,7 @@ fn about_sources(published: &Published, wide: bool) -> Vec<String> {
 /// `v1.Pod` for one, else `v1.PodList`. What Kubernetes has no field for stands under `podstrap`.
 fn document(published: &Published, chosen: &[&PodStatusFile], single: bool) -> Value {
     if single && let Some(entry) = chosen.iter().find(|e| e.generation.is_some()).or(chosen.first()) {
-        return pod(entry);
+        return pod(published, entry);
     }
     let pods = chosen.iter().filter(|e| e.generation.is_some());
     let refused = chosen.iter().filter(|e| e.generation.is_none());
@@ -243,16 +255,17 @@ fn document(published: &Published, chosen: &[&PodStatusFile], single: bool) -> V
         "apiVersion": "v1",
         "kind": "PodList",
         "metadata": {},
-        "items": pods.map(|e| pod(e)).collect::<Vec<_>>(),
+        "items": pods.map(|e| pod(published, e)).collect::<Vec<_>>(),
         "podstrap": {
             "running": published.alive.is_some(),
             "daemon": published.daemon,
-            "refused": refused.map(|e| pod(e)).collect::<Vec<_>>(),
+            "mirror": published.mirror,
+            "refused": refused.map(|e| pod(published, e)).collect::<Vec<_>>(),
         },
     })
 }
 
-fn pod(entry: &PodStatusFile) -> Value {
+fn pod(published: &Published, entry: &PodStatusFile) -> Value {
     let mut pod = match &entry.pod {
         Value::Object(fields) if !fields.is_empty() => entry.pod.clone(),
         _ => json!({
@@ -268,6 +281,7 @@ fn pod(entry: &PodStatusFile) -> Value {
             "generation": entry.generation,
             "origin": entry.origin,
             "manifest": entry.manifest,
+            "mirror": mirror_error(published, entry),
         });
         fields.insert("podstrap".into(), extension);
     }

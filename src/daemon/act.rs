@@ -381,6 +381,7 @@ impl Daemon {
             Purpose::Events => self.events_ended(status),
             Purpose::Look => self.looked(status, &output, overdue),
             Purpose::Fetch(source) => self.fetched(source, status, &output, overdue),
+            Purpose::Mirror => self.mirror_ended(status),
             Purpose::Keep => {
                 if status.success() {
                     self.unkept.clear();

@@ -223,6 +223,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         poll_fails: false,
         herald,
         health,
+        mirror: Default::default(),
         verdicts: Default::default(),
         started_unix_ms: clock::unix_ms(),
         _locks: locks,
@@ -236,6 +237,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         daemon.docker_at_boot();
         daemon.images_at_boot();
         daemon.ask_version();
+        daemon.mirror_at_boot();
         daemon.look_at_directories(&[]);
     }
     Ok((daemon, signals, fifo))

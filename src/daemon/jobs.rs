@@ -49,6 +49,8 @@ pub enum Purpose {
     Keep,
     /// It asks the URL of the source of that number.
     Fetch(usize),
+    /// It shows Pods in an API server.
+    Mirror,
 }
 
 /// A child that has ended.
@@ -182,6 +184,7 @@ impl std::fmt::Display for Purpose {
             Self::Look => write!(f, "a look at docker"),
             Self::Keep => write!(f, "keeping manifests"),
             Self::Fetch(_) => write!(f, "asking a manifest URL"),
+            Self::Mirror => write!(f, "showing mirror Pods"),
         }
     }
 }

@@ -15,6 +15,7 @@ mod herald;
 mod hooks;
 mod images;
 mod jobs;
+mod mirror;
 mod object;
 mod objects;
 mod publish;
@@ -60,6 +61,7 @@ use self::health::Health;
 use self::herald::Herald;
 use self::images::ImageDesk;
 use self::jobs::Jobs;
+use self::mirror::MirrorDesk;
 use self::publish::Publisher;
 use self::runs::RunInfo;
 
@@ -130,6 +132,7 @@ struct Daemon {
     poll_fails: bool,
     herald: Herald,
     health: Option<Health>,
+    mirror: MirrorDesk,
     /// How often which probe has found what.
     verdicts: BTreeMap<(ProbeKind, &'static str), u64>,
     started_unix_ms: i64,
@@ -267,6 +270,7 @@ impl Daemon {
                 changes = watcher.drain();
             }
             self.look_at_directories(&changes);
+            self.mirror_due();
             self.overdue();
             for signal in seen {
                 match signal {
@@ -404,6 +408,7 @@ impl Daemon {
             .chain(self.images.deadline())
             .chain(self.docker.deadline())
             .chain(self.publisher.deadline())
+            .chain(self.mirror.deadline())
             .chain(self.herald.deadline())
             .chain(self.health.as_ref().and_then(Health::deadline))
             .chain(self.look_again)

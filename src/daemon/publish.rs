@@ -239,8 +239,7 @@ impl Daemon {
     }
 
     fn publish_pod(&mut self, key: &PodKey) {
-        let path =
-            self.config.roots.status().join(format!("{:016x}.json", fnv1a(key.to_string().as_bytes())));
+        let path = self.config.roots.pod_status(&key.to_string());
         // One that was stopped by hand, of a source that has not been read yet, is nothing that could be shown.
         let Some(slot) = self.world.slot(key).filter(|s| s.want.is_some() || s.life.is_some()) else {
             self.publisher.forget(&path);

@@ -194,9 +194,13 @@ fn headers(spec: &FetchSpec) -> Result<Vec<(&str, String)>, String> {
     spec.headers.iter().map(|header| Ok((header.name.as_str(), value(header)?))).collect()
 }
 
+/// The file of the certificates that this host trusts.
+pub fn host_roots() -> Option<&'static str> {
+    ROOTS.into_iter().find(|path| Path::new(path).exists())
+}
+
 fn roots(ca: Option<&Path>) -> Result<RootCerts, String> {
-    let here = || ROOTS.iter().map(Path::new).find(|path| path.exists());
-    let Some(path) = ca.or_else(here) else {
+    let Some(path) = ca.or_else(|| host_roots().map(Path::new)) else {
         return Err("the host has no list of certificates to trust: install ca-certificates, or give --manifest-url-ca"
             .to_owned());
     };

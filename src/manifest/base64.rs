@@ -3,7 +3,7 @@
 
 /// Why text is no base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Base64Error {
+pub enum Base64Error {
     /// A character that is not of the alphabet, or padding before the end.
     Character,
     /// Not whole groups of four.
@@ -13,6 +13,7 @@ pub(super) enum Base64Error {
 }
 
 impl Base64Error {
+    /// For people; goes on after the name of what it is about.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Character => "is no base64: it has other characters than letters, digits, '+' and '/'",
@@ -36,7 +37,7 @@ fn digit(byte: u8) -> Result<u32, Base64Error> {
 }
 
 /// Decodes all of the text.
-pub(super) fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
+pub fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
     let bytes: Vec<u8> = text.bytes().filter(|b| !matches!(b, b'\n' | b'\r')).collect();
     let digits = bytes.strip_suffix(b"==").or_else(|| bytes.strip_suffix(b"=")).unwrap_or(&bytes);
     let mut out = Vec::with_capacity(digits.len());

@@ -6,7 +6,7 @@
 //! its line, column and source line. Rules come from the kubelet (`pkg/kubelet/config/common.go`) and the API
 //! (`pkg/apis/core/{v1/defaults.go,validation/validation.go}` of <https://github.com/kubernetes/kubernetes>).
 
-mod base64;
+pub mod base64;
 mod containers;
 mod depends;
 pub mod docker;

@@ -118,6 +118,11 @@ pub fn start_ticks(pid: i32) -> io::Result<Option<u64>> {
     }
 }
 
+/// The pid of our parent.
+pub fn parent() -> i32 {
+    nix::unistd::getppid().as_raw()
+}
+
 /// Whether a process of this number runs: it is there, and no zombie.
 pub fn is_running(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))

@@ -10,6 +10,7 @@
 #[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
 mod init;
+mod mirror;
 mod plane;
 mod three_hosts;
 

@@ -17,6 +17,7 @@ mod files;
 mod handover;
 mod harness;
 mod images;
+mod mirror;
 mod plan;
 mod probes;
 mod refusals;

@@ -17,7 +17,7 @@ fn what_is_known_of_a_run_is_saved_though_what_was_saved_before_it_was_lost() {
     assert!(state_of(&s).is_ready());
 
     let mut s = find(&s, &[(&p, saved_of(&s.world).remove(0).1, living())]);
-    assert_eq!(terms(&s.want(&[])), [run.clone()]);
+    assert_eq!(terms(&s.want(&[])), std::slice::from_ref(&run));
     s.now = 29_000;
     let mut s = find(&s, &[(&p, saved_of(&s.world).remove(0).1, living())]);
     assert_eq!(terms(&s.want(&[])), [], "it has been told");

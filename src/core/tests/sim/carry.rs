@@ -183,11 +183,12 @@ impl Sim {
                 }
                 None => {}
             }
-            if life.stop.is_some() && role_of(pod, run) == Role::Sidecar {
+            if let Some(stop) = life.stop
+                && role_of(pod, run) == Role::Sidecar
+            {
                 // A probe may have stopped it before the Pod.
                 let others = self.host.lives(&run.generation, |r| r != Role::Sidecar);
-                let is_own = grace_ms != u64::from(pod.grace_seconds) * 1000
-                    || life.stop.unwrap().since.boot.0 > since;
+                let is_own = grace_ms != u64::from(pod.grace_seconds) * 1000 || stop.since.boot.0 > since;
                 assert!(!others || is_own, "sidecar {run} is termed before the others");
             }
         }

@@ -85,7 +85,7 @@ impl Sim {
         let pod = &self.host.pods[&run.generation];
         let (role, policy) = (role_of(pod, &run), pod.restart_policy);
         let watch = self.referee.stops.get(&run);
-        let is_deaf = run.attempt % 2 == 0;
+        let is_deaf = run.attempt.is_multiple_of(2);
         let is_told = watch.is_some_and(|w| w.killed.is_some() || (w.termed.is_some() && !is_deaf));
         if is_told {
             Some(self.over(run, Ending::Exited { code: 143 }))
