@@ -79,13 +79,15 @@ fn passed_over(directory: &Path) -> Vec<String> {
     found
 }
 
-/// Whether the first document of a file, which has been accepted, is a list.
+/// Whether a file, which has been accepted, is a list: by the kind that it names at its outermost level.
 fn is_list(file: &str) -> bool {
-    use serde::Deserialize as _;
     let Ok(text) = fs::read_to_string(file) else { return false };
-    let first = serde_yaml::Deserializer::from_str(&text).next();
-    let kind = first.and_then(|d| serde_json::Value::deserialize(d).ok());
-    kind.as_ref().and_then(|v| v["kind"].as_str()).is_some_and(|kind| kind.ends_with("List"))
+    let kind = match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(json) => json["kind"].as_str().map(str::to_owned),
+        Err(_) => text.lines().find_map(|line| line.strip_prefix("kind:")).map(str::to_owned),
+    };
+    let word = kind.as_deref().map(|kind| kind.split('#').next().unwrap_or(kind));
+    word.is_some_and(|word| word.trim().trim_matches(['"', '\'']).ends_with("List"))
 }
 
 fn kubelet() -> Option<i32> {
