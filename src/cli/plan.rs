@@ -1,6 +1,6 @@
 //! `podstrap plan [FILE|DIR…]`: what a `run` on these manifests would do now, against what runs.
 //!
-//! This file gathers and prints; [`mod@decide`] decides. Manifests are read by the code of the daemon's own sources, so that what is
+//! This file gathers and prints; `decide` decides. Manifests are read by the code of the daemon's own sources, so that what is
 //! held back there is held back here. Nothing is changed, and no daemon is needed: what lives is told by the run directory.
 
 mod decide;

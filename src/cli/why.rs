@@ -1,6 +1,6 @@
 //! `podstrap why POD`: why it is not ready, or why it was started again, in one paragraph with its evidence.
 //!
-//! This file gathers: what was published, the ends of logs, when the next try is, who holds a port. [`mod@explain`] makes text
+//! This file gathers: what was published, the ends of logs, when the next try is, who holds a port. `explain` makes text
 //! of it. All of it is on disk, so it works while the daemon is down, and says so.
 
 mod explain;
