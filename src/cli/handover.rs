@@ -5,7 +5,6 @@
 //! Secret beside a Pod. A Pod that it would not run, or a backup file that it would, is worth more than a warning: with an
 //! etcd that does not come back there is no cluster to ask.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -18,7 +17,7 @@ use crate::helper::text::escape;
 use crate::monitor::record;
 use crate::pod::depends::DEPENDS_ON;
 use crate::pod::objects::References;
-use crate::pod::{Pod, Volume};
+use crate::pod::{Origin, Pod, Volume};
 use crate::source::{Merged, Source};
 
 /// What is there to be handed over.
@@ -79,13 +78,15 @@ fn passed_over(directory: &Path) -> Vec<String> {
     found
 }
 
-/// Whether the first document of a file, which has been accepted, is a list.
+/// Whether a file, which has been accepted, is a list: by the kind that it names at its outermost level.
 fn is_list(file: &str) -> bool {
-    use serde::Deserialize as _;
     let Ok(text) = fs::read_to_string(file) else { return false };
-    let first = serde_yaml::Deserializer::from_str(&text).next();
-    let kind = first.and_then(|d| serde_json::Value::deserialize(d).ok());
-    kind.as_ref().and_then(|v| v["kind"].as_str()).is_some_and(|kind| kind.ends_with("List"))
+    let kind = match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(json) => json["kind"].as_str().map(str::to_owned),
+        Err(_) => text.lines().find_map(|line| line.strip_prefix("kind:")).map(str::to_owned),
+    };
+    let word = kind.as_deref().map(|kind| kind.split('#').next().unwrap_or(kind));
+    word.is_some_and(|word| word.trim().trim_matches(['"', '\'']).ends_with("List"))
 }
 
 fn kubelet() -> Option<i32> {
@@ -114,15 +115,15 @@ pub fn judge(facts: &Facts) -> Judgement {
     for file in &facts.lists {
         refusals.push(format!("{file}: is a list, and a kubelet reads one Pod from a file"));
     }
-    let mut documents: BTreeMap<&str, usize> = BTreeMap::new();
-    let origins = facts.merged.good.values().map(|g| &g.pod.origin);
-    for origin in origins.chain(facts.merged.objects.values().map(|o| &o.origin)) {
-        *documents.entry(&origin.path).or_default() += 1;
-    }
-    for (file, n) in
-        documents.into_iter().filter(|(file, n)| *n > 1 && !facts.lists.iter().any(|l| l == file))
-    {
-        refusals.push(format!("{file}: holds {n} documents, and a kubelet reads the first one only"));
+    let pods = facts.merged.good.values().map(|g| &g.pod.origin);
+    let origins: Vec<&Origin> = pods.chain(facts.merged.objects.values().map(|o| &o.origin)).collect();
+    for (place, origin) in origins.iter().enumerate() {
+        let n = origins.iter().filter(|o| o.path == origin.path).count();
+        let is_told = origins.iter().take(place).any(|o| o.path == origin.path);
+        if n > 1 && !is_told && !facts.lists.contains(&origin.path) {
+            let file = &origin.path;
+            refusals.push(format!("{file}: holds {n} documents, and a kubelet reads the first one only"));
+        }
     }
     for file in &facts.passed_over {
         refusals.push(format!("{file}: is passed over here, but a kubelet reads every file whose name has no dot in front, and would run it"));

@@ -1,6 +1,6 @@
 //! `podstrap plan [FILE|DIR…]`: what a `run` on these manifests would do now, against what runs.
 //!
-//! This file gathers and prints; [`decide`] decides. Manifests are read by the code of the daemon's own sources, so that what is
+//! This file gathers and prints; `decide` decides. Manifests are read by the code of the daemon's own sources, so that what is
 //! held back there is held back here. Nothing is changed, and no daemon is needed: what lives is told by the run directory.
 
 mod decide;
@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use self::decide::{Facts, Living, RefusedDocument, Step, Wanted, decide, verdict};
@@ -240,9 +240,7 @@ fn named(paths: &[PathBuf], rules: &Rules) -> Result<Merged, Error> {
 }
 
 /// RUN/pods/GENERATION/pod.json, as far as it is needed here.
-#[derive(Deserialize)]
 struct Stored {
-    boot_id: String,
     node: String,
     origin: Origin,
     document: Value,
@@ -250,14 +248,22 @@ struct Stored {
 
 fn read_stored(roots: &Roots, generation: &Generation, boot_id: &str) -> Option<Stored> {
     let bytes = fs::read(roots.pod(generation).join("pod.json")).ok()?;
-    serde_json::from_slice::<Stored>(&bytes).ok().filter(|s| s.boot_id == boot_id)
+    let mut all: Value = serde_json::from_slice(&bytes).ok()?;
+    if all["boot_id"] != boot_id {
+        return None;
+    }
+    let origin = Origin {
+        path: all["origin"]["path"].as_str()?.to_owned(),
+        document: u32::try_from(all["origin"]["document"].as_u64()?).ok()?,
+    };
+    Some(Stored { node: all["node"].as_str()?.to_owned(), origin, document: all["document"].take() })
 }
 
 /// What lives, by the run directory; what has been published tells how it fares.
 fn living(published: &Published, runtime: Runtime) -> Vec<Living> {
     let roots = published.roots();
     let boot_id = process::boot_id().unwrap_or_default();
-    let mut found: BTreeMap<PodKey, Living> = BTreeMap::new();
+    let mut found: Vec<Living> = Vec::new();
     for generation in record::generations(&roots) {
         let Some(stored) = read_stored(&roots, &generation, &boot_id) else { continue };
         let node = NodeName::new(stored.node.as_str());
@@ -265,23 +271,22 @@ fn living(published: &Published, runtime: Runtime) -> Vec<Living> {
         let Ok(pod) = manifest::from_canonical(&stored.document, &context) else { continue };
         let entry = published.entries.iter().find(|e| e.generation.as_ref() == Some(&generation));
         // Of two with one name, the one that is told of is the one that counts.
-        if entry.is_none() && found.contains_key(&pod.key) {
-            continue;
+        match found.iter().position(|l| l.key == pod.key) {
+            Some(_) if entry.is_none() => continue,
+            Some(place) => drop(found.remove(place)),
+            None => {}
         }
         let view = entry.map(View::of);
-        found.insert(
-            pod.key.clone(),
-            Living {
-                key: pod.key,
-                generation,
-                document: Some(stored.document),
-                origin: entry.map_or(stored.origin, |e| e.origin.clone()),
-                ready: view.is_some_and(|v| v.ready || v.phase == "Succeeded"),
-                leaving: entry.is_some_and(|e| e.deletion_timestamp.is_some()),
-            },
-        );
+        found.push(Living {
+            key: pod.key,
+            generation,
+            document: Some(stored.document),
+            origin: entry.map_or(stored.origin, |e| e.origin.clone()),
+            ready: view.is_some_and(|v| v.ready || v.phase == "Succeeded"),
+            leaving: entry.is_some_and(|e| e.deletion_timestamp.is_some()),
+        });
     }
-    found.into_values().collect()
+    found
 }
 
 /// Which images are at hand.

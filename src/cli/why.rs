@@ -1,12 +1,11 @@
 //! `podstrap why POD`: why it is not ready, or why it was started again, in one paragraph with its evidence.
 //!
-//! This file gathers: what was published, the ends of logs, when the next try is, who holds a port. [`explain`] makes text
+//! This file gathers: what was published, the ends of logs, when the next try is, who holds a port. `explain` makes text
 //! of it. All of it is on disk, so it works while the daemon is down, and says so.
 
 mod explain;
 mod listeners;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 
@@ -59,15 +58,15 @@ fn gather<'a>(args: &WhyArgs, published: &Published, entry: &'a PodStatusFile) -
     let view = View::of(entry);
     let is_well = |name: &str| view.all().any(|c| c.name == name && c.ready);
     let unwell = container_names(entry).into_iter().filter(|name| !is_well(name));
-    let logs: BTreeMap<String, Vec<String>> = unwell
+    let logs: Vec<(String, Vec<String>)> = unwell
         .map(|name| {
             let lines = last_lines(log_root, entry, &name, LAST_LINES);
             (name, lines)
         })
         .collect();
-    let mut ports = std::collections::BTreeSet::new();
+    let mut ports = Vec::new();
     for container in view.all() {
-        let mut lines = logs.get(&container.name).cloned().unwrap_or_default();
+        let mut lines = logs.iter().find(|l| l.0 == container.name).map(|l| l.1.clone()).unwrap_or_default();
         let ended = [&container.state.terminated, &container.last_state.terminated];
         lines.extend(ended.into_iter().flatten().filter_map(|t| t.message.clone()));
         ports.extend(ports_in_question(entry, &container.name, &lines));
@@ -79,7 +78,7 @@ fn gather<'a>(args: &WhyArgs, published: &Published, entry: &'a PodStatusFile) -
         runtime: published.daemon.as_ref().map_or_else(|| "runc".to_owned(), |d| d.runtime.clone()),
         now_ms: clock::unix_ms(),
         logs,
-        next_start_ms: if published.is_current() { next_starts(&roots, entry) } else { BTreeMap::new() },
+        next_start_ms: if published.is_current() { next_starts(&roots, entry) } else { Vec::new() },
         listeners: listeners::at(&ports),
         changes: if pending { plan::pending_changes(published, entry) } else { Vec::new() },
         image_dir: roots.state.join("images.d").display().to_string(),
@@ -87,7 +86,7 @@ fn gather<'a>(args: &WhyArgs, published: &Published, entry: &'a PodStatusFile) -
 }
 
 /// In how many milliseconds each container that backs off is started again, by what a later daemon would read.
-fn next_starts(roots: &crate::paths::Roots, entry: &PodStatusFile) -> BTreeMap<String, i64> {
+fn next_starts(roots: &crate::paths::Roots, entry: &PodStatusFile) -> Vec<(String, i64)> {
     let saved = entry.generation.as_ref().and_then(|g| {
         let bytes = fs::read(roots.pod(g).join("state.json")).ok()?;
         serde_json::from_slice::<Saved>(&bytes).ok()

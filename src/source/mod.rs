@@ -177,7 +177,7 @@ impl Source {
 
 /// Merges the sources, in their order.
 pub fn merge(sources: &[Source]) -> Merged {
-    merge_files(sources.iter().map(|source| (source.is_synced(), source.files())))
+    merge_with(sources, None)
 }
 
 /// Reads what is there now, for who plans and does not run: nobody is watched, nothing is kept on disk, and a directory that is

@@ -3,8 +3,6 @@
 //! The rules are those of `core`: a refused document stops nothing, a Pod whose new version cannot begin yet goes on as it
 //! is, and what no source names any more is stopped.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Serialize;
 use serde_json::Value;
 
@@ -62,9 +60,9 @@ pub struct Facts {
     /// A source that cannot be read, and why: then nothing is stopped.
     pub unread: Option<String>,
     /// Pods that are there or wanted besides.
-    pub others: BTreeSet<PodKey>,
+    pub others: Vec<PodKey>,
     /// Stopped by `podstrap down`, with the generation, while the daemon lives.
-    pub held: BTreeMap<PodKey, Generation>,
+    pub held: Vec<(PodKey, Generation)>,
 }
 
 /// What becomes of one Pod or document.
@@ -129,7 +127,6 @@ impl Step {
 
 /// The steps, by namespace and name; documents without a name last.
 pub fn decide(facts: &Facts) -> Vec<Step> {
-    let living: BTreeMap<&PodKey, &Living> = facts.living.iter().map(|l| (&l.key, l)).collect();
     let lists = facts.wanted.iter().map(|w| (&w.key, w.depends_on.as_slice())).collect();
     let cycles = cycles(&lists);
     let mut steps: Vec<Step> = facts
@@ -139,15 +136,15 @@ pub fn decide(facts: &Facts) -> Vec<Step> {
             let mut waits = wanted.waits.clone();
             match cycles.get(&wanted.key) {
                 Some(way) => waits.push(format!("it depends on itself: {}", circle(way))),
-                None => waits.extend(wanted.depends_on.iter().filter_map(|d| waits_for(d, facts, &living))),
+                None => waits.extend(wanted.depends_on.iter().filter_map(|d| waits_for(d, facts))),
             }
-            of_wanted(wanted, living.get(&wanted.key).copied(), facts, &waits)
+            of_wanted(wanted, living(facts, &wanted.key), facts, &waits)
         })
         .collect();
-    let named: BTreeSet<PodKey> = facts.wanted.iter().map(|w| w.key.clone()).collect();
+    let is_wanted = |key: &PodKey| facts.wanted.iter().any(|w| w.key == *key);
     for refused in &facts.refused {
         let reason = Some(refused.problem.clone());
-        let lives = refused.key.as_ref().filter(|k| living.contains_key(*k) && !named.contains(*k));
+        let lives = refused.key.as_ref().filter(|k| living(facts, k).is_some() && !is_wanted(k));
         steps.push(match (lives, &refused.key) {
             (Some(key), _) => Step::of(key, Action::Keep, reason, Some(&refused.origin)),
             (None, Some(key)) => Step::of(key, Action::Refuse, reason, Some(&refused.origin)),
@@ -162,21 +159,30 @@ pub fn decide(facts: &Facts) -> Vec<Step> {
         });
     }
     if facts.whole {
-        steps.extend(
-            facts.living.iter().filter(|l| !named.contains(&l.key)).filter_map(|l| unnamed(l, facts)),
-        );
+        steps.extend(facts.living.iter().filter(|l| !is_wanted(&l.key)).filter_map(|l| unnamed(l, facts)));
     }
-    // A name that tells nothing sorts first by itself.
-    steps.sort_by_key(|s| (s.name.is_none(), s.namespace.clone(), s.name.clone()));
-    steps
+    // So few of them need no sort of their own in the program.
+    let mut sorted: Vec<Step> = Vec::with_capacity(steps.len());
+    for step in steps {
+        let key = |s: &Step| (s.name.is_none(), s.namespace.clone(), s.name.clone());
+        let place = sorted.partition_point(|s| key(s) <= key(&step));
+        sorted.insert(place, step);
+    }
+    sorted
+}
+
+fn living<'f>(facts: &'f Facts, key: &PodKey) -> Option<&'f Living> {
+    facts.living.iter().find(|l| l.key == *key)
 }
 
 fn of_wanted(wanted: &Wanted, living: Option<&Living>, facts: &Facts, waits: &[String]) -> Step {
     let step = |action, reason| Step::of(&wanted.key, action, reason, Some(&wanted.origin));
     let because = wanted.kept_for.as_ref().map(|problem| format!("its file is refused: {problem}"));
     let waiting = |then: &str| Some(format!("{}{then}", waits.join("; ")));
+    let held = facts.held.iter().find(|(key, _)| *key == wanted.key);
+    let is_held = held.is_some_and(|(_, generation)| *generation == wanted.generation);
     let Some(living) = living else {
-        if facts.held.get(&wanted.key) == Some(&wanted.generation) {
+        if is_held {
             return step(Action::Unchanged, Some("stopped by `podstrap down`".to_owned()));
         }
         return match (waits, because) {
@@ -185,15 +191,13 @@ fn of_wanted(wanted: &Wanted, living: Option<&Living>, facts: &Facts, waits: &[S
             ([_, ..], _) => step(Action::Wait, waiting("")),
         };
     };
-    if living.leaving && !facts.held.contains_key(&wanted.key) {
+    if living.leaving && held.is_none() {
         return step(Action::Wait, Some("the running version is being stopped".to_owned()));
     }
     if living.generation == wanted.generation {
         return match because {
             Some(because) => step(Action::Keep, Some(because)),
-            None if facts.held.get(&wanted.key) == Some(&wanted.generation) => {
-                step(Action::Unchanged, Some("stopped by `podstrap down`".to_owned()))
-            }
+            None if is_held => step(Action::Unchanged, Some("stopped by `podstrap down`".to_owned())),
             None => step(Action::Unchanged, None),
         };
     }
@@ -241,14 +245,14 @@ fn unnamed(living: &Living, facts: &Facts) -> Option<Step> {
 }
 
 /// Why a Pod that depends on this one would not begin now.
-fn waits_for(dependency: &Dependency, facts: &Facts, living: &BTreeMap<&PodKey, &Living>) -> Option<String> {
+fn waits_for(dependency: &Dependency, facts: &Facts) -> Option<String> {
     let is_there = |key: &PodKey| {
         let known = facts.others.contains(key) || facts.wanted.iter().any(|w| w.key == *key);
-        (known || living.contains_key(key)).then_some(())
+        (known || living(facts, key).is_some()).then_some(())
     };
     match dependency.find(is_there) {
         None => Some(format!("it depends on {}, of which there is no manifest", dependency.key())),
-        Some((key, ())) => match living.get(key) {
+        Some((key, ())) => match living(facts, key) {
             Some(living) if living.ready && !living.leaving => None,
             Some(_) => Some(format!("it depends on {key}, which is not ready")),
             None => Some(format!("it depends on {key}, which does not run yet")),
@@ -408,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_was_stopped_by_hand_stays_so_until_its_manifest_changes() {
-        let held = BTreeMap::from([(key("a"), wanted("a", "1").generation)]);
+        let held = vec![(key("a"), wanted("a", "1").generation)];
         let facts =
             Facts { wanted: vec![wanted("a", "1")], held: held.clone(), whole: true, ..Facts::default() };
         assert_eq!(said(&facts), ["unchanged a-n: stopped by `podstrap down`"]);
@@ -416,7 +420,7 @@ mod tests {
         assert_eq!(said(&edited), ["start a-n"]);
         let mut leaving = living("a", "1");
         leaving.leaving = true;
-        let again = Facts { held: BTreeMap::new(), living: vec![leaving], ..facts };
+        let again = Facts { held: Vec::new(), living: vec![leaving], ..facts };
         assert_eq!(said(&again), ["wait a-n: the running version is being stopped"]);
     }
 }

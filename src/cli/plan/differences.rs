@@ -3,7 +3,6 @@
 //! A manifest's environment, flags and annotations can hold what nobody else may see, and the result goes to terminals and
 //! CI logs: a value whose name tells that it is secret is never shown, only that it has changed.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -59,7 +58,7 @@ impl Found {
         match (old, new) {
             (old, new) if old == new => {}
             (Some(Value::Object(a)), Some(Value::Object(b))) => {
-                let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                let keys = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k)));
                 // Which variable or header it is tells whether its value is to be seen.
                 let named = b.get("name").or_else(|| a.get("name")).and_then(Value::as_str);
                 for key in keys {
@@ -93,13 +92,17 @@ impl Found {
         let (a, b) = (by_name(old), by_name(new));
         match (a, b) {
             (Some(a), Some(b)) if !(a.is_empty() && b.is_empty()) => {
-                let known = b.keys().filter(|k| !a.contains_key(*k));
-                for key in a.keys().chain(known) {
-                    self.values(&format!("{path}[{key}]"), a.get(key).copied(), b.get(key).copied(), secret);
+                for (key, old) in &a {
+                    let (path, new) = (format!("{path}[{key}]"), get(&b, key));
+                    self.values(&path, Some(old), new, secret);
                 }
-                let order = |list: &[Value]| list.iter().filter_map(name_of).collect::<Vec<_>>();
-                if a.len() == b.len() && a.keys().eq(b.keys()) && order(old) != order(new) {
-                    self.tell(path, Some(order(old).join(", ")), Some(order(new).join(", ")));
+                for (key, new) in b.iter().filter(|i| get(&a, &i.0).is_none()) {
+                    self.values(&format!("{path}[{key}]"), None, Some(new), secret);
+                }
+                let order =
+                    |list: &[Item<'_>]| list.iter().map(|i| i.0.as_str()).collect::<Vec<_>>().join(", ");
+                if a.len() == b.len() && a.iter().all(|i| get(&b, &i.0).is_some()) && order(&a) != order(&b) {
+                    self.tell(path, Some(order(&a)), Some(order(&b)));
                 }
             }
             _ if old.iter().chain(new).all(|v| !v.is_object() && !v.is_array()) => {
@@ -181,14 +184,23 @@ fn flag(word: &str) -> (Option<&str>, Option<&str>) {
     }
 }
 
-fn by_name(list: &[Value]) -> Option<BTreeMap<String, &Value>> {
-    let mut out = BTreeMap::new();
+/// An item of a list and what it is known by. Lists are short: they are searched from end to end.
+type Item<'v> = (String, &'v Value);
+
+fn by_name(list: &[Value]) -> Option<Vec<Item<'_>>> {
+    let mut out: Vec<Item<'_>> = Vec::new();
     for item in list {
-        if out.insert(name_of(item)?, item).is_some() {
+        let name = name_of(item)?;
+        if out.iter().any(|i| i.0 == name) {
             return None;
         }
+        out.push((name, item));
     }
     Some(out)
+}
+
+fn get<'v>(list: &[Item<'v>], name: &str) -> Option<&'v Value> {
+    list.iter().find(|item| item.0 == name).map(|item| item.1)
 }
 
 /// By what an item of a list is known: a container's name, a mount's place, a port.

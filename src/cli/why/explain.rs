@@ -2,8 +2,6 @@
 //!
 //! It reads nothing: facts in, text out, so that every cause has its test.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,9 +24,9 @@ pub struct Facts<'a> {
     pub runtime: String,
     pub now_ms: i64,
     /// The last lines of each container's newest log.
-    pub logs: BTreeMap<String, Vec<String>>,
+    pub logs: Vec<(String, Vec<String>)>,
     /// In how many milliseconds each container that backs off is started again; negative: it is overdue.
-    pub next_start_ms: BTreeMap<String, i64>,
+    pub next_start_ms: Vec<(String, i64)>,
     /// Who listens at the ports that are in question.
     pub listeners: Vec<Listener>,
     /// What the Pod's file says differently from what runs.
@@ -315,8 +313,8 @@ fn crashed(facts: &Facts<'_>, container: &ContainerStatus, ended: &Terminated) -
             if times == 1 { "" } else { "s" }
         ));
     }
-    match facts.next_start_ms.get(&container.name) {
-        Some(ms @ 1..) => what.push_str(&format!("; it is started again in {}", short(*ms))),
+    match facts.next_start_ms.iter().find(|n| n.0 == container.name).map(|n| n.1) {
+        Some(ms @ 1..) => what.push_str(&format!("; it is started again in {}", short(ms))),
         Some(_) => what.push_str("; it is due to be started again now"),
         None if container.state.terminated.is_some() => what.push_str("; it is not started again"),
         None => {}
@@ -352,7 +350,7 @@ fn crashed(facts: &Facts<'_>, container: &ContainerStatus, ended: &Terminated) -
             .take(5)
             .map(|l| format!("said: {}", escape(l))),
     );
-    let lines = facts.logs.get(&container.name).map_or(&[][..], Vec::as_slice);
+    let lines = log_of(facts, container);
     if lines.iter().chain([&message.to_owned()]).any(|l| is_in_use(l)) {
         match facts.listeners.as_slice() {
             [] => evidence.push("an address that it wants was in use; nobody listens there now".to_owned()),
@@ -396,9 +394,14 @@ fn held_by(listener: &Listener) -> String {
     }
 }
 
+fn log_of<'f>(facts: &'f Facts<'_>, container: &ContainerStatus) -> &'f [String] {
+    let found = facts.logs.iter().find(|l| l.0 == container.name);
+    found.map_or(&[][..], |l| l.1.as_slice())
+}
+
 fn log_lines(facts: &Facts<'_>, container: &ContainerStatus) -> Vec<String> {
     let name = escape(&container.name);
-    let lines = facts.logs.get(&container.name).into_iter().flatten();
+    let lines = log_of(facts, container).iter();
     lines.filter(|l| !l.trim().is_empty()).map(|line| format!("log of {name}: {line}")).collect()
 }
 
@@ -535,12 +538,12 @@ pub fn is_in_use(line: &str) -> bool {
 }
 
 /// The ports in question: those in such a line, else those that the container tells of itself.
-pub fn ports_in_question(entry: &PodStatusFile, container: &str, lines: &[String]) -> BTreeSet<u16> {
+pub fn ports_in_question(entry: &PodStatusFile, container: &str, lines: &[String]) -> Vec<u16> {
     let used: Vec<&String> = lines.iter().filter(|l| is_in_use(l)).collect();
     if used.is_empty() {
-        return BTreeSet::new();
+        return Vec::new();
     }
-    let found: BTreeSet<u16> = used.iter().flat_map(|l| ports_in(l)).collect();
+    let found: Vec<u16> = used.iter().flat_map(|l| ports_in(l)).collect();
     if !found.is_empty() {
         return found;
     }
@@ -552,9 +555,10 @@ pub fn ports_in_question(entry: &PodStatusFile, container: &str, lines: &[String
         let port = |how: &str| spec.pointer(&format!("/{kind}/{how}/port")).and_then(Value::as_u64);
         ["httpGet", "tcpSocket", "grpc"].into_iter().filter_map(port).collect::<Vec<_>>()
     });
-    let mut all: BTreeSet<u16> = declared.chain(probed).filter_map(|p| u16::try_from(p).ok()).collect();
+    let mut all: Vec<u16> = declared.chain(probed).filter_map(|p| u16::try_from(p).ok()).collect();
     let words = ["command", "args"].into_iter().flat_map(|k| spec[k].as_array().into_iter().flatten());
     all.extend(words.filter_map(Value::as_str).flat_map(ports_in));
+    all.dedup();
     all
 }
 

@@ -40,8 +40,8 @@ fn facts(entry: &PodStatusFile) -> Facts<'_> {
         running: true,
         runtime: "runc".into(),
         now_ms: unix_ms(NOW).unwrap(),
-        logs: BTreeMap::new(),
-        next_start_ms: BTreeMap::new(),
+        logs: Vec::new(),
+        next_start_ms: Vec::new(),
         listeners: Vec::new(),
         changes: Vec::new(),
         image_dir: "/images.d".into(),
@@ -84,8 +84,8 @@ fn a_healthy_pod_is_said_to_be_well_since_when() {
 fn a_crash_tells_code_next_try_and_last_lines() {
     let crash = entry(waiting("CrashLoopBackOff", "last run: exit code 2"), ended(2, None, "Error"), 4);
     let mut f = facts(&crash);
-    f.next_start_ms = BTreeMap::from([("c".into(), 4_250)]);
-    f.logs = BTreeMap::from([("c".into(), vec!["panic: no config".into()])]);
+    f.next_start_ms = vec![("c".into(), 4_250)];
+    f.logs = vec![("c".into(), vec!["panic: no config".into()])];
     assert_eq!(
         of(&f),
         "default/web-n is not ready. Container c ended with exit code 2, 10s ago, and was started again 4 times before; it is \
@@ -209,9 +209,9 @@ fn what_is_waited_for_has_its_own_next_step() {
 fn the_holder_of_a_port_is_named() {
     let lines = vec!["listen tcp 0.0.0.0:8080: bind: address already in use".to_owned()];
     let crash = entry(waiting("CrashLoopBackOff", "x"), ended(1, None, "Error"), 1);
-    assert_eq!(ports_in_question(&crash, "c", &lines), BTreeSet::from([8080]));
+    assert_eq!(ports_in_question(&crash, "c", &lines), vec![8080]);
     let mut f = facts(&crash);
-    f.logs = BTreeMap::from([("c".into(), lines)]);
+    f.logs = vec![("c".into(), lines)];
     assert!(of(&f).contains("nobody listens there now"), "{}", of(&f));
     f.listeners = vec![Listener { port: 8080, process: Some((77, "nginx".into())) }];
     let told = of(&f);
@@ -225,13 +225,10 @@ fn the_holder_of_a_port_is_named() {
         ("listen tcp :10259: bind: address already in use", vec![10259]),
         ("2026-01-01T10:20:30Z EADDRINUSE: port 3000", vec![3000]),
     ] {
-        assert_eq!(ports_in_question(&crash, "c", &[line.to_owned()]), ports.into_iter().collect(), "{line}");
+        assert_eq!(ports_in_question(&crash, "c", &[line.to_owned()]), ports, "{line}");
     }
     // A line that names none: then those of the manifest.
-    assert_eq!(
-        ports_in_question(&crash, "c", &["bind: Address already in use".to_owned()]),
-        BTreeSet::from([8080])
-    );
+    assert_eq!(ports_in_question(&crash, "c", &["bind: Address already in use".to_owned()]), vec![8080]);
     assert!(ports_in_question(&crash, "c", &["GET http://h:99/".to_owned()]).is_empty());
 }
 

@@ -1,6 +1,5 @@
 //! Which process listens at a TCP port of this host: the port's socket in /proc/net, and who has that socket open.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use crate::helper::text::escape;
@@ -14,23 +13,20 @@ pub struct Listener {
 }
 
 /// The listeners at those of these ports that have one.
-pub fn at(ports: &BTreeSet<u16>) -> Vec<Listener> {
-    let mut sockets: BTreeMap<u64, u16> = BTreeMap::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = fs::read_to_string(table).unwrap_or_default();
-        sockets.extend(listening(&text).into_iter().filter(|(_, port)| ports.contains(port)));
+pub fn at(ports: &[u16]) -> Vec<Listener> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|t| fs::read_to_string(t).unwrap_or_default());
+    let sockets = tables.iter().flat_map(|text| listening(text)).filter(|(_, port)| ports.contains(port));
+    let sockets: Vec<(u64, u16)> = sockets.collect();
+    let mut found: Vec<Listener> = Vec::new();
+    for (_, port) in &sockets {
+        if !found.iter().any(|l| l.port == *port) {
+            found.push(Listener { port: *port, process: None });
+        }
     }
-    if sockets.is_empty() {
-        return Vec::new();
+    if !found.is_empty() {
+        find_owners(&sockets, &mut found);
     }
-    let owners = owners(&sockets);
-    let mut found: BTreeMap<u16, Option<(i32, String)>> = BTreeMap::new();
-    for (inode, port) in sockets {
-        let owner = owners.get(&inode).cloned();
-        let known = found.entry(port).or_default();
-        *known = known.take().or(owner);
-    }
-    found.into_iter().map(|(port, process)| Listener { port, process }).collect()
+    found
 }
 
 /// Inode and port of every socket in state LISTEN (0A).
@@ -44,24 +40,22 @@ fn listening(table: &str) -> Vec<(u64, u16)> {
     table.lines().skip(1).filter_map(of).collect()
 }
 
-/// The process with the lowest pid that has each of these sockets open.
-fn owners(sockets: &BTreeMap<u64, u16>) -> BTreeMap<u64, (i32, String)> {
-    let mut found = BTreeMap::new();
+/// Names the first process that has a socket of each port open.
+fn find_owners(sockets: &[(u64, u16)], found: &mut [Listener]) {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut pids: Vec<i32> = pids.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
-    pids.sort_unstable();
-    for pid in pids {
+    for pid in pids.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()) {
         for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
             let Ok(target) = fs::read_link(entry.path()) else { continue };
             let inode =
                 target.to_str().and_then(|t| t.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
-            if let Some(inode) = inode.filter(|i| sockets.contains_key(i) && !found.contains_key(i)) {
+            let port = inode.and_then(|inode: u64| sockets.iter().find(|s| s.0 == inode)).map(|s| s.1);
+            let listener = found.iter_mut().find(|l| Some(l.port) == port && l.process.is_none());
+            if let Some(listener) = listener {
                 let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-                found.insert(inode, (pid, escape(name.trim())));
+                listener.process = Some((pid, escape(name.trim())));
             }
         }
     }
-    found
 }
 
 #[cfg(test)]
@@ -80,7 +74,7 @@ mod tests {
     fn a_listener_of_this_very_process_is_found() {
         let here = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = here.local_addr().unwrap().port();
-        let found = at(&BTreeSet::from([port]));
+        let found = at(&[port]);
         let pid = found[0].process.as_ref().unwrap().0;
         assert_eq!((found[0].port, pid), (port, i32::try_from(std::process::id()).unwrap()));
     }
