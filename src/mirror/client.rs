@@ -144,9 +144,14 @@ impl Client {
             let said = said.unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason").to_owned());
             return Err(Failure::Refused { code: status.as_u16(), message: text::first_line(&said, LINE) });
         }
-        answer.map_err(|e| {
-            Failure::Silent(format!("the answer is no JSON: {}", text::first_line(&e.to_string(), LINE)))
-        })
+        match answer {
+            Ok(object) if object.is_object() => Ok(object),
+            Ok(_) => Err(Failure::Silent("the answer is no object".to_owned())),
+            Err(e) => {
+                let why = text::first_line(&e.to_string(), LINE);
+                Err(Failure::Silent(format!("the answer is no JSON: {why}")))
+            }
+        }
     }
 
     fn send(&self, method: &Method<'_>, url: &str) -> Result<Response<Body>, ureq::Error> {
@@ -276,6 +281,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert!(silent(&answer("200 OK", "garbage"), false).contains("no JSON"));
+        assert!(silent(&answer("200 OK", "[\"x\"]"), false).contains("no object"));
         assert!(silent(b"garbage\r\n\r\n", false).contains("http"));
         // It breaks off.
         silent(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", false);
