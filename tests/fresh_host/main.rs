@@ -352,7 +352,7 @@ fn is_ready_again(vm: &mut Vm, after: &str) {
     let mut list = json(&vm.sh("podstrap status -o json"));
     while !all_run(&list) {
         assert!(Instant::now() < end, "not all run: {list}");
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         list = json(&vm.sh("podstrap status -o json"));
     }
     for item in list["items"].as_array().unwrap() {
