@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -274,7 +274,6 @@ fn lock_state(roots: &Roots) -> Result<Option<Lock>, BootError> {
 /// The absolute path of a program on the fixed search path. It must belong to root and not be writable by others: it is
 /// run as root.
 pub fn find_program(name: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::MetadataExt;
     spawn::PATH.split(':').map(|dir| Path::new(dir).join(name)).find(|path| {
         fs::metadata(path)
             .is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0 && m.uid() == 0 && m.mode() & 0o022 == 0)
@@ -288,6 +287,12 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), BootError> {
         .create(path)
         .map_err(io_error("make the directory", path))?;
     if mode == 0o700 {
+        let owner = fs::metadata(path).map_err(io_error("look at", path))?.uid();
+        if owner != 0 {
+            let why =
+                format!("it belongs to user {owner}, who could change what root is to run: chown root it");
+            return Err(io_error("use", path)(io::Error::other(why)));
+        }
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
             .map_err(io_error("set the mode of", path))?;
     }

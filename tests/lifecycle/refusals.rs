@@ -230,6 +230,19 @@ fn without_root_it_says_so() {
 }
 
 #[test]
+fn a_directory_of_somebody_else_is_not_worked_in() {
+    let Some(i) = instance() else { return };
+    for directory in [&i.run, &i.state] {
+        fs::create_dir_all(directory).unwrap();
+        std::os::unix::fs::chown(directory, Some(65534), None).unwrap();
+        let error = refused(&i, i.run_command(&podstrap()));
+        let path = directory.to_str().unwrap();
+        assert!(error.contains(path) && error.contains("belongs to user 65534"), "{error}");
+        std::os::unix::fs::chown(directory, Some(0), None).unwrap();
+    }
+}
+
+#[test]
 fn without_runc_it_says_so() {
     if !crate::common::with_runc() {
         return;
