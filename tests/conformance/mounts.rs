@@ -97,7 +97,8 @@ pub fn cases() -> Vec<Case> {
             .before(shared_mount)
             .volume("{name: it, hostPath: {path: '@DIR@/it'}}")
             .container(
-                part("main", "trap 'umount /it/sub; exit 0' TERM; mount -t tmpfs none /it/sub && echo mounted >/out/mounted; stay")
+                // Busy for a moment where another container begins, whose mounts are a copy of the host's.
+                part("main", "trap 'until umount /it/sub; do sleep 0.05; done; exit 0' TERM; mount -t tmpfs none /it/sub && echo mounted >/out/mounted; stay")
                     .mount("{name: it, mountPath: /it, mountPropagation: Bidirectional}")
                     .with("securityContext: {privileged: true}"),
             )
