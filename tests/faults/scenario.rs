@@ -39,9 +39,13 @@ pub fn play(i: &mut Instance, keep: Keeper<'_>) -> Starts {
     write(i, "a", "1");
     write(i, "b", "1");
     i.launch();
-    until(i, keep, "both run", |i| runs(i, "a", "1").is_some() && runs(i, "b", "1").is_some());
     // One that is about to be started anew by itself is no crash of this scenario's.
-    let crashed = runs(i, "a", "1").unwrap_or_else(|| panic!("a ran a moment ago"));
+    let crashed = loop {
+        until(i, keep, "both run", |i| runs(i, "a", "1").is_some() && runs(i, "b", "1").is_some());
+        if let Some(pid) = runs(i, "a", "1") {
+            break pid;
+        }
+    };
     host::signal(crashed, Signal::SIGKILL);
     until(i, keep, "it is restarted", |i| runs(i, "a", "1").is_some_and(|pid| pid != crashed));
     write(i, "b", "2");
