@@ -441,14 +441,16 @@ fn a_daemon_that_hangs_is_replaced(vm: &mut Vm) {
     assert_eq!(steady(vm), before, "a restart of the daemon is none of the containers");
     let daemon = unit(vm, "MainPID");
     vm.sh(&format!("kill -STOP {daemon}"));
-    vm.until("systemd starts another daemon", LONG, &format!(
-        "test \"$(systemctl show -P MainPID podstrap)\" != {daemon} && test \"$(systemctl show -P StatusText podstrap)\" = '4/4 ready'"
-    ));
+    let is = |property: &str, value: &str| {
+        format!("test \"$(systemctl show -P {property} podstrap)\" = '{value}'")
+    };
+    let again = [is("NRestarts", "1"), is("ActiveState", "active"), is("StatusText", "4/4 ready")];
+    vm.until("systemd starts another daemon", LONG, &again.join(" && "));
+    assert_ne!(unit(vm, "MainPID"), daemon);
     assert!(
         vm.sh("journalctl -b -u podstrap -o cat --no-pager").contains("Watchdog timeout"),
         "it was the watchdog"
     );
-    assert_eq!(unit(vm, "NRestarts"), "1");
     assert_eq!(steady(vm), before);
     vm.sh("rm -r /run/systemd/system/podstrap.service.d && systemctl daemon-reload && systemctl restart podstrap");
     assert_eq!(steady(vm), before);
