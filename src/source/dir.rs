@@ -5,25 +5,24 @@
 //! is new is acted on at once; a change of a file in use waits a moment for the next event of the same edit, and a
 //! removal waits a little longer, so that "delete, then write anew" is one replacement.
 
+mod read;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use nix::libc;
-
+use self::read::{Print, Read, Unsettled, foreign, read_one};
 use super::file::FileState;
 use super::keep::{self, Keep};
 use crate::config::MissingDir;
 use crate::manifest::escape::escape;
 use crate::manifest::{Context, Limits, Runtime};
 use crate::pod::NodeName;
-use crate::sys::lease::{Writers, writers};
 use crate::sys::watch::{Change, WatchId, Watcher};
 
 /// How long a change of a file in use settles, in milliseconds.
@@ -58,35 +57,6 @@ pub struct Rules {
     pub keep_dir: PathBuf,
 }
 
-/// What tells one content of a file from another without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Print {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: i128,
-    changed: i128,
-}
-
-impl Print {
-    fn of(m: &Metadata) -> Self {
-        let ns = |s: i64, n: i64| i128::from(s) * 1_000_000_000 + i128::from(n);
-        Self {
-            device: m.dev(),
-            inode: m.ino(),
-            size: m.size(),
-            modified: ns(m.mtime(), m.mtime_nsec()),
-            changed: ns(m.ctime(), m.ctime_nsec()),
-        }
-    }
-
-    /// Time stamps are coarse: a file that changed within the last seconds may change again without showing it.
-    fn is_fresh(&self) -> bool {
-        let now = i128::from(crate::sys::clock::unix_ms()) * 1_000_000;
-        (now - self.changed.max(self.modified)).abs() < 2_000_000_000
-    }
-}
-
 #[derive(Debug, Default)]
 struct Entry {
     state: FileState,
@@ -97,7 +67,7 @@ struct Entry {
     /// How often in a row it was found open for writing.
     busy: u32,
     /// An unequal read of a file on a file system that cannot tell of writers: read again no sooner than this.
-    unsettled: Option<(u64, Vec<u8>)>,
+    unsettled: Unsettled,
 }
 
 /// One directory.
@@ -131,16 +101,6 @@ pub struct DirSource {
     error: Option<String>,
     keeps: Vec<Keep>,
     news: Vec<String>,
-}
-
-/// What reading a file came to.
-enum Read1 {
-    Gone,
-    NotAFile(&'static str),
-    Busy,
-    Same,
-    Failed(String),
-    Content(Vec<u8>, Print),
 }
 
 impl DirSource {
@@ -467,24 +427,24 @@ impl DirSource {
         let former = self.entries.remove(name);
         let first = former.is_none();
         let mut entry = former.unwrap_or_default();
-        let read = read_one(&path, &mut entry, &rules, now);
+        let read = read_one(&path, entry.print, &mut entry.unsettled, &rules, now);
         match read {
-            Read1::Gone if first => return false,
-            Read1::NotAFile(_) if first => {}
+            Read::Gone if first => return false,
+            Read::NotAFile(_) if first => {}
             _ => {
                 self.entries.insert(name.to_owned(), entry);
             }
         }
         match read {
-            Read1::Gone => {
+            Read::Gone => {
                 self.leaves(name.to_owned(), now);
                 false
             }
-            Read1::NotAFile(what) => {
+            Read::NotAFile(what) => {
                 let changed = self.entries.contains_key(name) && self.drop_entry(name);
                 self.pass_over(name, format!("{shown}: passed over: it is {what}")) || changed
             }
-            Read1::Busy => {
+            Read::Busy => {
                 self.gone.remove(name);
                 self.due.insert(name.to_owned(), now + BUSY_AGAIN_MS);
                 let entry = self.entries.entry(name.to_owned()).or_default();
@@ -495,11 +455,11 @@ impl DirSource {
                 }
                 false
             }
-            Read1::Same => {
+            Read::Same => {
                 self.gone.remove(name);
                 false
             }
-            Read1::Failed(why) => {
+            Read::Failed(why) => {
                 self.gone.remove(name);
                 let entry = self.entries.entry(name.to_owned()).or_default();
                 entry.print = None;
@@ -512,7 +472,7 @@ impl DirSource {
                 }
                 entry.state.take_error(format!("{shown}: error: {why}"), &context) || changed
             }
-            Read1::Content(content, print) => {
+            Read::Content(content, print) => {
                 self.gone.remove(name);
                 let mut changed = self.ignored.remove(name).is_some();
                 let entry = self.entries.entry(name.to_owned()).or_default();
@@ -571,114 +531,6 @@ fn nearest_device(path: &Path) -> Option<u64> {
 
 fn has_manifest_suffix(name: &OsStr) -> bool {
     [".yaml", ".yml", ".json"].iter().any(|s| name.as_bytes().ends_with(s.as_bytes()))
-}
-
-/// Reads a file if it is one, has changed, and nobody is writing to it.
-fn read_one(path: &Path, entry: &mut Entry, rules: &Rules, now: u64) -> Read1 {
-    let metadata = match fs::metadata(path) {
-        Ok(m) => m,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            // A link that leads nowhere is an entry all the same.
-            return match fs::symlink_metadata(path) {
-                Ok(_) => Read1::Failed("it is a link that leads nowhere".to_owned()),
-                Err(_) => Read1::Gone,
-            };
-        }
-        Err(e) => return Read1::Failed(format!("cannot be read: {e}")),
-    };
-    if let Some(what) = odd_kind(&metadata) {
-        return Read1::NotAFile(what);
-    }
-    if entry.print == Some(Print::of(&metadata)) {
-        return Read1::Same;
-    }
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Read1::Gone,
-        // Somebody holds a write lease on it (open(2)).
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Read1::Busy,
-        Err(e) => return Read1::Failed(format!("cannot be read: {e}")),
-    };
-    match read_settled(&file, entry, rules, now) {
-        Ok(outcome) => outcome,
-        Err(e) => Read1::Failed(format!("cannot be read: {e}")),
-    }
-}
-
-/// Why others than root (and who runs us, in tests without root) may change it, if they may.
-fn foreign(m: &Metadata) -> Option<String> {
-    if m.uid() != 0 && m.uid() != nix::unistd::geteuid().as_raw() {
-        Some(format!("belongs to user {}", m.uid()))
-    } else if m.mode() & 0o002 != 0 {
-        Some("everybody may write to it".to_owned())
-    } else {
-        None
-    }
-}
-
-fn odd_kind(m: &Metadata) -> Option<&'static str> {
-    let kind = m.file_type();
-    if kind.is_dir() {
-        Some("a directory")
-    } else if kind.is_fifo() {
-        Some("a fifo")
-    } else if kind.is_socket() {
-        Some("a socket")
-    } else if kind.is_file() {
-        None
-    } else {
-        Some("a device")
-    }
-}
-
-fn read_settled(file: &File, entry: &mut Entry, rules: &Rules, now: u64) -> io::Result<Read1> {
-    let limits = &rules.limits;
-    let before = file.metadata()?;
-    if let Some(what) = odd_kind(&before) {
-        return Ok(Read1::NotAFile(what));
-    }
-    if !rules.allow_foreign
-        && let Some(why) = foreign(&before)
-    {
-        return Ok(Read1::Failed(format!(
-            "{why}, and whoever writes here is root on this host: `chown root` and `chmod o-w` it \
-             (or --allow-foreign-manifests)"
-        )));
-    }
-    if before.size() > limits.max_bytes as u64 {
-        return Ok(Read1::Failed(format!(
-            "it has {} bytes, and the bound is {} (--max-manifest-bytes)",
-            before.size(),
-            limits.max_bytes
-        )));
-    }
-    let state = writers(file.as_fd())?;
-    if state == Writers::Some {
-        return Ok(Read1::Busy);
-    }
-    let mut content = Vec::with_capacity(before.size() as usize + 1);
-    file.take(limits.max_bytes as u64 + 1).read_to_end(&mut content)?;
-    let after = file.metadata()?;
-    let still = writers(file.as_fd())?;
-    if Print::of(&before) != Print::of(&after) || still == Writers::Some || content.len() > limits.max_bytes {
-        return Ok(Read1::Busy);
-    }
-    if still == Writers::Unknown {
-        // Two equal reads at least a second apart have to do.
-        match entry.unsettled.take() {
-            Some((since, former)) if former == content && now >= since + BUSY_AGAIN_MS => {}
-            Some((since, former)) if former == content => {
-                entry.unsettled = Some((since, former));
-                return Ok(Read1::Busy);
-            }
-            Some(_) | None => {
-                entry.unsettled = Some((now, content));
-                return Ok(Read1::Busy);
-            }
-        }
-    }
-    Ok(Read1::Content(content, Print::of(&after)))
 }
 
 #[cfg(test)]

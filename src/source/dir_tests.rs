@@ -1,6 +1,6 @@
 //! A directory and what happens to it, with literal times: nothing here waits.
 
-use std::fs::Permissions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
