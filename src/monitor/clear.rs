@@ -46,7 +46,7 @@ impl Remains<'_> {
         }
         note(&mut left, "kill the processes of cgroup", &self.cgroup(), self.kill());
         note(&mut left, "remove cgroup", &self.cgroup(), self.remove_cgroup());
-        note(&mut left, "remove", &own, remove(&own));
+        note(&mut left, "remove", &own, remove_mounted(&own));
         let scratch = self.spec.roots.container_root(&self.spec.id);
         self.clear_bundle(&mut left);
         note(&mut left, "remove", &scratch, remove(&scratch));
@@ -135,6 +135,17 @@ fn note(left: &mut Vec<String>, what: &str, path: &Path, result: io::Result<()>)
     if let Err(e) = result {
         left.push(format!("{what} {}: {e}", path.display()));
     }
+}
+
+/// Removes a directory in which something may be mounted: runc mounts its own binary in its own directory for a moment, and may
+/// be killed in that moment.
+fn remove_mounted(path: &Path) -> io::Result<()> {
+    match fs::canonicalize(path) {
+        Ok(real) => mount::unmount_all(&real)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    remove(path)
 }
 
 /// Removes a file or a whole directory; nothing there is success. Links are removed, never followed.

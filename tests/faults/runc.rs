@@ -171,3 +171,21 @@ fn a_runc_that_has_lost_its_own_state_costs_no_container_its_end() {
     assert!(pids.iter().all(|pid| !host::alive(*pid)));
     assert_no_double(&i);
 }
+
+#[test]
+fn what_a_killed_runc_has_left_mounted_in_its_own_directory_is_no_obstacle() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", &guard("web", "1"), &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    // As in the moment in which it makes sure that nobody can write to its own binary.
+    let directory = host::entries(&i.run.join("runc")).pop().unwrap();
+    let left = directory.join("runc.left");
+    std::fs::write(&left, "").unwrap();
+    let (none, bind) = (None::<&str>, nix::mount::MsFlags::MS_BIND);
+    nix::mount::mount(Some("/proc/self/exe"), &left, none, bind, none).unwrap();
+    host::signal(pid, Signal::SIGKILL);
+    i.until("it runs again", |i| i.running_pid("web", "main").is_some_and(|p| p != pid));
+    i.until("nothing is left of it", |_| !directory.exists());
+    assert_no_double(&i);
+}
