@@ -181,7 +181,7 @@ fn what_a_killed_runc_has_left_mounted_in_its_own_directory_is_no_obstacle() {
     // As in the moment in which it makes sure that nobody can write to its own binary.
     let directory = host::entries(&i.run.join("runc")).pop().unwrap();
     let left = directory.join("runc.left");
-    std::fs::write(&left, "").unwrap();
+    fs::write(&left, "").unwrap();
     let (none, bind) = (None::<&str>, nix::mount::MsFlags::MS_BIND);
     nix::mount::mount(Some("/proc/self/exe"), &left, none, bind, none).unwrap();
     host::signal(pid, Signal::SIGKILL);
