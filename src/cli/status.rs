@@ -177,7 +177,8 @@ fn mood(entry: &PodStatusFile, view: &View) -> Mood {
 /// What there is to say about an entry that is not well; nothing for one that is.
 fn explanation(entry: &PodStatusFile, mirror: Option<&str>, colour: Colour) -> Vec<String> {
     let mut said = Vec::new();
-    if let Some(message) = &entry.message {
+    // That of a refused document is the first of its problems, which follow in full.
+    if let Some(message) = entry.message.as_ref().filter(|m| problems(&entry.manifest).first() != Some(m)) {
         said.extend(escape_lines(message).lines().map(|l| format!("  {l}")));
     }
     match &entry.manifest {

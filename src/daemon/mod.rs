@@ -488,7 +488,7 @@ impl Daemon {
         for refused in &merged.refused {
             if !self.merged.refused.contains(refused) {
                 for problem in refused.problems.iter() {
-                    error!("{}", headline(problem));
+                    announce(problem);
                 }
             }
         }
@@ -498,20 +498,27 @@ impl Daemon {
                 && former.and_then(|f| f.kept_for.as_ref()) != Some(problems)
             {
                 for problem in problems.iter() {
-                    error!("{}", headline(problem));
+                    announce(problem);
                 }
                 error!("{key}: the manifest is refused; the last good version goes on");
             }
             for text in good.warnings.iter() {
                 if former.is_none_or(|f| !f.warnings.contains(text)) {
-                    warning!("{}", headline(text));
+                    announce(text);
                 }
             }
         }
     }
 }
 
-/// A problem without its source line, which may hold a secret: the log is read by more people than the status is.
-fn headline(problem: &str) -> &str {
-    problem.lines().next().unwrap_or_default()
+/// Tells of a problem without its source line, which may hold a secret: the log is read by more people than the status is.
+/// How grave the problem is, the log says in its own way.
+fn announce(problem: &str) {
+    let line = problem.lines().next().unwrap_or_default();
+    let place_of = |word: &str| line.find(word).unwrap_or(usize::MAX);
+    if place_of(": warning: ") < place_of(": error: ") {
+        warning!("{}", line.replacen(": warning: ", ": ", 1));
+    } else {
+        error!("{}", line.replacen(": error: ", ": ", 1));
+    }
 }

@@ -116,7 +116,8 @@ impl Found {
         }
     }
 
-    /// Lists of words: commands, arguments, capabilities. A flag is told by its name, wherever it stands.
+    /// Lists of words: commands, arguments, capabilities. A flag is told by its name, wherever it stands; words without one
+    /// by their place, where as many have come as have gone.
     fn words(&mut self, path: &str, old: &[Value], new: &[Value], secret: bool) {
         let (mut gone, mut come) = (said(old, secret), said(new, secret));
         gone.retain(|word| match come.iter().position(|w| w.0 == word.0) {
@@ -132,6 +133,13 @@ impl Found {
                 cut(&words.join(" "))
             };
             return self.tell(&format!("{path} (order)"), Some(text(old)), Some(text(new)));
+        }
+        if old.len() == new.len() && gone.iter().chain(&come).all(|w| flag(&w.0).0.is_none()) {
+            let (old, new) = (said(old, secret), said(new, secret));
+            for (place, (old, new)) in old.iter().zip(&new).enumerate().filter(|(_, (a, b))| a.0 != b.0) {
+                self.tell(&format!("{path}[{place}]"), Some(cut(&old.1)), Some(cut(&new.1)));
+            }
+            return;
         }
         for (word, shown) in gone {
             let (name, value) = flag(&shown);
@@ -337,6 +345,7 @@ mod tests {
             ]
         );
         assert_eq!(lines(command(&["a", "b"]), command(&["b", "a"])), ["command (order): a b > b a"]);
+        assert_eq!(lines(command(&["sh", "-c", "a"]), command(&["sh", "-c", "b"])), ["command[2]: a > b"]);
     }
 
     #[test]
