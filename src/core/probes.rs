@@ -4,6 +4,8 @@
 //! readiness wait until the startup probe (if there is one) has succeeded. A verdict flips after a threshold of tries in a
 //! row. A failed liveness or startup probe has spoken: it is not tried again in this run.
 
+use serde::{Deserialize, Serialize};
+
 use super::{ProbeKind, Time, Verdict};
 use crate::pod::{Container, Probe};
 
@@ -82,6 +84,27 @@ impl ProbeState {
     }
 }
 
+/// How often each probe of a run has failed in a row: what a later daemon needs, or each of its predecessors' ends would give
+/// a container that hangs the whole threshold anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Failures {
+    startup: u32,
+    liveness: u32,
+    readiness: u32,
+}
+
+impl Failures {
+    /// Those of one probe.
+    pub fn of(&self, kind: ProbeKind) -> u32 {
+        match kind {
+            ProbeKind::Startup => self.startup,
+            ProbeKind::Liveness => self.liveness,
+            ProbeKind::Readiness => self.readiness,
+        }
+    }
+}
+
 /// The probes of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probes {
@@ -114,6 +137,30 @@ impl Probes {
         }
         if ready && let Some(p) = &mut self.readiness {
             p.verdict = Some(true);
+        }
+    }
+
+    /// How often each has failed in a row, up to its threshold: more than that says nothing more.
+    pub fn failures(&self) -> Failures {
+        let of = |kind| self.get(kind).map_or(0, |p| p.failures.min(p.rule.failure_threshold));
+        Failures {
+            startup: of(ProbeKind::Startup),
+            liveness: of(ProbeKind::Liveness),
+            readiness: of(ProbeKind::Readiness),
+        }
+    }
+
+    /// Takes over the failures that an earlier daemon had counted. When it tried last is not known: one that had failed is
+    /// tried a whole period from now, so that no threshold is reached sooner than it should be.
+    pub fn assume_failures(&mut self, failures: Failures, now: Time) {
+        for kind in ProbeKind::ALL {
+            let count = failures.of(kind);
+            let Some(probe) = self.get_mut(kind).filter(|_| count > 0) else { continue };
+            probe.failures = count;
+            probe.due = probe.due.max(now.plus(u64::from(probe.rule.period) * 1000));
+            if count >= probe.rule.failure_threshold {
+                probe.verdict = Some(false);
+            }
         }
     }
 

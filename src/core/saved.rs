@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
+use super::probes::Failures;
 use super::state::{HookState, Life, Opened, Past, Phase, PodStop, Stopping};
 use super::{Stamp, Time};
 use crate::pod::ContainerName;
@@ -53,6 +54,8 @@ pub struct SavedContainer {
     pub started: bool,
     /// Its readiness probe stood at success.
     pub ready: bool,
+    /// How often its probes had failed in a row.
+    pub failures: Failures,
     /// Its postStart hook has ended well.
     pub post_start_done: bool,
 }
@@ -79,6 +82,13 @@ impl Life {
                     stop,
                     started: state.is_started(),
                     ready: state.is_ready(),
+                    failures: match &state.phase {
+                        Phase::Running(run) => run.probes.failures(),
+                        Phase::Waiting { .. }
+                        | Phase::Starting { .. }
+                        | Phase::Backoff { .. }
+                        | Phase::Done => Failures::default(),
+                    },
                     post_start_done: matches!(&state.phase,
                         Phase::Running(run) if run.post_start == HookState::Done),
                 };

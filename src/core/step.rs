@@ -502,6 +502,7 @@ fn adopt(
                 let mut post_start = no_hook_is_done(container);
                 if attempt == saved.next_attempt {
                     probes.assume(saved.started, saved.ready);
+                    probes.assume_failures(saved.failures, now);
                     stop.clone_from(&saved.stop);
                     if saved.post_start_done {
                         post_start = HookState::Done;

@@ -265,3 +265,39 @@ fn what_has_begun_anew_is_not_begun_anew_once_more_by_the_next_daemon() {
     let actions = s.want(&[&p]);
     assert_eq!((terms(&actions), starts(&actions)), (vec![], vec![run("g1", "other", 1)]));
 }
+
+#[test]
+fn what_probes_have_failed_counts_across_daemons() {
+    for (kind, restarted) in
+        [(ProbeKind::Liveness, true), (ProbeKind::Startup, true), (ProbeKind::Readiness, false)]
+    {
+        let mut p = pod("a", "g1", &["c"]);
+        let rule = Some(exec_probe(10, 3));
+        match kind {
+            ProbeKind::Liveness => p.containers[0].liveness = rule,
+            ProbeKind::Startup => p.containers[0].startup = rule,
+            ProbeKind::Readiness => p.containers[0].readiness = rule,
+        }
+        let r = run("g1", "c", 0);
+        let failed =
+            || Event::Probed { run: r.clone(), kind, verdict: Verdict::Failure, message: String::new() };
+        let mut s = Script::new();
+        s.want(&[&p]);
+        s.started(&r);
+        let mut actions = s.event(failed());
+        for _ in 0..2 {
+            assert!(terms(&actions).is_empty(), "{kind:?}");
+            // Another daemon takes over five seconds later, and does not know when the last try was.
+            let saved = s.world.slots().next().unwrap().1.life.as_ref().unwrap().saved();
+            let now = s.now + 5_000;
+            s = find(&s, &[(&p, saved, vec![found_run(0, Some(0), None)])]);
+            s.now = now;
+            s.want(&[&p]);
+            let due = s.deadline().unwrap();
+            assert!(due > now, "{kind:?}: no sooner than a whole period after that");
+            assert!(matches!(s.pass(due - s.now).as_slice(), [Action::Probe { .. }]), "{kind:?}");
+            actions = s.event(failed());
+        }
+        assert_eq!(!terms(&actions).is_empty(), restarted, "{kind:?}: the third in a row");
+    }
+}

@@ -92,8 +92,17 @@ impl Referee {
                 self.last.insert(name_of(run), (run.attempt, ending.clone()));
                 self.stops.remove(run);
                 self.startup_done.remove(run);
+                self.fails.retain(|(r, _), _| r != run);
             }
             Event::Found(found) => {
+                // Where a success could not be written down, failures count that came before it.
+                for run in &found.runs {
+                    let saved = found.saved.containers.get(&run.run.container);
+                    for (kind, saved) in ProbeKind::ALL.into_iter().filter_map(|k| Some((k, saved?))) {
+                        let fails = self.fails.entry((run.run.clone(), kind)).or_default();
+                        *fails = saved.failures.of(kind).max(*fails);
+                    }
+                }
                 for run in &found.runs {
                     let is_old = |last: &(u32, Ending)| last.0 > run.run.attempt;
                     if let Some((ending, _)) = &run.ended
@@ -134,6 +143,7 @@ impl Referee {
                 self.counts.retain(|(g, _), _| g != generation);
                 self.last.retain(|(g, _), _| g != generation);
                 self.reasons.remove(generation);
+                self.fails.retain(|(r, _), _| r.generation != *generation);
             }
             _ => {}
         }
@@ -146,7 +156,6 @@ impl Referee {
         self.pulls.clear();
         self.pulled.clear();
         self.started_with.clear();
-        self.fails.clear();
     }
 
     /// What was saved of this generation is gone.
