@@ -81,7 +81,7 @@ fn load() -> ExitCode {
 
 /// `run`.
 pub fn run(config: RunConfig) -> ExitCode {
-    daemon::run(config, Task::Supervise)
+    Exit::from(daemon::run(config, Task::Supervise)).into()
 }
 
 /// `validate`.
@@ -266,7 +266,13 @@ pub fn down_without_daemon(args: &DownArgs) -> ExitCode {
             say(&error);
             error.exit().into()
         }
-        Ok((config, pods)) => daemon::run(config, Task::Down(pods)),
+        Ok((config, task)) => {
+            let exit = Exit::from(daemon::run(config, task));
+            if exit == Exit::TimedOut {
+                say(&format_args!("down: not gone in time: {}", down::left(args).join(", ")));
+            }
+            exit.into()
+        }
         Err(error) => {
             say(&error);
             error.exit().into()

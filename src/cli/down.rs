@@ -12,9 +12,11 @@ use super::values::{Millis, PodArg};
 use super::view::label;
 use super::wait::{is_gone, until_gone};
 use crate::config::{Asking, BackOff, MissingDir, OnExit, RunConfig, RuntimeChoice};
+use crate::daemon::Task;
+use crate::monitor::record;
 use crate::paths::CniPaths;
 use crate::pod::depends::{DEPENDS_ON, listed};
-use crate::pod::{Dependency, NodeName, PodKey, stop};
+use crate::pod::{Dependency, Generation, NodeName, PodKey, stop};
 use crate::report::PodStatusFile;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::{clock, fifo};
@@ -176,8 +178,9 @@ pub fn left(args: &DownArgs) -> Vec<String> {
     published.entries.iter().filter(|e| !is_gone(e) && asked(e)).map(label).collect()
 }
 
-/// What a daemon would have to know to stop these Pods: the settings of the last one, as far as it published them.
-pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
+/// What a daemon would have to know to stop these Pods: the settings of the last one, as far as it published them; and that
+/// this is its task.
+pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Task), Error> {
     let published = Published::read(&args.run_dir)?;
     let last = published.daemon.as_ref();
     let mut roots = published.roots();
@@ -185,12 +188,19 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
         roots.state.clone_from(state);
     }
     let mut pods = Vec::new();
+    let mut named = Vec::new();
     for pod in &args.pods {
         let entry = published.pod(pod)?;
         if let (Some(namespace), Some(name)) = (&entry.namespace, &entry.name) {
             pods.push(PodKey { namespace: namespace.clone(), name: name.clone() });
         }
+        named.push(entry.clone());
     }
+    // How long a Pod may take that nothing was published of is not known here.
+    let is_told = |g: &Generation| published.entries.iter().any(|e| e.generation.as_ref() == Some(g));
+    let computed = || default_timeout(&published, &named);
+    let timeout = args.timeout.or_else(|| record::generations(&roots).iter().all(is_told).then(computed));
+    let task = Task::Down { pods, within_ms: timeout.map(|t| t.0) };
     let config = RunConfig {
         manifest_dirs: Vec::new(),
         manifest_urls: Vec::new(),
@@ -221,7 +231,7 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Vec<PodKey>), Error> {
         healthz: None,
         mirror: None,
     };
-    Ok((config, pods))
+    Ok((config, task))
 }
 
 #[cfg(test)]
@@ -231,7 +241,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::pod::{Generation, Namespace, Origin, PodName};
+    use crate::pod::{Namespace, Origin, PodName};
     use crate::report::ManifestState;
 
     fn entry(name: &str, spec: Value) -> PodStatusFile {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::settings::SettingsError;
 use super::values::PodArg;
+use crate::daemon;
 
 /// The exit codes of every verb; frozen, because scripts depend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,16 @@ pub enum Exit {
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+impl From<daemon::End> for Exit {
+    fn from(end: daemon::End) -> Self {
+        match end {
+            daemon::End::Done => Self::Done,
+            daemon::End::Failed => Self::Failed,
+            daemon::End::TimedOut => Self::TimedOut,
+        }
     }
 }
 

@@ -218,6 +218,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         keep_again: None,
         look_again: None,
         reload: None,
+        give_up_at: None,
         reloaded: 0,
         planned_at: Default::default(),
         poll_fails: false,

@@ -31,7 +31,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::rc::Rc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -77,7 +76,23 @@ pub enum Task {
     /// Keep the Pods of the sources running.
     Supervise,
     /// No daemon lives: stop these Pods (all, where none is named), then end.
-    Down(Vec<PodKey>),
+    Down {
+        /// Which.
+        pods: Vec<PodKey>,
+        /// End after this many milliseconds though they are not gone; `None`: however long it takes.
+        within_ms: Option<u64>,
+    },
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As it should.
+    Done,
+    /// Before the loop; the reason stands on standard error.
+    Failed,
+    /// What was to be stopped is not gone, and the time is up.
+    TimedOut,
 }
 
 /// Everything the loop holds.
@@ -126,6 +141,8 @@ struct Daemon {
     /// When every source is read again, because SIGHUP asked for it; and when that was done last (boot clock, milliseconds).
     reload: Option<u64>,
     reloaded: u64,
+    /// When this process ends though what it was to stop is not gone (boot clock, milliseconds).
+    give_up_at: Option<u64>,
     /// When the core was asked last what is to be done: what has become due since then is still to come.
     planned_at: Time,
     /// The last `poll` failed.
@@ -141,17 +158,17 @@ struct Daemon {
 }
 
 /// Runs the daemon until it is told to end. Everything that can go wrong before the loop ends the process with a precise
-/// line and exit code 1; nothing does once the loop runs.
-pub fn run(config: RunConfig, task: Task) -> ExitCode {
+/// line; nothing does once the loop runs.
+pub fn run(config: RunConfig, task: Task) -> End {
     let only = match &task {
-        Task::Down(pods) if !pods.is_empty() => Some(pods.clone()),
-        Task::Down(_) | Task::Supervise => None,
+        Task::Down { pods, .. } if !pods.is_empty() => Some(pods.clone()),
+        Task::Down { .. } | Task::Supervise => None,
     };
     match boot::boot(config, only.as_deref()) {
         Ok((daemon, signals, fifo)) => daemon.serve(signals, fifo, task),
         Err(e) => {
             eprintln!("podstrap: {e}");
-            ExitCode::FAILURE
+            End::Failed
         }
     }
 }
@@ -201,43 +218,45 @@ fn sources(config: &RunConfig, runtime: Runtime) -> Vec<Source> {
 }
 
 impl Daemon {
-    fn serve(mut self, mut signals: Signals, mut fifo: Fifo, task: Task) -> ExitCode {
-        let mut ending = None;
+    fn serve(mut self, mut signals: Signals, mut fifo: Fifo, task: Task) -> End {
+        let mut is_ending = false;
         // Before anything is done about what was found: what is to be stopped must not be started first.
         let only = match task {
             Task::Supervise => None,
-            Task::Down(pods) if pods.is_empty() => {
-                self.events.push_back(Event::Drain);
-                ending = Some(());
-                None
-            }
-            Task::Down(pods) => {
-                self.events.push_back(Event::Hold { pods: pods.iter().cloned().collect() });
-                Some(pods)
+            Task::Down { pods, within_ms } => {
+                self.give_up_at = within_ms.map(|ms| clock::boot_ms().saturating_add(ms));
+                is_ending = pods.is_empty();
+                self.events.push_back(match is_ending {
+                    true => Event::Drain,
+                    false => Event::Hold { pods: pods.iter().cloned().collect() },
+                });
+                Some(pods).filter(|pods| !pods.is_empty())
             }
         };
-        if only.is_none() && self.asked_to_end(ending) {
-            ending = Some(());
-        }
+        is_ending |= only.is_none() && self.asked_to_end(is_ending);
         self.fold();
         if only.is_none() {
             self.forget_old_status();
         }
         loop {
             self.fold();
-            if ending.is_some() && self.world.is_empty() {
+            if is_ending && self.world.is_empty() {
                 info!("every Pod is stopped");
                 self.publish();
                 self.inform();
                 self.remove_cgroup_root();
                 self.forget_requests();
-                return ExitCode::SUCCESS;
+                return End::Done;
             }
             if let Some(pods) = &only
                 && pods.iter().all(|k| self.world.slot(k).is_none_or(|s| s.life.is_none()))
             {
                 self.publish();
-                return ExitCode::SUCCESS;
+                return End::Done;
+            }
+            if self.give_up_at.is_some_and(|t| t <= clock::boot_ms()) {
+                self.publish();
+                return End::TimedOut;
             }
             self.inform();
             let mut changes = Vec::new();
@@ -276,13 +295,13 @@ impl Daemon {
                 match signal {
                     Signal::SIGTERM | Signal::SIGINT => {
                         let stop = self.config.on_exit == OnExit::Stop;
-                        if ending.is_some() || !stop || only.is_some() {
+                        if is_ending || !stop || only.is_some() {
                             return self.leave(signal);
                         }
                         info!(
                             "{signal}: stopping every Pod, critical ones last; once more leaves them running"
                         );
-                        ending = Some(());
+                        is_ending = true;
                         self.herald.stopping();
                         self.events.push_back(Event::Drain);
                     }
@@ -302,15 +321,13 @@ impl Daemon {
                 self.look_at_directories(&[Change::Overflow]);
                 self.herald.reloaded(asked_at);
             }
-            if self.asked_to_end(ending) {
-                ending = Some(());
-            }
+            is_ending |= self.asked_to_end(is_ending);
         }
     }
 
     /// Whether a verb has asked for a full stop, and none is under way: then it begins.
-    fn asked_to_end(&mut self, ending: Option<()>) -> bool {
-        let asked = std::mem::take(&mut self.has_requests) && self.requests() && ending.is_none();
+    fn asked_to_end(&mut self, is_ending: bool) -> bool {
+        let asked = std::mem::take(&mut self.has_requests) && self.requests() && !is_ending;
         if asked {
             info!("asked to stop every Pod and end");
             self.herald.stopping();
@@ -320,7 +337,7 @@ impl Daemon {
     }
 
     /// Leaves: Pods go on, and the next daemon finds them by what is on disk.
-    fn leave(mut self, signal: Signal) -> ExitCode {
+    fn leave(mut self, signal: Signal) -> End {
         self.fold();
         if self.world.is_draining() {
             // Who starts the next one wants the Pods to run.
@@ -331,7 +348,7 @@ impl Daemon {
         self.herald.status(format!("left; {living} Pods go on without a daemon"));
         self.herald.turn(clock::boot_ms());
         info!("{signal}: leaving; {living} Pods go on without a daemon");
-        ExitCode::SUCCESS
+        End::Done
     }
 
     /// Folds every event into the world, carries out what follows, and publishes it; until nothing follows any more.
@@ -415,6 +432,7 @@ impl Daemon {
             .chain(self.keep_again)
             .chain(self.project_again)
             .chain(self.reload)
+            .chain(self.give_up_at)
             .min();
         match next {
             Some(at) => i32::try_from(at.saturating_sub(now))

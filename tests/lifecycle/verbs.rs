@@ -113,6 +113,19 @@ fn down_without_a_daemon_stops_what_one_has_left_running() {
 }
 
 #[test]
+fn down_without_a_daemon_waits_no_longer_than_it_is_told_to() {
+    let Some(mut i) = instance() else { return };
+    i.write_manifest("web.yaml", &one(&i, "web", "trap '' TERM; while :; do sleep 1; done", &[]));
+    i.start();
+    let pid = i.until_ready("web");
+    i.kill9();
+    let output = i.cli("down", &["--timeout", "1s"]);
+    assert_exit(&output, 4);
+    assert!(describe(&output).contains("not gone in time: default/web-node1"), "{}", describe(&output));
+    assert!(host::alive(pid), "its grace period is not over");
+}
+
+#[test]
 fn down_of_one_pod_without_a_daemon_touches_no_other() {
     let Some(mut i) = instance() else { return };
     i.args(&["--restart-backoff", "2s,2s"]);
