@@ -7,6 +7,7 @@
 //! RUN/requests/                     one file per request of a command-line verb
 //! RUN/runc/                         runc's own --root
 //! RUN/objects/                      ConfigMaps and Secrets of the sources, for monitors
+//! RUN/urls.json                     how manifest URLs are asked, headers and all, so that `plan` asks them alike
 //! RUN/mirror.json                   how mirror Pods fare; written by the helper that speaks to the API server
 //! RUN/docker/config.json            registry credentials for docker, where --authfile gives some
 //! RUN/status/                       published: daemon.json, and one file per Pod or refused document
@@ -26,6 +27,7 @@
 //! STATE/pods/GENERATION/volumes/    emptyDir volumes on disk
 //! STATE/seccomp/                    seccomp profiles of the operator's own
 //! STATE/manifests/                  the last good content of each manifest file
+//! STATE/worked/                     per Pod the document of the last generation that was ready, for `why`
 //! LOG/NAMESPACE_POD_UID/CONTAINER/ATTEMPT.log
 //! LOG/../containers/                links for log shippers
 //! ```
@@ -71,6 +73,21 @@ impl Roots {
     /// Where the answer of a manifest URL is put, until it has been read.
     pub fn fetched(&self, source: usize) -> PathBuf {
         self.run.join(format!("fetched.{source}"))
+    }
+
+    /// The same for a verb that asks for itself: its process is of that number.
+    pub fn fetched_by(&self, pid: u32) -> PathBuf {
+        self.run.join(format!("fetched.by.{pid}"))
+    }
+
+    /// How manifest URLs are asked.
+    pub fn urls(&self) -> PathBuf {
+        self.run.join("urls.json")
+    }
+
+    /// The document of the generation of a Pod that was ready last; its key is `NAMESPACE/NAME`.
+    pub fn worked(&self, key: &str) -> PathBuf {
+        self.state.join("worked").join(format!("{:016x}.json", fnv1a(key.as_bytes())))
     }
 
     /// Which Pods were stopped by hand.

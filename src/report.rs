@@ -5,6 +5,7 @@
 
 pub mod line;
 pub mod metrics;
+pub mod worked;
 
 use std::collections::BTreeMap;
 

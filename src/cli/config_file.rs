@@ -9,11 +9,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use argh::FromArgs;
 use serde::Deserialize;
 use serde_yaml::{Deserializer, Value};
 
-use super::args::Top;
+use super::args::{Known, options_of};
 use crate::manifest::nearest;
 
 /// A larger file is not read, in bytes.
@@ -23,9 +22,6 @@ const MOST_BYTES: u64 = 512 * 1024;
 const OWN: (&str, &str) = ("podstrap.io/v1", "PodstrapConfiguration");
 /// The kubelet's (<https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/>).
 const KUBELET: (&str, &str) = ("kubelet.config.k8s.io/v1beta1", "KubeletConfiguration");
-
-/// The options that have no value where they are typed, and are true or false in a file.
-const SWITCHES: [&str; 1] = ["register-node"];
 
 /// What a file says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -80,11 +76,8 @@ impl ConfigFile {
 }
 
 /// The options that a file may name: all of `run` but the file itself.
-fn known() -> Vec<String> {
-    let help = Top::from_args(&["podstrap"], &["run", "--help"]).err().map(|e| e.output).unwrap_or_default();
-    let usage = help.lines().next().unwrap_or_default();
-    let options = usage.split('[').filter_map(|part| part.strip_prefix("--")?.split([' ', ']']).next());
-    options.filter(|name| *name != "config").map(str::to_owned).collect()
+fn known() -> Vec<Known> {
+    options_of(&["run"]).into_iter().filter(|option| option.name != "config").collect()
 }
 
 /// `manifest-dir` → `manifestDir`.
@@ -100,7 +93,7 @@ fn camel(option: &str) -> String {
 }
 
 fn own(fields: &BTreeMap<&str, &Value>) -> Result<ConfigFile, String> {
-    let known: BTreeMap<String, String> = known().into_iter().map(|o| (camel(&o), o)).collect();
+    let known: BTreeMap<String, String> = known().into_iter().map(|o| (camel(&o.name), o.name)).collect();
     let mut file = ConfigFile::default();
     for (name, value) in fields.iter().filter(|(name, _)| !matches!(**name, "apiVersion" | "kind")) {
         let Some(option) = known.get(*name) else {
@@ -209,8 +202,10 @@ pub fn with_file(words: Vec<String>) -> Result<(Vec<String>, Vec<String>), Strin
     let Some(path) = path else { return Ok((words, Vec::new())) };
     let file = ConfigFile::read(Path::new(path))?;
     let mut all = words.clone();
+    let switches: Vec<String> = known().into_iter().filter(|o| o.is_switch).map(|o| o.name).collect();
     for (option, value) in file.options.into_iter().filter(|(option, _)| !given(option)) {
-        match (SWITCHES.contains(&option.as_str()), value.as_str()) {
+        // What has no value where it is typed is true or false in a file.
+        match (switches.contains(&option), value.as_str()) {
             (true, "false") => {}
             (true, "true") => all.push(format!("--{option}")),
             (true, _) => return Err(format!("{}: {}: must be true or false", path, camel(&option))),
@@ -256,8 +251,11 @@ mod tests {
     #[test]
     fn every_option_has_a_name_in_the_file() {
         let known = known();
-        assert!(known.len() >= 25 && known.contains(&"manifest-dir".to_owned()), "{known:?}");
-        assert!(!known.iter().any(|o| o == "config" || o == "help"));
+        let switches: Vec<&str> = known.iter().filter(|o| o.is_switch).map(|o| o.name.as_str()).collect();
+        assert_eq!(switches, ["allow-foreign-manifests", "register-node"]);
+        let names: Vec<&str> = known.iter().map(|o| o.name.as_str()).collect();
+        assert!(names.len() >= 25 && names.contains(&"manifest-dir"), "{names:?}");
+        assert!(!names.contains(&"config") && !names.contains(&"help"));
         assert_eq!(camel("max-manifest-bytes"), "maxManifestBytes");
     }
 
@@ -294,14 +292,17 @@ mod tests {
         let with = |value: &str| {
             std::fs::write(
                 &path,
-                format!("apiVersion: {}\nkind: {}\nkubeconfig: /k\nregisterNode: {value}\n", OWN.0, OWN.1),
+                format!(
+                    "apiVersion: {}\nkind: {}\nkubeconfig: /k\nregisterNode: {value}\nallowForeignManifests: {value}\n",
+                    OWN.0, OWN.1
+                ),
             )
             .unwrap();
             with_file(words.clone()).map(|(words, _)| words.get(3..).unwrap().join(" "))
         };
-        assert_eq!(with("true").unwrap(), "--kubeconfig /k --register-node");
+        assert_eq!(with("true").unwrap(), "--allow-foreign-manifests --kubeconfig /k --register-node");
         assert_eq!(with("false").unwrap(), "--kubeconfig /k");
-        assert!(with("maybe").unwrap_err().contains("registerNode: must be true or false"));
+        assert!(with("maybe").unwrap_err().contains("allowForeignManifests: must be true or false"));
         std::fs::remove_file(&path).unwrap();
     }
 

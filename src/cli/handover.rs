@@ -5,19 +5,22 @@
 //! Secret beside a Pod. A Pod that it would not run, or a backup file that it would, is worth more than a warning: with an
 //! etcd that does not come back there is no cluster to ask.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::args::{DownArgs, HandoverArgs};
+use super::args::{DownArgs, HandoverArgs, MANIFEST_DIR};
 use super::error::Error;
 use super::plan;
 use super::published::Published;
+use super::view::label;
 use crate::helper::text::escape;
 use crate::monitor::record;
 use crate::pod::depends::DEPENDS_ON;
 use crate::pod::objects::References;
 use crate::pod::{Origin, Pod, Volume};
+use crate::report::ManifestState;
 use crate::source::{Merged, Source};
 
 /// What is there to be handed over.
@@ -25,10 +28,16 @@ use crate::source::{Merged, Source};
 pub struct Facts {
     sources: Vec<String>,
     merged: Merged,
+    /// Why it is not known what is to run.
+    unread: Option<String>,
+    /// Pods that were stopped by `podstrap down`.
+    held: Vec<String>,
     /// Files that a kubelet would read and that are passed over here.
     passed_over: Vec<String>,
     /// Files whose document is a list.
     lists: Vec<String>,
+    /// URLs that give a `v1.PodList`, the one list that a kubelet takes, and from URLs only.
+    pod_lists: Vec<String>,
     /// The kubelet that runs already.
     kubelet: Option<i32>,
 }
@@ -51,16 +60,25 @@ pub fn look(args: &HandoverArgs) -> Result<Facts, Error> {
     }
     let sources = plan::read_sources(&published)?;
     let merged = crate::source::merge(&sources);
-    let mut facts = Facts { kubelet: kubelet(), ..Facts::default() };
+    let unread = plan::unread(&sources);
+    let held = published.entries.iter().filter(|e| e.manifest == ManifestState::Held).map(label).collect();
+    let mut facts = Facts { kubelet: kubelet(), unread, held, ..Facts::default() };
     for source in &sources {
-        facts.sources.push(source.shown().to_owned());
-        if let Source::Dir(_) = source {
-            facts.passed_over.extend(passed_over(Path::new(source.shown())));
+        let shown = source.standing().shown();
+        facts.sources.push(shown.to_owned());
+        match source {
+            Source::Dir(_) => facts.passed_over.extend(passed_over(Path::new(shown))),
+            Source::Url(url) => match url.content().and_then(kind_of).as_deref() {
+                Some("PodList") => facts.pod_lists.push(shown.to_owned()),
+                Some("List") => facts.lists.push(shown.to_owned()),
+                Some(_) | None => {}
+            },
         }
     }
-    let mut files: Vec<&str> = merged.good.values().map(|g| g.pod.origin.path.as_str()).collect();
-    files.dedup();
-    facts.lists = files.into_iter().filter(|f| is_list(f)).map(str::to_owned).collect();
+    let files: BTreeSet<&str> = merged.good.values().map(|g| g.pod.origin.path.as_str()).collect();
+    let is_list =
+        |file: &&str| fs::read(file).is_ok_and(|text| kind_of(&text).is_some_and(|k| k.ends_with("List")));
+    facts.lists.extend(files.into_iter().filter(is_list).map(str::to_owned));
     facts.merged = merged;
     Ok(facts)
 }
@@ -78,15 +96,15 @@ fn passed_over(directory: &Path) -> Vec<String> {
     found
 }
 
-/// Whether a file, which has been accepted, is a list: by the kind that it names at its outermost level.
-fn is_list(file: &str) -> bool {
-    let Ok(text) = fs::read_to_string(file) else { return false };
-    let kind = match serde_json::from_str::<serde_json::Value>(&text) {
-        Ok(json) => json["kind"].as_str().map(str::to_owned),
-        Err(_) => text.lines().find_map(|line| line.strip_prefix("kind:")).map(str::to_owned),
+/// The kind that a content, which has been accepted, names first at its outermost level.
+fn kind_of(content: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(content).ok()?;
+    let kind = match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(json) => json["kind"].as_str()?.to_owned(),
+        Err(_) => text.lines().find_map(|line| line.strip_prefix("kind:"))?.to_owned(),
     };
-    let word = kind.as_deref().map(|kind| kind.split('#').next().unwrap_or(kind));
-    word.is_some_and(|word| word.trim().trim_matches(['"', '\'']).ends_with("List"))
+    let word = kind.split('#').next().unwrap_or(&kind);
+    Some(word.trim().trim_matches(['"', '\'']).to_owned())
 }
 
 fn kubelet() -> Option<i32> {
@@ -100,27 +118,40 @@ fn kubelet() -> Option<i32> {
 pub fn judge(facts: &Facts) -> Judgement {
     let mut judgement = Judgement::default();
     let Judgement { refusals, warnings } = &mut judgement;
-    if let [_, more @ ..] = facts.sources.as_slice()
-        && !more.is_empty()
-    {
-        refusals.push(format!(
-            "a kubelet reads one staticPodPath and one staticPodURL, and there are {} sources: {}",
-            facts.sources.len(),
-            facts.sources.join(", ")
+    if let Some(why) = &facts.unread {
+        refusals.push(format!("{why}: what is to run after this is not known"));
+    }
+    let (urls, paths): (Vec<&String>, Vec<&String>) = facts.sources.iter().partition(|s| plan::is_url(s));
+    for (kind, list) in [("staticPodPath", &paths), ("staticPodURL", &urls)] {
+        if let [_, _, ..] = list.as_slice() {
+            let all: Vec<&str> = list.iter().map(|s| s.as_str()).collect();
+            refusals.push(format!(
+                "a kubelet reads one {kind}, and there are {}: {}",
+                all.len(),
+                all.join(", ")
+            ));
+        }
+    }
+    for url in urls {
+        warnings.push(format!(
+            "{url}: the kubelet needs it as its staticPodURL, headers as its staticPodURLHeader; it trusts the host's \
+             certificates only, and knows of no digest"
         ));
     }
-    for source in facts.sources.iter().filter(|s| s.starts_with("http://") || s.starts_with("https://")) {
-        warnings.push(format!("{source}: the kubelet needs it as its staticPodURL"));
+    for pod in &facts.held {
+        warnings.push(format!("{pod}: was stopped by `podstrap down`, and a kubelet starts it"));
     }
     for file in &facts.lists {
-        refusals.push(format!("{file}: is a list, and a kubelet reads one Pod from a file"));
+        let takes =
+            if plan::is_url(file) { "one Pod or a PodList from a URL" } else { "one Pod from a file" };
+        refusals.push(format!("{file}: is a list, and a kubelet reads {takes}"));
     }
     let pods = facts.merged.good.values().map(|g| &g.pod.origin);
     let origins: Vec<&Origin> = pods.chain(facts.merged.objects.values().map(|o| &o.origin)).collect();
     for (place, origin) in origins.iter().enumerate() {
         let n = origins.iter().filter(|o| o.path == origin.path).count();
         let is_told = origins.iter().take(place).any(|o| o.path == origin.path);
-        if n > 1 && !is_told && !facts.lists.contains(&origin.path) {
+        if n > 1 && !is_told && ![&facts.lists, &facts.pod_lists].iter().any(|l| l.contains(&origin.path)) {
             let file = &origin.path;
             refusals.push(format!("{file}: holds {n} documents, and a kubelet reads the first one only"));
         }
@@ -172,7 +203,7 @@ fn of_pod(pod: &Pod, refusals: &mut Vec<String>, warnings: &mut Vec<String>) {
 
 /// What is to be done when all is stopped, one a line.
 pub fn next(facts: &Facts, args: &HandoverArgs) -> String {
-    let path = facts.sources.first().map_or("/etc/kubernetes/manifests", String::as_str);
+    let path = facts.sources.iter().find(|s| !plan::is_url(s)).map_or(MANIFEST_DIR, String::as_str);
     let images = Published::read(&args.run_dir).map(|p| p.roots().state.join("images.d")).unwrap_or_default();
     format!(
         "Next:\n  \

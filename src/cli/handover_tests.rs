@@ -46,8 +46,13 @@ fn what_a_kubelet_cannot_run_is_refused() {
     backup.passed_over = vec!["/m/a.yaml.bak".into()];
     assert!(refusals(&backup).contains("/m/a.yaml.bak: is passed over here"), "{}", refusals(&backup));
     let mut many = facts(&pod("a", ""));
+    many.sources.push("http://h/".into());
+    assert_eq!(refusals(&many), "", "a kubelet reads one of each");
     many.sources.push("/n".into());
-    assert!(refusals(&many).contains("there are 2 sources"), "{}", refusals(&many));
+    assert_eq!(refusals(&many), "a kubelet reads one staticPodPath, and there are 2: /m, /n");
+    let mut unread = facts(&pod("a", ""));
+    unread.unread = Some("/m: cannot be read: EIO".into());
+    assert!(refusals(&unread).contains("EIO: what is to run"), "{}", refusals(&unread));
 }
 
 #[test]
@@ -62,4 +67,29 @@ fn what_will_be_different_is_told() {
         warnings.contains("podstrap.io/depends-on over") && warnings.contains("emptyDir volumes is lost"),
         "{warnings}"
     );
+}
+
+#[test]
+fn of_a_url_a_kubelet_takes_a_pod_list() {
+    let two = format!("{}---\n{}", pod("a", ""), pod("b", ""));
+    let mut facts = facts(&two);
+    let path = facts.merged.good.values().next().unwrap().pod.origin.path.clone();
+    facts.pod_lists = vec![path];
+    assert_eq!(judge(&facts).refusals, [""; 0]);
+    facts.lists = vec!["http://h/pods".into()];
+    assert!(judge(&facts).refusals.concat().contains("one Pod or a PodList from a URL"));
+    for (text, kind) in [
+        ("apiVersion: v1\nkind: \"PodList\" # all\nitems: []\n", Some("PodList")),
+        ("{\"items\": [{\"kind\": \"Pod\"}], \"kind\": \"List\"}", Some("List")),
+        ("items:\n- kind: Pod\n", None),
+    ] {
+        assert_eq!(kind_of(text.as_bytes()).as_deref(), kind, "{text}");
+    }
+}
+
+#[test]
+fn a_pod_that_was_stopped_by_hand_is_told_of() {
+    let mut facts = facts(&pod("a", ""));
+    facts.held = vec!["default/a-n".into()];
+    assert!(judge(&facts).warnings.concat().contains("default/a-n: was stopped by `podstrap down`"));
 }

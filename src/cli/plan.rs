@@ -5,6 +5,7 @@
 
 mod decide;
 pub mod differences;
+mod urls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::decide::{Facts, Living, RefusedDocument, Step, Wanted, decide, verdict};
+use self::urls::Ask;
 use super::args::{MANIFEST_DIR, PlanArgs};
 use super::error::{Error, Exit};
 use super::published::Published;
@@ -36,8 +38,8 @@ use crate::pod::objects::References;
 use crate::pod::reference::Reference;
 use crate::pod::{Generation, NodeName, Origin, Pod, PodKey, Volume};
 use crate::report::ManifestState;
+use crate::report::worked::Worked;
 use crate::source::dir::{DirSource, Rules};
-use crate::source::url::UrlSource;
 use crate::source::{self, Merged, Source};
 use crate::sys::process;
 
@@ -47,16 +49,19 @@ const MOST_OF_PROBLEM: usize = 300;
 /// Prints the plan. 0: nothing to do, 1: changes, 2: it cannot be told, 3: something is refused or cannot be read.
 pub fn run(args: &PlanArgs) -> Result<Exit, Error> {
     let published = Published::read(&args.run_dir)?;
-    let facts = gather(args, &published)?;
+    let (facts, notes) = gather(args, &published, Ask::Now)?;
     let steps = decide(&facts);
     let out = match args.output {
         Format::Json | Format::Yaml => {
-            let all = Document { steps: &steps };
+            let all = Document { steps: &steps, notes: &notes };
             encode(&serde_json::to_value(all).map_err(|e| Error::Encode(e.to_string()))?, args.output)?
         }
         Format::Table | Format::Wide => text(&steps, args.output == Format::Wide),
     };
     io::stdout().write_all(out.as_bytes()).map_err(Error::Output)?;
+    for note in &notes {
+        say(&format_args!("plan: {note}"));
+    }
     if !published.is_current() {
         say(&"plan: the daemon is not running; this is what `podstrap run` would do");
     }
@@ -70,6 +75,8 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Error> {
 #[derive(Serialize)]
 struct Document<'a> {
     steps: &'a [Step],
+    /// What the plan does not know for certain.
+    notes: &'a [String],
 }
 
 fn text(steps: &[Step], wide: bool) -> String {
@@ -127,17 +134,19 @@ fn rules_of(published: &Published, node: Option<&str>, max_bytes: Option<Size>) 
     })
 }
 
-/// All sources of the daemon, read now.
+/// All sources of the daemon, read now; URLs count with what they said last.
 pub(super) fn read_sources(published: &Published) -> Result<Vec<Source>, Error> {
-    let mut sources = sources_of(published, &rules_of(published, None, None)?);
+    let (mut sources, _) = sources_of(published, &rules_of(published, None, None)?, Ask::Never);
     source::read_once(&mut sources);
     Ok(sources)
 }
 
-fn gather(args: &PlanArgs, published: &Published) -> Result<Facts, Error> {
+fn gather(args: &PlanArgs, published: &Published, ask: Ask) -> Result<(Facts, Vec<String>), Error> {
     let rules = rules_of(published, args.node_name.as_deref(), args.max_manifest_bytes)?;
     let roots = published.roots();
-    let mut sources = sources_of(published, &rules);
+    // Files that are named are planned against what URLs have said: that is for what they depend on, no more.
+    let ask = if args.paths.is_empty() { ask } else { Ask::Never };
+    let (mut sources, notes) = sources_of(published, &rules, ask);
     source::read_once(&mut sources);
     let all = source::merge(&sources);
     let (asked, unread) = match args.paths.as_slice() {
@@ -173,7 +182,7 @@ fn gather(args: &PlanArgs, published: &Published) -> Result<Facts, Error> {
         let key = PodKey { namespace: e.namespace.clone()?, name: e.name.clone()? };
         Some((key, e.generation.clone()?))
     });
-    Ok(Facts {
+    let facts = Facts {
         wanted,
         refused: refused.collect(),
         living,
@@ -181,32 +190,49 @@ fn gather(args: &PlanArgs, published: &Published) -> Result<Facts, Error> {
         unread,
         others: all.good.keys().cloned().collect(),
         held: held.collect(),
-    })
+    };
+    Ok((facts, notes))
 }
 
-/// The sources of the daemon that runs, or of the last one; else the directory that it would read.
-fn sources_of(published: &Published, rules: &Rules) -> Vec<Source> {
+/// The sources of the daemon that runs, or of the last one; else the directory that it would read. And what is to be told of
+/// them.
+fn sources_of(published: &Published, rules: &Rules, ask: Ask) -> (Vec<Source>, Vec<String>) {
     let of_daemon = published.daemon.iter().flat_map(|d| &d.sources).map(|s| s.path.clone());
     let mut paths: Vec<String> = of_daemon.collect();
     if paths.is_empty() {
         paths.push(MANIFEST_DIR.to_owned());
     }
-    let of = |path: String| match path.starts_with("http://") || path.starts_with("https://") {
-        // What it said last is on disk; nobody is asked.
-        true => Source::Url(Box::new(UrlSource::new(path.clone(), path, 0, rules.limits.max_bytes, rules))),
+    let (mut specs, mut notes) = (urls::specs(published), Vec::new());
+    let of = |path: String| match is_url(&path) {
+        true => {
+            let spec = urls::take(&mut specs, &path);
+            let (source, note) = urls::source(path, spec, ask, published, rules);
+            notes.extend(note);
+            Source::Url(Box::new(source))
+        }
         false => Source::Dir(Box::new(DirSource::new(path.into(), Rc::new(rules.clone())))),
     };
-    paths.into_iter().map(of).collect()
+    let sources = paths.into_iter().map(of).collect();
+    (sources, notes)
+}
+
+/// Whether a source is a URL, by its name.
+pub(super) fn is_url(shown: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| shown.starts_with(scheme))
 }
 
 /// Why it cannot be told what is wanted, where that is so: nothing is stopped then.
-fn unread(sources: &[Source]) -> Option<String> {
-    sources.iter().find_map(|s| match (s.error(), s.is_synced(), s) {
+pub(super) fn unread(sources: &[Source]) -> Option<String> {
+    sources.iter().find_map(|s| match (s.standing().error(), s.standing().is_synced(), s) {
         // A directory that is absent says, in the end, that there is nothing.
         (_, true, _) => None,
-        (Some(error), ..) => Some(format!("{} cannot be read: {error}", s.shown())),
-        (None, false, Source::Url(_)) => Some(format!("{}: what it said last is not known here", s.shown())),
-        (None, false, Source::Dir(_)) => Some(format!("{}: a file in it is being written", s.shown())),
+        (Some(error), ..) => Some(format!("{}: {error}", s.standing().shown())),
+        (None, false, Source::Url(_)) => {
+            Some(format!("{}: what it said last is not known here", s.standing().shown()))
+        }
+        (None, false, Source::Dir(_)) => {
+            Some(format!("{}: a file in it is being written", s.standing().shown()))
+        }
     })
 }
 
@@ -376,10 +402,24 @@ pub(super) fn pending_changes(
         output: Format::Table,
         run_dir: published.run.clone(),
     };
-    let steps = gather(&args, published).map(|facts| decide(&facts)).unwrap_or_default();
+    let facts = gather(&args, published, Ask::Never);
+    let steps = facts.map(|(facts, _)| decide(&facts)).unwrap_or_default();
     let full = label(entry);
     let is_it = |s: &Step| {
         s.namespace.as_ref().zip(s.name.as_ref()).is_some_and(|(ns, name)| format!("{ns}/{name}") == full)
     };
     steps.into_iter().find(is_it).map(|s| s.changes).unwrap_or_default()
+}
+
+/// Since when an earlier version of a Pod worked, and what the present one says differently; `None` where it is the present
+/// one that worked last, or where that is not known.
+pub(super) fn since_worked(
+    roots: &Roots,
+    entry: &crate::report::PodStatusFile,
+) -> Option<(String, Vec<differences::Change>)> {
+    let key = PodKey { namespace: entry.namespace.clone()?, name: entry.name.clone()? };
+    let worked = Worked::read(roots, &key.to_string())?;
+    let generation = entry.generation.as_ref().filter(|g| **g != worked.generation)?;
+    let now = read_stored(roots, generation, &process::boot_id().unwrap_or_default())?;
+    Some((worked.since, differences::between(&worked.document, &now.document)))
 }

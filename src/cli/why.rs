@@ -3,6 +3,7 @@
 //! This file gathers: what was published, the ends of logs, when the next try is, who holds a port. `explain` makes text
 //! of it. All of it is on disk, so it works while the daemon is down, and says so.
 
+mod addresses;
 mod explain;
 mod listeners;
 
@@ -11,7 +12,8 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use self::explain::{Facts, explain, ports_in_question, text};
+use self::addresses::in_question;
+use self::explain::{Facts, explain, text};
 use super::args::WhyArgs;
 use super::error::{Error, Exit};
 use super::logs::{container_names, last_lines};
@@ -64,12 +66,12 @@ fn gather<'a>(args: &WhyArgs, published: &Published, entry: &'a PodStatusFile) -
             (name, lines)
         })
         .collect();
-    let mut ports = Vec::new();
+    let mut addresses = Vec::new();
     for container in view.all() {
         let mut lines = logs.iter().find(|l| l.0 == container.name).map(|l| l.1.clone()).unwrap_or_default();
         let ended = [&container.state.terminated, &container.last_state.terminated];
         lines.extend(ended.into_iter().flatten().filter_map(|t| t.message.clone()));
-        ports.extend(ports_in_question(entry, &container.name, &lines));
+        addresses.extend(in_question(entry, &container.name, &lines));
     }
     let pending = matches!(entry.manifest, ManifestState::Replacing { .. } | ManifestState::Kept { .. });
     Facts {
@@ -79,8 +81,9 @@ fn gather<'a>(args: &WhyArgs, published: &Published, entry: &'a PodStatusFile) -
         now_ms: clock::unix_ms(),
         logs,
         next_start_ms: if published.is_current() { next_starts(&roots, entry) } else { Vec::new() },
-        listeners: listeners::at(&ports),
+        listeners: listeners::at(&addresses),
         changes: if pending { plan::pending_changes(published, entry) } else { Vec::new() },
+        since_worked: plan::since_worked(&roots, entry),
         image_dir: roots.state.join("images.d").display().to_string(),
     }
 }

@@ -500,7 +500,7 @@ impl Daemon {
         if self.jobs.any(|p| *p == Purpose::Keep) {
             return;
         }
-        let new: Vec<_> = self.sources.iter_mut().flat_map(|s| s.take_keeps()).collect();
+        let new: Vec<_> = self.sources.iter_mut().flat_map(|s| s.standing_mut().take_keeps()).collect();
         if new.is_empty() && self.keep_again.is_none_or(|t| t > clock::boot_ms()) {
             return;
         }

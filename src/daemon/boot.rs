@@ -23,7 +23,7 @@ use crate::core::World;
 use crate::monitor::record::{self, Record};
 use crate::paths::Roots;
 use crate::pod::PodKey;
-use crate::source::{Merged, Source};
+use crate::source::Merged;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::fifo::Fifo;
 use crate::sys::lock::{self, Lock, Taken};
@@ -156,8 +156,10 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     for dir in [roots.requests(), roots.runc(), roots.status(), roots.pods()] {
         make_dir(&dir, 0o700)?;
     }
-    for dir in [roots.images(), roots.manifests(), roots.state.join("containers"), roots.state.join("pods")] {
-        make_dir(&dir, 0o700)?;
+    make_dir(&roots.images(), 0o700)?;
+    make_dir(&roots.manifests(), 0o700)?;
+    for name in ["containers", "pods", "worked"] {
+        make_dir(&roots.state.join(name), 0o700)?;
     }
     make_dir(&config.image_dir, 0o700)?;
     make_dir(&roots.log, 0o755)?;
@@ -182,7 +184,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
             env!("CARGO_PKG_VERSION"),
             config.node,
             engine.binary().display(),
-            sources.iter().map(Source::shown).collect::<Vec<_>>().join(", ")
+            sources.iter().map(|s| s.standing().shown()).collect::<Vec<_>>().join(", ")
         );
     }
     let publisher = Publisher::new(&config, &boot_id, &engine);
@@ -225,6 +227,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         herald,
         health,
         mirror: Default::default(),
+        worked: Default::default(),
         verdicts: Default::default(),
         started_unix_ms: clock::unix_ms(),
         _locks: locks,
@@ -239,6 +242,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         daemon.images_at_boot();
         daemon.ask_version();
         daemon.mirror_at_boot();
+        daemon.tell_how_urls_are_asked();
         daemon.look_at_directories(&[]);
     }
     Ok((daemon, signals, fifo))

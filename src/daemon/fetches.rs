@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 
 use super::Daemon;
 use super::jobs::Purpose;
-use crate::command::{CommandLine, SELF};
 use crate::config::RunConfig;
 use crate::helper::fetch::{FetchSpec, Fetched, Validators};
 use crate::source::Source;
+use crate::sys::atomic::{self, Durability};
 use crate::sys::clock;
 use crate::sys::spawn::ExitStatus;
 use crate::warning;
 
 /// How long a server has for a whole answer, in milliseconds: the kubelet's (`pkg/kubelet/config/http.go`).
 const ANSWER_MS: u64 = 10_000;
-/// How long the child has, in milliseconds.
-const CHILD_MS: u64 = 15_000;
 
 /// How each URL is asked, by the number of its source: URLs come after directories.
 pub fn of(config: &RunConfig) -> BTreeMap<usize, FetchSpec> {
@@ -38,6 +37,23 @@ pub fn of(config: &RunConfig) -> BTreeMap<usize, FetchSpec> {
 }
 
 impl Daemon {
+    /// Writes down how URLs are asked, for verbs that ask them, too. It may hold secrets, as RUN/pods does.
+    pub(super) fn tell_how_urls_are_asked(&self) {
+        let path = self.config.roots.urls();
+        if self.fetches.is_empty() {
+            // A former daemon's.
+            let _ = fs::remove_file(path);
+            return;
+        }
+        let specs: Vec<&FetchSpec> = self.fetches.values().collect();
+        let written = serde_json::to_vec(&specs)
+            .map_err(io::Error::from)
+            .and_then(|bytes| atomic::write(&path, &bytes, 0o600, Durability::Process));
+        if let Err(e) = written {
+            warning!("cannot write {}: {e}; `plan` asks no URL", path.display());
+        }
+    }
+
     /// Asks every URL that is due.
     pub(super) fn fetch_due(&mut self, now: u64) {
         for (number, spec) in &self.fetches {
@@ -45,12 +61,10 @@ impl Daemon {
             if !source.ask(now) {
                 continue;
             }
-            let started = serde_json::to_vec(spec).map_err(std::io::Error::from).and_then(|text| {
-                let line = CommandLine::new(SELF).arg("fetch").stdin(text).deadline(CHILD_MS).tied();
-                self.jobs.start(Purpose::Fetch(*number), &line, true)
-            });
+            let started =
+                spec.command().and_then(|line| self.jobs.start(Purpose::Fetch(*number), &line, true));
             if let Err(e) = started {
-                warning!("{}: cannot be asked: {e}", source.shown());
+                warning!("{}: cannot be asked: {e}", source.standing().shown());
                 source.answered(Err(e.to_string()), now);
             }
         }
@@ -62,7 +76,7 @@ impl Daemon {
         let Some(spec) = self.fetches.get_mut(&number) else { return };
         let Some(Source::Url(source)) = self.sources.get_mut(number) else { return };
         let fetched = match (overdue, status.success()) {
-            (true, _) => Err(format!("no answer within {} s", CHILD_MS / 1000)),
+            (true, _) => Err(format!("no answer within {} s", ANSWER_MS / 1000)),
             (false, true) => serde_json::from_slice::<Fetched>(output.as_bytes()).map_err(|e| e.to_string()),
             (false, false) if output.is_empty() => {
                 Err(format!("the child that asks it has ended ({status})"))
@@ -83,7 +97,7 @@ impl Daemon {
         };
         // It is in memory, and the next one has another.
         let _ = fs::remove_file(&spec.file);
-        for line in source.take_news() {
+        for line in source.standing_mut().take_news() {
             warning!("{line}");
         }
         if changed {

@@ -168,7 +168,7 @@ impl Daemon {
             self.herald.status(line::line(self.publisher.briefs(), around));
         }
         // A source that cannot be read must not keep systemd from calling the rest ready.
-        if self.sources.iter().all(|s| s.is_synced() || s.error().is_some()) {
+        if self.sources.iter().all(|s| s.standing().is_synced() || s.standing().error().is_some()) {
             self.herald.ready();
         }
         self.herald.turn(clock::boot_ms());

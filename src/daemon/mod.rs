@@ -26,6 +26,7 @@ mod statuses;
 mod strays;
 mod view;
 mod waits;
+mod worked;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -63,6 +64,7 @@ use self::jobs::Jobs;
 use self::mirror::MirrorDesk;
 use self::publish::Publisher;
 use self::runs::RunInfo;
+use self::worked::WorkedDesk;
 
 /// However many SIGHUPs come, the sources are read again no sooner than so many milliseconds after the last time.
 const RELOAD_PAUSE_MS: u64 = 100;
@@ -150,6 +152,7 @@ struct Daemon {
     herald: Herald,
     health: Option<Health>,
     mirror: MirrorDesk,
+    worked: WorkedDesk,
     /// How often which probe has found what.
     verdicts: BTreeMap<(ProbeKind, &'static str), u64>,
     started_unix_ms: i64,
@@ -290,6 +293,7 @@ impl Daemon {
             }
             self.look_at_directories(&changes);
             self.mirror_due();
+            self.note_what_works();
             self.overdue();
             for signal in seen {
                 match signal {
@@ -380,6 +384,7 @@ impl Daemon {
         if self.is_first_of_boot && self.merged.complete {
             self.is_first_of_boot = false;
             self.remove_stale();
+            self.forget_what_worked();
         }
     }
 
@@ -426,6 +431,7 @@ impl Daemon {
             .chain(self.docker.deadline())
             .chain(self.publisher.deadline())
             .chain(self.mirror.deadline())
+            .chain(self.worked.deadline())
             .chain(self.herald.deadline())
             .chain(self.health.as_ref().and_then(Health::deadline))
             .chain(self.look_again)
@@ -477,7 +483,7 @@ impl Daemon {
                 source.notice(change, now);
             }
             changed |= source.turn(now, &mut self.watcher);
-            for line in source.take_news() {
+            for line in source.standing_mut().take_news() {
                 warning!("{line}");
             }
         }

@@ -13,10 +13,10 @@ use crate::core::{Life, Refusal, Saved};
 use crate::log::rfc3339;
 use crate::paths::{Roots, fnv1a};
 use crate::pod::{Generation, PodKey};
-use crate::report::line::Brief;
+use crate::report::line::{Brief, is_well};
 use crate::report::{DaemonStatus, ManifestState, PodStatusFile, Reading, SourceStatus};
 use crate::runtime::engine::Engine;
-use crate::source::Refused;
+use crate::source::{Refused, Source};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::clock;
 use crate::sys::net::host_addresses;
@@ -226,9 +226,9 @@ impl Daemon {
             .sources
             .iter()
             .map(|s| SourceStatus {
-                path: s.shown().to_owned(),
-                synced: s.is_synced(),
-                error: s.error().map(str::to_owned),
+                path: s.standing().shown().to_owned(),
+                synced: s.standing().is_synced(),
+                error: s.standing().error().map(str::to_owned),
                 ignored: s.ignored(),
             })
             .collect();
@@ -244,6 +244,7 @@ impl Daemon {
         let Some(slot) = self.world.slot(key).filter(|s| s.want.is_some() || s.life.is_some()) else {
             self.publisher.forget(&path);
             self.publisher.briefs.remove(key);
+            self.worked.forget(key);
             self.said.remove(&waits_for(key));
             return;
         };
@@ -257,6 +258,9 @@ impl Daemon {
         let kept_for = if good.is_none() { self.kept_for(key, slot) } else { Vec::new() };
         let file =
             view::pod_status(key, slot, waits.as_ref(), good, kept_for, stored, &self.publisher.host_ips);
+        let works = is_well(&file) && file.deletion_timestamp.is_none();
+        let ready = slot.life.as_ref().filter(|_| works).map(|life| &life.pod.generation);
+        self.worked.see(key, ready, clock::boot_ms());
         if self.herald.is_on() {
             self.publisher.briefs.insert(key.clone(), Brief::of(&file, self.config.node.as_str()));
         }
@@ -279,7 +283,7 @@ impl Daemon {
         let mut problems: Vec<String> =
             self.merged.refused.iter().filter(is_it).flat_map(|r| r.problems.iter().cloned()).collect();
         if problems.is_empty() {
-            let unread = self.sources.iter().filter(|s| !s.is_synced());
+            let unread = self.sources.iter().map(Source::standing).filter(|s| !s.is_synced());
             problems.extend(unread.map(|s| match s.error() {
                 Some(error) => format!("{}: {error}", s.shown()),
                 None => format!("{}: has not been read yet", s.shown()),

@@ -5,19 +5,17 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use ureq::config::Config;
+use ureq::Body;
 use ureq::http::Response;
 use ureq::http::header::{CONTENT_ENCODING, ETAG, HeaderName, LAST_MODIFIED, LOCATION};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body};
+use ureq::tls::{RootCerts, TlsConfig};
 
-use super::resolver::BlockingResolver;
+use super::http::{self, Connections};
 use super::text;
 use super::url::Url;
+use crate::command::{CommandLine, SELF};
 use crate::config::{Header, HeaderValue};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::{alarm, clock};
@@ -34,13 +32,8 @@ const MOST_SPEC: u64 = 1 << 20;
 /// An error is told in so many characters.
 const LINE: usize = 400;
 
-/// Where hosts keep the certificates that they trust: Debian, Fedora, SUSE, Alpine.
-const ROOTS: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
+/// How long the child has, in milliseconds, beyond what the server has: it ends by itself, unless it is frozen.
+const CHILD_MS: u64 = 5_000;
 
 /// What is to be fetched; JSON on standard input, because headers are secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +52,17 @@ pub struct FetchSpec {
     pub file: PathBuf,
     /// For everything together, in milliseconds.
     pub timeout_ms: u64,
+}
+
+impl FetchSpec {
+    /// The child that does it.
+    ///
+    /// # Errors
+    /// It cannot be written down as JSON: never, for what is in it.
+    pub fn command(&self) -> io::Result<CommandLine> {
+        let text = serde_json::to_vec(self)?;
+        Ok(CommandLine::new(SELF).arg("fetch").stdin(text).deadline(self.timeout_ms + CHILD_MS).tied())
+    }
 }
 
 /// By what a server can tell that nothing has changed (RFC 9110 §8.8), as it said it.
@@ -107,14 +111,17 @@ fn fetch(spec: &FetchSpec) -> Result<Fetched, String> {
     let first = Url::parse(&spec.url).ok_or("not an http or https URL")?;
     let until = clock::boot_ms().saturating_add(spec.timeout_ms);
     let headers = headers(spec)?;
-    let roots = if first.is_https() { Some(roots(spec.ca.as_deref())?) } else { None };
-    let mut url = first.clone();
+    let (mut url, mut trusted) = (first.clone(), None);
     for _ in 0..=REDIRECTS {
         let left = until.saturating_sub(clock::boot_ms());
         if left == 0 {
             return Err(late);
         }
-        let response = call(&url, &headers, spec, roots.clone(), left).map_err(|e| match e {
+        // A redirect may lead from http to https.
+        if url.is_https() && trusted.is_none() {
+            trusted = Some(roots(spec.ca.as_deref())?);
+        }
+        let response = call(&url, &headers, spec, trusted.clone(), left).map_err(|e| match e {
             ureq::Error::Timeout(_) => late.clone(),
             e => e.to_string(),
         })?;
@@ -194,23 +201,13 @@ fn headers(spec: &FetchSpec) -> Result<Vec<(&str, String)>, String> {
     spec.headers.iter().map(|header| Ok((header.name.as_str(), value(header)?))).collect()
 }
 
-/// The file of the certificates that this host trusts.
-pub fn host_roots() -> Option<&'static str> {
-    ROOTS.into_iter().find(|path| Path::new(path).exists())
-}
-
 fn roots(ca: Option<&Path>) -> Result<RootCerts, String> {
-    let Some(path) = ca.or_else(|| host_roots().map(Path::new)) else {
+    let Some(path) = ca.or_else(|| http::host_roots().map(Path::new)) else {
         return Err("the host has no list of certificates to trust: install ca-certificates, or give --manifest-url-ca"
             .to_owned());
     };
     let pem = fs::read(path).map_err(|e| format!("read {}: {e}", path.display()))?;
-    let certificates: Vec<_> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            Ok(_) | Err(_) => None,
-        })
-        .collect();
+    let certificates = http::certificates(&pem);
     if certificates.is_empty() {
         return Err(format!("{}: there is no PEM certificate in it", path.display()));
     }
@@ -228,19 +225,8 @@ fn call(
     if let Some(roots) = roots {
         tls = tls.root_certs(roots);
     }
-    let config = Config::builder()
-        .proxy(None)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .max_idle_connections(0)
-        .timeout_global(Some(Duration::from_millis(left_ms)))
-        .user_agent(concat!("podstrap/", env!("CARGO_PKG_VERSION")))
-        .accept("application/yaml, application/json, */*")
-        .accept_encoding("")
-        .tls_config(tls.build())
-        .build();
-    let agent = Agent::with_parts(config, DefaultConnector::default(), BlockingResolver);
+    let accept = "application/yaml, application/json, */*";
+    let agent = http::agent(tls.build(), left_ms, http::USER_AGENT, accept, Connections::Single);
     let mut request = agent.get(url.to_string()).header("Connection", "close");
     if let Some(etag) = &spec.validators.etag {
         request = request.header("If-None-Match", etag);

@@ -2,6 +2,7 @@
 
 pub mod fetch;
 pub mod hook;
+pub mod http;
 pub mod look;
 pub mod probe;
 pub mod project;

@@ -4,18 +4,14 @@ use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
-use ureq::config::Config;
 use ureq::http::Response;
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::tls::{ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::kubeconfig::Access;
-use crate::helper::fetch::host_roots;
-use crate::helper::resolver::BlockingResolver;
+use crate::helper::http::{self, Connections, certificates};
 use crate::helper::text;
 
 /// How long the server has for a whole answer, in milliseconds.
@@ -89,7 +85,7 @@ impl Client {
             let pem = match &access.ca {
                 Some(pem) => pem.clone(),
                 None => {
-                    let path = host_roots().ok_or("the kubeconfig names no certificate-authority, and the host has no list of certificates to trust")?;
+                    let path = http::host_roots().ok_or("the kubeconfig names no certificate-authority, and the host has no list of certificates to trust")?;
                     fs::read(path).map_err(|e| format!("read {}: {e}", Path::new(path).display()))?
                 }
             };
@@ -108,18 +104,8 @@ impl Client {
                 .map_err(|_| "client-key: there is no PEM private key in it".to_owned())?;
             tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
         }
-        let config = Config::builder()
-            .proxy(None)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(Duration::from_millis(answer_ms)))
-            .user_agent(concat!("podstrap/", env!("CARGO_PKG_VERSION")))
-            .accept("application/json")
-            .accept_encoding("")
-            .tls_config(tls.build())
-            .build();
-        let agent = Agent::with_parts(config, DefaultConnector::default(), BlockingResolver);
+        let tls = tls.build();
+        let agent = http::agent(tls, answer_ms, http::USER_AGENT, "application/json", Connections::Kept);
         Ok(Self { agent, server: access.server.clone(), token: access.token.clone() })
     }
 
@@ -176,21 +162,13 @@ impl Client {
     }
 }
 
-fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
-    let items = parse_pem(pem).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        Ok(_) | Err(_) => None,
-    });
-    items.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     /// A server that takes one request and answers with these bytes, over and over where `endless`; gives the client's
     /// result, and what it was asked.

@@ -5,6 +5,7 @@
 //! because nobody waits for it. Nothing that the server says has an effect on what runs. What it refuses stands in
 //! RUN/mirror.json, where `status` finds it.
 
+mod act;
 mod client;
 mod kubeconfig;
 mod node;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::client::{ANSWER_MS, Client, Failure, Method};
 use self::kubeconfig::Access;
@@ -208,9 +209,11 @@ impl Shower {
         let wanted = self.wanted();
         let steps = plan(&wanted, &has, &self.memory, node.as_deref(), synced);
         let key_of = |step: &Step| match step {
-            Step::Create(w) | Step::Replace(w, _) | Step::Status(w, _) | Step::Taken(w) => {
-                wanted.get(*w).map(|w| &w.key)
-            }
+            Step::Create(w)
+            | Step::Replace(w, _)
+            | Step::Status(w, _)
+            | Step::Mend(w, _)
+            | Step::Taken(w) => wanted.get(*w).map(|w| &w.key),
             Step::Delete(m) => has.get(*m).map(|m| &m.key),
         };
         // Where nothing is to be done any more nothing is wrong either.
@@ -340,89 +343,6 @@ impl Shower {
         paths.filter_map(|path| Wanted::of(&read(&path)?)).collect()
     }
 
-    fn carry_out(
-        &mut self,
-        step: &Step,
-        wanted: &[Wanted],
-        has: &[Mirror],
-        node: Option<&str>,
-    ) -> Result<(), String> {
-        match (step, node) {
-            (Step::Create(place), Some(node)) => match wanted.get(*place) {
-                Some(pod) => self.create(pod, node),
-                None => Ok(()),
-            },
-            (Step::Replace(place, uid), Some(node)) => match wanted.get(*place) {
-                Some(pod) => {
-                    self.delete(&pod.key, uid)?;
-                    self.create(pod, node)
-                }
-                None => Ok(()),
-            },
-            (Step::Status(place, there), _) => match (wanted.get(*place), has.get(*there)) {
-                (Some(pod), Some(mirror)) => {
-                    let images = self.memory.get(&mirror.uid).map_or(&mirror.images, |m| &m.images).clone();
-                    self.send_status(pod, &mirror.uid, &mirror.status, images)
-                }
-                _ => Ok(()),
-            },
-            (Step::Delete(place), _) => match has.get(*place) {
-                // A directory that changes while it is read may not show all that is in it.
-                Some(mirror) if !self.is_published(&mirror.key) => self.delete(&mirror.key, &mirror.uid),
-                _ => Ok(()),
-            },
-            (Step::Taken(_), _) => {
-                Err("a Pod of this name that is no mirror is on this node already; it is left alone"
-                    .to_owned())
-            }
-            (Step::Create(_) | Step::Replace(..), None) => Ok(()),
-        }
-    }
-
-    fn is_published(&self, (namespace, name): &Key) -> bool {
-        let path = self.spec.roots.pod_status(&format!("{namespace}/{name}"));
-        read(&path).is_some_and(|file| Wanted::of(&file).is_some())
-    }
-
-    fn create(&mut self, pod: &Wanted, node: &str) -> Result<(), String> {
-        let (namespace, _) = &pod.key;
-        let object = pod.owned_by(&self.spec.node, node);
-        let made = self
-            .ask(&Method::Post(&object), &format!("/api/v1/namespaces/{namespace}/pods"))
-            .map_err(|e| format!("cannot be made: {e}"))?;
-        let mirror = Mirror::of(&made).ok_or("cannot be made: the answer is no Pod")?;
-        self.send_status(pod, &mirror.uid, &mirror.status, mirror.images)
-    }
-
-    fn send_status(
-        &mut self,
-        pod: &Wanted,
-        uid: &str,
-        has: &Value,
-        images: Vec<String>,
-    ) -> Result<(), String> {
-        let path = format!("{}/status", path_of(&pod.key));
-        let answer = match self.ask(&Method::Merge(&pod.patch(uid, has)), &path) {
-            Ok(answer) => answer,
-            // It is not there any more, or is another by now: the next look sees that.
-            Err(e) if e.is(404) || e.is(409) => return Ok(()),
-            Err(e) => return Err(format!("its status cannot be sent: {e}")),
-        };
-        let memory = Memory { images, sent: pod.status.clone(), answered: answer["status"].clone() };
-        self.memory.insert(uid.to_owned(), memory);
-        Ok(())
-    }
-
-    fn delete(&mut self, key: &Key, uid: &str) -> Result<(), String> {
-        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0,
-            "preconditions": {"uid": uid}});
-        match self.ask(&Method::Delete(&options), &path_of(key)) {
-            Ok(_) => Ok(()),
-            Err(e) if e.is(404) || e.is(409) => Ok(()),
-            Err(e) => Err(format!("cannot be removed: {e}")),
-        }
-    }
-
     /// Says how it stands, when that has changed.
     fn tell(&mut self, error: Option<String>) {
         self.status.error = error;
@@ -462,10 +382,6 @@ fn read(path: &std::path::Path) -> Option<PodStatusFile> {
 
 fn label_of((namespace, name): &Key) -> String {
     format!("{namespace}/{name}")
-}
-
-fn path_of((namespace, name): &Key) -> String {
-    format!("/api/v1/namespaces/{namespace}/pods/{name}")
 }
 
 /// Waits until `next`; once something has changed, only until it has had time to be quiet and `least` has come. All on the

@@ -39,8 +39,8 @@ pub struct Wanted {
     pub hash: String,
     /// Its mirror, but for the owner.
     pub object: Value,
-    /// The images of all containers.
-    pub images: Vec<String>,
+    /// What the API lets others edit of its spec.
+    pub editable: Vec<String>,
     /// Its status; what it has not is null.
     pub status: Value,
     /// It is being stopped.
@@ -75,10 +75,25 @@ impl Wanted {
         if !metadata["labels"].is_null() {
             object["metadata"]["labels"] = metadata["labels"].clone();
         }
-        let images = images(&object);
+        let editable = editable(&object);
         let status = STATUS.iter().map(|field| ((*field).to_owned(), pod["status"][*field].clone()));
         let status = Value::Object(status.collect());
-        Some(Self { key: (word("namespace")?, word("name")?), hash, object, images, status, leaving })
+        Some(Self { key: (word("namespace")?, word("name")?), hash, object, editable, status, leaving })
+    }
+
+    /// Of these metadata the labels and annotations that the static Pod has, too, with their values there; null where they
+    /// are gone. What others have added is theirs.
+    pub fn carried(&self, metadata: &Value) -> Value {
+        let of = |field: &str| {
+            let ours = self.object["metadata"][field].as_object().into_iter().flatten();
+            Value::Object(ours.map(|(key, _)| (key.clone(), metadata[field][key].clone())).collect())
+        };
+        json!({"labels": of("labels"), "annotations": of("annotations")})
+    }
+
+    /// The labels and annotations of the static Pod.
+    pub fn own(&self) -> Value {
+        self.carried(&self.object["metadata"])
     }
 
     /// The mirror, as the Node of that UID owns it.
@@ -114,11 +129,14 @@ fn tolerate(spec: &mut Map<String, Value>) {
     }
 }
 
-/// The images of all containers of a Pod, in its order.
-pub fn images(pod: &Value) -> Vec<String> {
+/// What the API lets others edit of a Pod's spec: the images of all containers, in its order, and the deadline. (Tolerations
+/// may only be added, and mean nothing to a Pod that has its node.)
+pub fn editable(pod: &Value) -> Vec<String> {
+    let spec = &pod["spec"];
     let lists = ["initContainers", "containers"].iter();
-    let all = lists.flat_map(|list| pod["spec"][*list].as_array().into_iter().flatten());
-    all.map(|c| c["image"].as_str().unwrap_or_default().to_owned()).collect()
+    let all = lists.flat_map(|list| spec[*list].as_array().into_iter().flatten());
+    let images = all.map(|c| c["image"].as_str().unwrap_or_default().to_owned());
+    images.chain(spec["activeDeadlineSeconds"].as_i64().map(|seconds| seconds.to_string())).collect()
 }
 
 #[cfg(test)]
@@ -168,10 +186,24 @@ pub(super) mod tests {
         );
         assert_eq!(object["spec"]["tolerations"], json!([{"operator": "Exists", "effect": "NoExecute"}]));
         assert_eq!(object["spec"]["nodeName"], "n1");
-        assert_eq!(w.images, ["b", "a"]);
+        assert_eq!(w.editable, ["b", "a"]);
+        let mut timed = object.clone();
+        timed["spec"]["activeDeadlineSeconds"] = json!(60);
+        assert_eq!(editable(&timed), ["b", "a", "60"]);
         let mut from_url = published(current(), None, "h1");
         from_url.pod["metadata"]["annotations"][SOURCE] = json!("http");
         assert!(Wanted::of(&from_url).unwrap().object["spec"]["tolerations"].is_null(), "a URL's gets none");
+    }
+
+    #[test]
+    fn of_labels_and_annotations_only_our_own_count() {
+        let w = Wanted::of(&published(current(), None, "h1")).unwrap();
+        let has = json!({"labels": {"l": "2", "theirs": "x"}, "annotations": {"mine": "x"}});
+        let carried = w.carried(&has);
+        assert_eq!(carried["labels"], json!({"l": "2"}));
+        assert_eq!(carried["annotations"]["mine"], "x");
+        assert_eq!(carried["annotations"][HASH], Value::Null, "it was taken away");
+        assert_eq!(w.own()["labels"], json!({"l": "1"}));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::object::{Key, MIRROR, Wanted, images};
+use super::object::{Key, MIRROR, Wanted, editable};
 
 /// A Pod of this node in the cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +20,10 @@ pub struct Mirror {
     pub deleting: bool,
     /// The UID of the Node that owns it.
     pub owner: String,
-    /// The images of all containers.
-    pub images: Vec<String>,
+    /// What the API lets others edit of its spec.
+    pub editable: Vec<String>,
+    /// Its metadata: labels and annotations are wanted.
+    pub metadata: Value,
     /// Its status.
     pub status: Value,
 }
@@ -44,7 +46,8 @@ impl Mirror {
             hash: metadata["annotations"][MIRROR].as_str().map(str::to_owned),
             deleting: !metadata["deletionTimestamp"].is_null(),
             owner: metadata["ownerReferences"][0]["uid"].as_str().unwrap_or_default().to_owned(),
-            images: images(pod),
+            editable: editable(pod),
+            metadata: metadata.clone(),
             status: pod["status"].clone(),
         })
     }
@@ -55,8 +58,10 @@ impl Mirror {
 /// answer is a change by others.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// The images that it was made with.
-    pub images: Vec<String>,
+    /// What others may edit of the spec that it was made with.
+    pub editable: Vec<String>,
+    /// The static Pod's labels and annotations, as the server keeps them.
+    pub carried: Value,
     /// The status that was sent last.
     pub sent: Value,
     /// The status that was answered to that.
@@ -72,6 +77,8 @@ pub enum Step {
     Replace(usize, String),
     /// Send the status of this wanted Pod to that mirror in the cluster.
     Status(usize, usize),
+    /// Put the labels and annotations of this wanted Pod back on that mirror in the cluster.
+    Mend(usize, usize),
     /// Remove this mirror from the cluster: its Pod has gone.
     Delete(usize),
     /// Somebody else has a Pod of that name on this node.
@@ -100,10 +107,10 @@ pub fn plan(
             continue;
         }
         let known = memory.get(&mirror.uid);
-        let expected = known.map_or(&pod.images, |m| &m.images);
+        let expected = known.map_or(&pod.editable, |m| &m.editable);
         let differs = mirror.hash.as_ref() != Some(&pod.hash)
             || mirror.deleting
-            || mirror.images != *expected
+            || mirror.editable != *expected
             || node.is_some_and(|uid| uid != mirror.owner);
         if differs && !pod.leaving && node.is_some() {
             steps.push(Step::Replace(place, mirror.uid.clone()));
@@ -111,6 +118,8 @@ pub fn plan(
             && known.is_none_or(|m| m.sent != pod.status || m.answered != mirror.status)
         {
             steps.push(Step::Status(place, there));
+        } else if !pod.leaving && known.is_some_and(|m| m.carried != pod.carried(&mirror.metadata)) {
+            steps.push(Step::Mend(place, there));
         }
     }
     if synced {
@@ -142,8 +151,12 @@ mod tests {
         object["metadata"]["uid"] = json!("u1");
         object["status"] = json!({"phase": "Running", "qosClass": "Burstable"});
         let mirror = Mirror::of(&object).unwrap();
-        let memory =
-            Memory { images: mirror.images.clone(), sent: w.status.clone(), answered: mirror.status.clone() };
+        let memory = Memory {
+            editable: mirror.editable.clone(),
+            carried: w.own(),
+            sent: w.status.clone(),
+            answered: mirror.status.clone(),
+        };
         (mirror, BTreeMap::from([("u1".to_owned(), memory)]))
     }
 
@@ -179,7 +192,7 @@ mod tests {
         for changed in [
             Mirror { hash: Some("h0".to_owned()), ..mirror.clone() },
             Mirror { deleting: true, ..mirror.clone() },
-            Mirror { images: vec!["b".to_owned(), "evil".to_owned()], ..mirror.clone() },
+            Mirror { editable: vec!["b".to_owned(), "evil".to_owned()], ..mirror.clone() },
             Mirror { owner: "a former Node".to_owned(), ..mirror.clone() },
         ] {
             assert_eq!(
@@ -193,6 +206,13 @@ mod tests {
                 "not while it is stopped"
             );
         }
+        let mut labelled = mirror.clone();
+        labelled.metadata["labels"]["theirs"] = json!("x");
+        let wanted_only = std::slice::from_ref(&w);
+        assert_eq!(plan(wanted_only, &[labelled.clone()], &memory, NODE, true), [], "that is theirs");
+        labelled.metadata["labels"]["l"] = json!("2");
+        assert_eq!(plan(wanted_only, &[labelled.clone()], &memory, NODE, true), [Step::Mend(0, 0)]);
+        assert_eq!(plan(&[leaving("h1")], &[labelled], &memory, NODE, true), []);
         let marked = Mirror { status: json!({"phase": "Failed"}), ..mirror.clone() };
         assert_eq!(plan(std::slice::from_ref(&w), &[marked], &memory, NODE, true), [Step::Status(0, 0)]);
         let theirs = Mirror { hash: None, ..mirror };
@@ -203,8 +223,11 @@ mod tests {
     fn a_server_that_keeps_it_differently_is_not_sent_it_for_ever() {
         let w = wanted("h1");
         let (mut mirror, mut memory) = settled(&w);
-        mirror.images = vec!["mirror.example/b".to_owned(), "mirror.example/a".to_owned()];
-        memory.get_mut("u1").unwrap().images = mirror.images.clone();
+        mirror.editable = vec!["mirror.example/b".to_owned(), "mirror.example/a".to_owned()];
+        mirror.metadata["labels"]["l"] = json!("of a webhook");
+        let remembered = memory.get_mut("u1").unwrap();
+        remembered.editable = mirror.editable.clone();
+        remembered.carried = w.carried(&mirror.metadata);
         assert_eq!(plan(std::slice::from_ref(&w), &[mirror.clone()], &memory, NODE, true), []);
         // What is not remembered is told once.
         let (mirror, _) = settled(&w);

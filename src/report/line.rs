@@ -70,7 +70,7 @@ fn waited_for(message: &str, node: &str) -> Option<String> {
 }
 
 /// It is ready, or has come to a good end.
-fn is_well(file: &PodStatusFile) -> bool {
+pub fn is_well(file: &PodStatusFile) -> bool {
     let conditions = file.pod.pointer("/status/conditions").and_then(|c| c.as_array());
     let ready =
         conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));

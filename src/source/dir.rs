@@ -19,6 +19,7 @@ use std::rc::Rc;
 use self::read::{Print, Read, Unsettled, foreign, read_one};
 use super::file::FileState;
 use super::keep::{self, Keep};
+use super::standing::Standing;
 use crate::config::MissingDir;
 use crate::manifest::escape::escape;
 use crate::manifest::{Context, Limits, Runtime};
@@ -76,7 +77,7 @@ pub struct DirSource {
     path: PathBuf,
     /// The one entry that counts, where the source is a file.
     only: Option<OsString>,
-    shown: String,
+    standing: Standing,
     rules: Rc<Rules>,
     entries: BTreeMap<OsString, Entry>,
     ignored: BTreeMap<OsString, String>,
@@ -95,12 +96,6 @@ pub struct DirSource {
     listed: bool,
     next_scan: u64,
     absent: u32,
-    synced: bool,
-    /// When it was last listed without an error (Unix time, milliseconds).
-    read_at: Option<i64>,
-    error: Option<String>,
-    keeps: Vec<Keep>,
-    news: Vec<String>,
 }
 
 impl DirSource {
@@ -119,7 +114,7 @@ impl DirSource {
         Self {
             path,
             only,
-            shown,
+            standing: Standing::new(shown),
             rules,
             entries: BTreeMap::new(),
             ignored: BTreeMap::new(),
@@ -133,39 +128,24 @@ impl DirSource {
             listed: false,
             next_scan: 0,
             absent: 0,
-            synced: false,
-            read_at: None,
-            error: None,
-            keeps: Vec::new(),
-            news: Vec::new(),
         }
     }
 
-    /// The directory, escaped for display.
-    pub fn shown(&self) -> &str {
-        &self.shown
+    /// How it fares; its name is the directory's, escaped for display.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
-    /// Whether it has been read completely at least once.
-    pub fn is_synced(&self) -> bool {
-        self.synced
-    }
-
-    /// When it was last read without an error (Unix time, milliseconds).
-    pub fn read_at(&self) -> Option<i64> {
-        self.read_at
-    }
-
-    /// Why it cannot be read now.
-    pub fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+    /// The same, to take from.
+    pub fn standing_mut(&mut self) -> &mut Standing {
+        &mut self.standing
     }
 
     /// Entries that are passed over, with the reason; a bounded number of them.
     pub fn ignored(&self) -> Vec<String> {
         let mut list: Vec<String> = self.ignored.values().take(MOST_IGNORED).cloned().collect();
         if self.ignored.len() > MOST_IGNORED {
-            list.push(format!("{}: and {} more", self.shown, self.ignored.len() - MOST_IGNORED));
+            list.push(format!("{}: and {} more", self.standing.shown, self.ignored.len() - MOST_IGNORED));
         }
         list
     }
@@ -173,16 +153,6 @@ impl DirSource {
     /// The files in byte order of their names, each with whether it has gone and its removal settles.
     pub(super) fn files(&self) -> impl Iterator<Item = (&FileState, bool)> {
         self.entries.iter().map(|(name, e)| (&e.state, self.gone.contains_key(name)))
-    }
-
-    /// What the disk is to remember of this source; taken once.
-    pub fn take_keeps(&mut self) -> Vec<Keep> {
-        std::mem::take(&mut self.keeps)
-    }
-
-    /// Lines for the log; taken once.
-    pub fn take_news(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.news)
     }
 
     /// The next moment at which [`Self::turn`] has something to do (boot clock, milliseconds).
@@ -234,15 +204,19 @@ impl DirSource {
             self.gone.remove(&name);
             // It may have come back without an event; the last word is the file's own.
             match fs::metadata(self.path.join(&name)) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound && self.error.is_none() => {
+                Err(e) if e.kind() == io::ErrorKind::NotFound && self.standing.error.is_none() => {
                     changed |= self.drop_entry(&name);
                 }
                 Ok(_) | Err(_) => changed |= self.look(&name, now),
             }
         }
         // A file that is open for writing when it is first seen may hold a Pod that an earlier daemon left running.
-        if !self.synced && self.listed && self.error.is_none() && self.entries.values().all(|e| e.seen) {
-            self.synced = true;
+        if !self.standing.synced
+            && self.listed
+            && self.standing.error.is_none()
+            && self.entries.values().all(|e| e.seen)
+        {
+            self.standing.synced = true;
             changed = true;
         }
         changed
@@ -253,7 +227,7 @@ impl DirSource {
         if self.entries.remove(name).is_none() {
             return false;
         }
-        self.keeps.push(Keep::forget(&self.rules.keep_dir, &self.path.join(name)));
+        self.standing.keeps.push(Keep::forget(&self.rules.keep_dir, &self.path.join(name)));
         true
     }
 
@@ -272,8 +246,9 @@ impl DirSource {
         }
         let is_foreign = if self.rules.allow_foreign { None } else { foreign(&metadata) };
         if let Some(why) = is_foreign.filter(|_| self.identity != Some(identity)) {
-            let shown = &self.shown;
-            self.news
+            let shown = &self.standing.shown;
+            self.standing
+                .news
                 .push(format!("{shown}: {why}: others than root may take manifests away, and so end Pods"));
         }
         let names = match fs::read_dir(&self.path).and_then(|d| d.map(|e| e.map(|e| e.file_name())).collect())
@@ -291,19 +266,15 @@ impl DirSource {
         self.identity = Some(identity);
         self.parent_device = self.path.parent().and_then(|p| fs::metadata(p).ok()).map(|m| m.dev());
         self.absent = 0;
-        self.read_at = Some(crate::sys::clock::unix_ms());
-        let recovered = self.error.take().is_some();
-        if recovered {
-            self.news.push(format!("{}: can be read again", self.shown));
-        }
-        let mut changed = recovered || !self.synced;
+        let recovered = self.standing.is_read(crate::sys::clock::unix_ms());
+        let mut changed = recovered || !self.standing.synced;
         names.sort();
         if !std::mem::replace(&mut self.listed, true) {
             // Files that went while no daemon looked: what they said once must not come back.
             let here = |path: &Path| {
                 path.file_name().is_some_and(|n| !self.counts(n) || names.iter().any(|name| name == n))
             };
-            self.keeps.extend(keep::forget_others(&self.rules.keep_dir, &self.path, here));
+            self.standing.keeps.extend(keep::forget_others(&self.rules.keep_dir, &self.path, here));
         }
         for name in &names {
             if !self.due.contains_key(name) {
@@ -324,7 +295,7 @@ impl DirSource {
             && names.is_empty()
             && !self.entries.contains_key(&only)
         {
-            changed |= self.pass_over(&only, format!("{}: does not exist", self.shown));
+            changed |= self.pass_over(&only, format!("{}: does not exist", self.standing.shown));
         }
         changed
     }
@@ -349,9 +320,9 @@ impl DirSource {
                 self.unwatched = false;
             }
             Err(_) if std::mem::replace(&mut self.unwatched, true) => {}
-            Err(e) => self.news.push(format!(
+            Err(e) => self.standing.news.push(format!(
                 "{}: cannot be watched ({e}): changes are seen by the scan every {} s",
-                self.shown,
+                self.standing.shown,
                 self.rules.rescan_ms / 1000
             )),
         }
@@ -363,13 +334,7 @@ impl DirSource {
         // Whatever was under way is judged anew by the scan that finds the directory readable.
         self.due.clear();
         self.gone.clear();
-        let error = format!("cannot be read: {why}");
-        if self.error.as_ref() == Some(&error) {
-            return false;
-        }
-        self.news.push(format!("{}: {error}; its Pods go on as they are", self.shown));
-        self.error = Some(error);
-        true
+        self.standing.fails(format!("cannot be read: {why}"), "; its Pods go on as they are")
     }
 
     /// An absent directory is believed when it was seen twice.
@@ -383,23 +348,17 @@ impl DirSource {
         self.watch_is_stale = true;
         self.identity = None;
         self.absent = self.absent.saturating_add(1);
-        let mut changed = false;
-        let error = "does not exist".to_owned();
-        if self.error.as_ref() != Some(&error) {
-            self.news.push(format!("{}: {error}", self.shown));
-            self.error = Some(error);
-            changed = true;
-        }
+        let mut changed = self.standing.fails("does not exist".to_owned(), "");
         if self.absent == 2 && self.rules.on_missing == MissingDir::Remove {
             if !self.entries.is_empty() {
-                self.news.push(format!("{}: is gone; its Pods are stopped", self.shown));
+                self.standing.news.push(format!("{}: is gone; its Pods are stopped", self.standing.shown));
             }
             self.ignored.clear();
             let names: Vec<OsString> = self.entries.keys().cloned().collect();
             for name in names {
                 self.drop_entry(&name);
             }
-            self.synced = true;
+            self.standing.synced = true;
             changed = true;
         }
         changed
@@ -450,7 +409,8 @@ impl DirSource {
                 let entry = self.entries.entry(name.to_owned()).or_default();
                 entry.busy = entry.busy.saturating_add(1);
                 if entry.busy == BUSY_TOLD {
-                    self.news
+                    self.standing
+                        .news
                         .push(format!("{shown}: is open for writing; it is read when nobody writes to it"));
                 }
                 false
@@ -491,7 +451,7 @@ impl DirSource {
                 if let Some(good) = entry.state.good_content()
                     && before.as_deref() != Some(good)
                 {
-                    self.keeps.push(Keep::content(&rules.keep_dir, &path, good));
+                    self.standing.keeps.push(Keep::content(&rules.keep_dir, &path, good));
                 }
                 changed
             }
@@ -508,7 +468,7 @@ impl DirSource {
             return false;
         }
         if self.ignored.len() < MOST_IGNORED {
-            self.news.push(why.clone());
+            self.standing.news.push(why.clone());
         }
         self.ignored.insert(name.to_owned(), why);
         true

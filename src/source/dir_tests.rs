@@ -81,7 +81,7 @@ impl Place {
     }
 
     fn merged(&self) -> Merged {
-        merge_files([(self.source.is_synced(), self.source.files().collect())])
+        merge_files([(self.source.standing.is_synced(), self.source.files().collect())])
     }
 
     /// Name, command, and whether it is kept in spite of the file.
@@ -98,7 +98,7 @@ impl Place {
 
     /// What the child does with what is to be kept.
     fn keep(&mut self) {
-        for keep in self.source.take_keeps() {
+        for keep in self.source.standing.take_keeps() {
             keep.carry_out().unwrap();
         }
     }
@@ -232,7 +232,7 @@ fn a_source_is_not_read_while_a_file_of_it_has_never_been() {
     for _ in 0..BUSY_TOLD {
         p.pass(BUSY_AGAIN_MS);
     }
-    assert!(p.source.take_news().concat().contains("a.yaml: is open for writing"));
+    assert!(p.source.standing.take_news().concat().contains("a.yaml: is open for writing"));
     drop(writer);
     p.pass(0);
     assert!(p.pass(BUSY_AGAIN_MS) || p.merged().complete);
@@ -333,9 +333,9 @@ fn odd_names_and_kinds_are_passed_over_and_named_once() {
     for part in ["notes.txt", "a.yaml~", "sub.yaml: passed over: it is a directory", "a fifo", "a device"] {
         assert!(ignored.contains(part), "{part}: {ignored}");
     }
-    assert_eq!(p.source.take_news().len(), 6);
+    assert_eq!(p.source.standing.take_news().len(), 6);
     p.scan();
-    assert_eq!(p.source.take_news(), [""; 0]);
+    assert_eq!(p.source.standing.take_news(), [""; 0]);
     fs::remove_file(p.path("notes.txt")).unwrap();
     p.scan();
     assert_eq!(p.source.ignored().len(), 5);
@@ -367,7 +367,7 @@ fn a_directory_is_gone_when_it_was_absent_twice() {
         let aside = p.root.join("aside");
         fs::rename(p.root.join("m"), &aside).unwrap();
         p.pass(0);
-        assert_eq!(p.source.error(), Some("does not exist"));
+        assert_eq!(p.source.standing.error(), Some("does not exist"));
         assert_eq!(p.names(), ["a-n"]);
         p.pass(ABSENT_AGAIN_MS);
         assert_eq!(p.names().len(), left, "{on_missing:?}");
@@ -375,7 +375,7 @@ fn a_directory_is_gone_when_it_was_absent_twice() {
         assert!(p.source.deadline() >= p.now + ABSENT_AGAIN_MS, "no more often than that");
         fs::rename(&aside, p.root.join("m")).unwrap();
         p.pass(ABSENT_AGAIN_MS);
-        assert_eq!(p.source.error(), None);
+        assert_eq!(p.source.standing.error(), None);
         assert_eq!(p.names(), ["a-n"]);
     }
 }
@@ -443,7 +443,7 @@ fn an_unmounted_file_system_takes_no_pod_with_it() {
         for _ in 0..5 {
             p.pass(ABSENT_AGAIN_MS);
             assert_eq!(p.names(), ["a-n"], "{below}");
-            assert!(p.source.error().is_some());
+            assert!(p.source.standing.error().is_some());
         }
         mount(Some("none"), &point, Some("tmpfs"), MsFlags::empty(), none).unwrap();
         fs::create_dir_all(p.root.join(below)).unwrap();

@@ -7,6 +7,7 @@
 pub mod dir;
 mod file;
 pub mod keep;
+pub mod standing;
 pub mod url;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::rc::Rc;
 
 use self::dir::DirSource;
 use self::file::FileState;
-use self::keep::Keep;
+use self::standing::Standing;
 use self::url::UrlSource;
 use crate::manifest::Context;
 use crate::pod::objects::Object;
@@ -85,35 +86,19 @@ pub enum Source {
 }
 
 impl Source {
-    /// Its name, for display.
-    pub fn shown(&self) -> &str {
+    /// How it fares.
+    pub fn standing(&self) -> &Standing {
         match self {
-            Self::Dir(source) => source.shown(),
-            Self::Url(source) => source.shown(),
+            Self::Dir(source) => source.standing(),
+            Self::Url(source) => source.standing(),
         }
     }
 
-    /// Whether it has been read completely at least once.
-    pub fn is_synced(&self) -> bool {
+    /// The same, to take from.
+    pub fn standing_mut(&mut self) -> &mut Standing {
         match self {
-            Self::Dir(source) => source.is_synced(),
-            Self::Url(source) => source.is_synced(),
-        }
-    }
-
-    /// When it was last read without an error (Unix time, milliseconds).
-    pub fn read_at(&self) -> Option<i64> {
-        match self {
-            Self::Dir(source) => source.read_at(),
-            Self::Url(source) => source.read_at(),
-        }
-    }
-
-    /// Why it cannot be read now.
-    pub fn error(&self) -> Option<&str> {
-        match self {
-            Self::Dir(source) => source.error(),
-            Self::Url(source) => source.error(),
+            Self::Dir(source) => source.standing_mut(),
+            Self::Url(source) => source.standing_mut(),
         }
     }
 
@@ -122,22 +107,6 @@ impl Source {
         match self {
             Self::Dir(source) => source.ignored(),
             Self::Url(_) => Vec::new(),
-        }
-    }
-
-    /// What the disk is to remember of this source; taken once.
-    pub fn take_keeps(&mut self) -> Vec<Keep> {
-        match self {
-            Self::Dir(source) => source.take_keeps(),
-            Self::Url(source) => source.take_keeps(),
-        }
-    }
-
-    /// Lines for the log; taken once.
-    pub fn take_news(&mut self) -> Vec<String> {
-        match self {
-            Self::Dir(source) => source.take_news(),
-            Self::Url(source) => source.take_news(),
         }
     }
 
@@ -197,7 +166,7 @@ pub fn merge_with(sources: &[Source], text: Option<(&[u8], &Context<'_>)>) -> Me
     if let Some((bytes, context)) = text {
         state.take(bytes, 0, context);
     }
-    let files = sources.iter().map(|source| (source.is_synced(), source.files()));
+    let files = sources.iter().map(|source| (source.standing().is_synced(), source.files()));
     merge_files(files.chain([(true, vec![(&state, false)])]))
 }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::dir::Rules;
 use super::file::FileState;
 use super::keep::{self, Keep};
+use super::standing::Standing;
 use crate::manifest::{Context, Limits};
 use crate::sys::clock;
 
@@ -18,7 +19,7 @@ use crate::sys::clock;
 pub struct UrlSource {
     /// As it is asked, with everything secret in it.
     url: String,
-    shown: String,
+    standing: Standing,
     period_ms: u64,
     rules: Rc<Rules>,
     state: FileState,
@@ -26,12 +27,6 @@ pub struct UrlSource {
     next: Option<u64>,
     /// What was kept on disk has been read.
     recalled: bool,
-    /// There was an answer, or one was kept.
-    synced: bool,
-    read_at: Option<i64>,
-    error: Option<String>,
-    keeps: Vec<Keep>,
-    news: Vec<String>,
 }
 
 impl UrlSource {
@@ -40,38 +35,23 @@ impl UrlSource {
         let limits = Limits { max_bytes: most_bytes, ..rules.limits };
         Self {
             url,
-            shown,
+            standing: Standing::new(shown),
             period_ms,
             rules: Rc::new(Rules { limits, ..rules.clone() }),
             state: FileState::default(),
             next: Some(0),
             recalled: false,
-            synced: false,
-            read_at: None,
-            error: None,
-            keeps: Vec::new(),
-            news: Vec::new(),
         }
     }
 
-    /// The URL without what may be secret.
-    pub fn shown(&self) -> &str {
-        &self.shown
+    /// How it fares. It counts as read where its last answer is known, be it from an earlier life of the daemon.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
-    /// Whether what it says is known, be it from an earlier life of the daemon.
-    pub fn is_synced(&self) -> bool {
-        self.synced
-    }
-
-    /// When it last answered well (Unix time, milliseconds).
-    pub fn read_at(&self) -> Option<i64> {
-        self.read_at
-    }
-
-    /// Why it cannot be read now.
-    pub fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+    /// The same, to take from.
+    pub fn standing_mut(&mut self) -> &mut Standing {
+        &mut self.standing
     }
 
     /// What it says.
@@ -79,14 +59,9 @@ impl UrlSource {
         &self.state
     }
 
-    /// What the disk is to remember of this source; taken once.
-    pub fn take_keeps(&mut self) -> Vec<Keep> {
-        std::mem::take(&mut self.keeps)
-    }
-
-    /// Lines for the log; taken once.
-    pub fn take_news(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.news)
+    /// The last answer in which nothing was refused.
+    pub fn content(&self) -> Option<&[u8]> {
+        self.state.good_content()
     }
 
     /// When it is to be asked (boot clock, milliseconds); `None` while it is.
@@ -105,9 +80,9 @@ impl UrlSource {
             return false;
         }
         let Some(kept) = keep::load(&self.rules.keep_dir, Path::new(&self.url)) else { return false };
-        self.synced = true;
+        self.standing.synced = true;
         let rules = self.rules.clone();
-        self.state.take(&kept, 0, &context(&rules, &self.shown))
+        self.state.take(&kept, 0, &context(&rules, &self.standing.shown))
     }
 
     /// Whether it is to be asked now; if so it counts as being asked until [`Self::answered`].
@@ -127,22 +102,18 @@ impl UrlSource {
             Ok(body) => body,
             Err(why) => return self.failed(&why),
         };
-        let recovered = self.error.take().is_some();
-        if recovered {
-            self.news.push(format!("{}: can be read again", self.shown));
-        }
         let at = clock::unix_ms();
-        self.read_at = Some(at);
-        let mut changed = recovered | !std::mem::replace(&mut self.synced, true);
+        let mut changed = self.standing.is_read(at);
+        changed |= !std::mem::replace(&mut self.standing.synced, true);
         let Some(body) = body else { return changed };
         let rules = self.rules.clone();
         let before = self.state.good_content().map(<[u8]>::to_vec);
         // A mere beginning of the last answer is believed when it is given twice.
-        changed |= self.state.take(body, at.into(), &context(&rules, &self.shown));
+        changed |= self.state.take(body, at.into(), &context(&rules, &self.standing.shown));
         if let Some(good) = self.state.good_content()
             && before.as_deref() != Some(good)
         {
-            self.keeps.push(Keep::content(&rules.keep_dir, Path::new(&self.url), good));
+            self.standing.keeps.push(Keep::content(&rules.keep_dir, Path::new(&self.url), good));
         }
         changed
     }
@@ -153,17 +124,15 @@ impl UrlSource {
     }
 
     fn failed(&mut self, why: &str) -> bool {
-        let error = format!("cannot be read: {why}");
-        if self.error.as_ref() == Some(&error) {
-            return false;
-        }
-        let what = if self.synced { "what it said goes on" } else { "it has never been read" };
-        self.news.push(format!("{}: {error}; {what}", self.shown));
-        self.error = Some(error);
-        true
+        let then = if self.standing.synced { "; what it said goes on" } else { "; it has never been read" };
+        self.standing.fails(format!("cannot be read: {why}"), then)
     }
 }
 
 fn context<'a>(rules: &'a Rules, shown: &'a str) -> Context<'a> {
     Context { node: &rules.node, path: shown, limits: rules.limits, runtime: rules.runtime }
 }
+
+#[cfg(test)]
+#[path = "url_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 #[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
+mod handover;
 mod init;
 mod mirror;
 mod plane;

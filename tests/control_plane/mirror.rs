@@ -125,6 +125,18 @@ fn kubectl_shows_what_runs_and_changes_nothing() {
         field(&p, "kube-system", "kube-scheduler", image) == was
     });
     until_row(&p, "kube-scheduler", "1/1 Running 1");
+    // A label of the manifest's is put right: by a new mirror, because a node may not patch. What others add is theirs.
+    let label = |path: &str| field(&p, "kube-system", "kube-scheduler", path);
+    let uid = label(".metadata.uid");
+    p.kubectl(&["label", "-n", "kube-system", &name, "theirs=1"]);
+    p.i.holds_for(Duration::from_secs(6), "a label of others stays", |_| {
+        label(".metadata.labels.theirs") == "1" && label(".metadata.uid") == uid
+    });
+    p.kubectl(&["label", "-n", "kube-system", &name, "--overwrite", "tier=none"]);
+    p.i.until_within(SHOWN, "the label is the manifest's again", |_| {
+        label(".metadata.labels.tier") == "control-plane" && label(".metadata.uid") != uid
+    });
+    until_row(&p, "kube-scheduler", "1/1 Running 1");
     assert_eq!((p.pid("etcd"), p.pid("kube-apiserver")), (pids[0], pids[1]));
     assert_eq!(p.pid("kube-scheduler"), scheduler);
 
@@ -203,6 +215,13 @@ fn kubectl_shows_what_runs_and_changes_nothing() {
 
     // An administrator's kubeconfig does as well, and is read anew by itself; and a child that is killed is replaced.
     kubeconfig(&p, "admin.conf");
+    until_row(&p, "small", "1/1 Running 0");
+    let untouched = field(&p, "default", "small", ".metadata.uid");
+    p.kubectl(&["annotate", "pod", &format!("small-{NODE}"), "--overwrite", "version=0"]);
+    p.i.until_within(SHOWN, "the annotation is the manifest's again", |_| {
+        field(&p, "default", "small", ".metadata.annotations.version") == "301"
+    });
+    assert_eq!(field(&p, "default", "small", ".metadata.uid"), untouched, "an administrator may patch");
     let child = || {
         let all = p.node.processes();
         all.into_iter().find(|(_, line)| line.starts_with("podstrap mirror")).map(|(pid, _)| pid)

@@ -1,9 +1,10 @@
 //! `why`: each cause, made for real.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 
 use crate::common::yaml::{canary, container, one, pod};
-use crate::common::{Instance, assert_exit, describe, instance, runtime, text};
+use crate::common::{Instance, SOON, assert_exit, describe, host, instance, runtime, text};
 
 fn why(i: &Instance, pod: &str) -> String {
     let output = i.cli("why", &[pod]);
@@ -109,6 +110,41 @@ fn a_failing_probe_and_a_dependency() {
     until_why(&i, "slow", &["and is not ready: readiness probe: ", "not yet", "readinessProbe: {\"exec\""]);
     until_why(&i, "dep", &["It waits for default/slow-", "Next: `podstrap why` the Pod that it waits for"]);
     until_why(&i, "dead", &["probe", "dead inside"]);
+}
+
+#[test]
+fn what_was_changed_since_it_last_worked_is_told() {
+    let Some(mut i) = instance() else { return };
+    i.args(&["--restart-backoff", "30s,60s"]);
+    let web = one(&i, "web", &canary("web"), &["env: [{name: A, value: one}]"]);
+    i.write_manifest("web.yaml", &web);
+    i.start();
+    i.until_ready("web");
+    let worked = i.state.join("worked");
+    i.until_within(SOON, "it has worked for a while", |_| !host::entries(&worked).is_empty());
+    i.write_manifest("web.yaml", &one(&i, "web", "exit 3", &["env: [{name: A, value: two}]"]));
+    let changed = "spec.containers[main].env[A].value: \"one\" → \"two\"";
+    until_why(&i, "web", &["ended with exit code 3", "changed since it last worked", changed]);
+    // It outlives the daemon, and one more version that does not work either.
+    i.kill9();
+    i.start();
+    i.write_manifest("web.yaml", &one(&i, "web", "exit 4", &["env: [{name: A, value: three}]"]));
+    let changed = "spec.containers[main].env[A].value: \"one\" → \"three\"";
+    until_why(&i, "web", &["ended with exit code 4", "changed since it last worked", changed]);
+    i.write_manifest("web.yaml", &web);
+    i.until_ready("web");
+    assert!(!why(&i, "web").contains("last worked"));
+}
+
+#[test]
+fn the_process_that_holds_a_socket_is_named() {
+    let Some(mut i) = instance() else { return };
+    let path = i.dir.join("held.sock");
+    let _held = UnixListener::bind(&path).unwrap();
+    let line = format!("listen unix {}: bind: address already in use", path.display());
+    i.write_manifest("web.yaml", &one(&i, "web", &format!("echo {line}; exit 1"), &[]));
+    i.start();
+    until_why(&i, "web", &[&format!("socket {} is held by process {}", path.display(), std::process::id())]);
 }
 
 #[test]

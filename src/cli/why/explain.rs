@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::super::plan::differences::Change;
 use super::super::view::{View, age, label, problems, unix_ms};
+use super::addresses::is_in_use;
 use super::listeners::Listener;
 use crate::helper::text::{escape, first_line};
 use crate::report::{ContainerStatus, ManifestState, PodStatusFile, Terminated, Waiting};
@@ -27,10 +28,12 @@ pub struct Facts<'a> {
     pub logs: Vec<(String, Vec<String>)>,
     /// In how many milliseconds each container that backs off is started again; negative: it is overdue.
     pub next_start_ms: Vec<(String, i64)>,
-    /// Who listens at the ports that are in question.
+    /// Who listens at the addresses that are in question.
     pub listeners: Vec<Listener>,
     /// What the Pod's file says differently from what runs.
     pub changes: Vec<Change>,
+    /// Since when an earlier version of it worked (RFC 3339), and what this one says differently.
+    pub since_worked: Option<(String, Vec<Change>)>,
     /// Where archives of images are looked for.
     pub image_dir: String,
 }
@@ -87,8 +90,9 @@ pub fn explain(facts: &Facts<'_>) -> Vec<Finding> {
             ));
         }
         findings.extend(restarts(facts, &view));
-        if let (Some(line), Some(last), false) = (standing(facts), findings.last_mut(), is_well) {
-            last.evidence.push(line);
+        if let (Some(last), false) = (findings.last_mut(), is_well) {
+            last.evidence.extend(standing(facts));
+            last.evidence.extend(since_worked(facts));
         }
     }
     findings
@@ -353,11 +357,15 @@ fn crashed(facts: &Facts<'_>, container: &ContainerStatus, ended: &Terminated) -
     let lines = log_of(facts, container);
     if lines.iter().chain([&message.to_owned()]).any(|l| is_in_use(l)) {
         match facts.listeners.as_slice() {
-            [] => evidence.push("an address that it wants was in use; nobody listens there now".to_owned()),
+            [] => evidence.push(
+                "an address that it wants was in use; nobody listens there now (the file of a Unix socket stays when its \
+                 program is killed, and has to be removed)"
+                    .to_owned(),
+            ),
             listeners => {
                 let holders: Vec<String> = listeners.iter().map(held_by).collect();
                 what.push_str(&format!("; {}", holders.join(", ")));
-                next = "stop the process that holds the port, or give one of the two another port".to_owned();
+                next = "stop the process that holds it, or give one of the two another port or path".to_owned();
             }
         }
     }
@@ -389,8 +397,8 @@ fn memory_limit(facts: &Facts<'_>, name: &str) -> Option<String> {
 
 fn held_by(listener: &Listener) -> String {
     match &listener.process {
-        Some((pid, name)) => format!("port {} is held by process {pid} ({name})", listener.port),
-        None => format!("port {} is held by a process that cannot be seen from here", listener.port),
+        Some((pid, name)) => format!("{} is held by process {pid} ({name})", listener.address),
+        None => format!("{} is held by a process that cannot be seen from here", listener.address),
     }
 }
 
@@ -468,13 +476,26 @@ fn standing(facts: &Facts<'_>) -> Option<String> {
     })
 }
 
+/// What this version has that the last one that worked had not.
+fn since_worked(facts: &Facts<'_>) -> Vec<String> {
+    let Some((since, changes)) = &facts.since_worked else { return Vec::new() };
+    let head = match changes.as_slice() {
+        [] => "it says the same as the version that worked last, of another node or name",
+        [_, ..] => "changed since it last worked",
+    };
+    let age = ago(facts, Some(since)).map(|ago| format!(", seen to work {ago}")).unwrap_or_default();
+    let first = format!("{head} (a version of {}{age}):", escape(&facts.entry.origin.path));
+    [first].into_iter().chain(changes.iter().map(|change| format!("    {change}"))).collect()
+}
+
 fn ready_condition(entry: &PodStatusFile) -> Option<(bool, String)> {
     let all = entry.pod.pointer("/status/conditions")?.as_array()?;
     let ready = all.iter().find(|c| c["type"] == "Ready")?;
     Some((ready["status"] == "True", ready["lastTransitionTime"].as_str()?.to_owned()))
 }
 
-fn spec_of<'a>(entry: &'a PodStatusFile, name: &str) -> Option<&'a Value> {
+/// What the manifest says of a container.
+pub fn spec_of<'a>(entry: &'a PodStatusFile, name: &str) -> Option<&'a Value> {
     let of = |path: &str| entry.pod.pointer(path).and_then(Value::as_array).into_iter().flatten();
     of("/spec/containers").chain(of("/spec/initContainers")).find(|c| c["name"] == name)
 }
@@ -527,65 +548,6 @@ fn signal_in_words(signal: i32) -> &'static str {
 
 fn short(ms: i64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
-}
-
-/// Whether a line tells of a port that another one has.
-pub fn is_in_use(line: &str) -> bool {
-    let line = line.to_lowercase();
-    ["address already in use", "address in use", "eaddrinuse", "port is already allocated"]
-        .iter()
-        .any(|t| line.contains(t))
-}
-
-/// The ports in question: those in such a line, else those that the container tells of itself.
-pub fn ports_in_question(entry: &PodStatusFile, container: &str, lines: &[String]) -> Vec<u16> {
-    let used: Vec<&String> = lines.iter().filter(|l| is_in_use(l)).collect();
-    if used.is_empty() {
-        return Vec::new();
-    }
-    let found: Vec<u16> = used.iter().flat_map(|l| ports_in(l)).collect();
-    if !found.is_empty() {
-        return found;
-    }
-    let Some(spec) = spec_of(entry, container) else { return found };
-    let declared = spec["ports"].as_array().into_iter().flatten().flat_map(|p| {
-        [&p["hostPort"], &p["containerPort"]].into_iter().filter_map(Value::as_u64).collect::<Vec<_>>()
-    });
-    let probed = ["startupProbe", "livenessProbe", "readinessProbe"].into_iter().flat_map(|kind| {
-        let port = |how: &str| spec.pointer(&format!("/{kind}/{how}/port")).and_then(Value::as_u64);
-        ["httpGet", "tcpSocket", "grpc"].into_iter().filter_map(port).collect::<Vec<_>>()
-    });
-    let mut all: Vec<u16> = declared.chain(probed).filter_map(|p| u16::try_from(p).ok()).collect();
-    let words = ["command", "args"].into_iter().flat_map(|k| spec[k].as_array().into_iter().flatten());
-    all.extend(words.filter_map(Value::as_str).flat_map(ports_in));
-    all.dedup();
-    all
-}
-
-/// `:2379` at the end of addresses, and the number after the word port. A time of day is none.
-fn ports_in(line: &str) -> Vec<u16> {
-    let is_end =
-        |c: char| !(c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '[' | ']' | '*' | '-' | '_'));
-    let words: Vec<&str> = line.split(is_end).map(|w| w.trim_end_matches([':', '.'])).collect();
-    let mut found = Vec::new();
-    for (place, word) in words.iter().enumerate() {
-        let after_port =
-            place > 0 && words.get(place - 1).is_some_and(|w| matches!(*w, "port" | "-port" | "-p"));
-        let port = match word.rsplit_once(':') {
-            Some((host, port))
-                if !host.chars().all(|c| c.is_ascii_digit() || c == ':')
-                    || host.is_empty()
-                    || host == "::" =>
-            {
-                port
-            }
-            Some(_) => continue,
-            None if after_port => word,
-            None => continue,
-        };
-        found.extend(port.parse::<u16>().ok().filter(|p| *p != 0));
-    }
-    found
 }
 
 #[cfg(test)]

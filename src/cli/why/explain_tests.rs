@@ -1,5 +1,7 @@
 use serde_json::json;
 
+use super::super::addresses::in_question;
+use super::super::listeners::Address;
 use super::*;
 use crate::pod::{Generation, Namespace, Origin, PodName};
 
@@ -44,6 +46,7 @@ fn facts(entry: &PodStatusFile) -> Facts<'_> {
         next_start_ms: Vec::new(),
         listeners: Vec::new(),
         changes: Vec::new(),
+        since_worked: None,
         image_dir: "/images.d".into(),
     }
 }
@@ -209,27 +212,20 @@ fn what_is_waited_for_has_its_own_next_step() {
 fn the_holder_of_a_port_is_named() {
     let lines = vec!["listen tcp 0.0.0.0:8080: bind: address already in use".to_owned()];
     let crash = entry(waiting("CrashLoopBackOff", "x"), ended(1, None, "Error"), 1);
-    assert_eq!(ports_in_question(&crash, "c", &lines), vec![8080]);
+    assert_eq!(in_question(&crash, "c", &lines), [Address::Tcp(8080)]);
     let mut f = facts(&crash);
     f.logs = vec![("c".into(), lines)];
     assert!(of(&f).contains("nobody listens there now"), "{}", of(&f));
-    f.listeners = vec![Listener { port: 8080, process: Some((77, "nginx".into())) }];
+    f.listeners = vec![Listener { address: Address::Tcp(8080), process: Some((77, "nginx".into())) }];
     let told = of(&f);
     assert!(
         told.contains("; port 8080 is held by process 77 (nginx).") && told.contains("another port"),
         "{told}"
     );
-    for (line, ports) in [
-        ("12:45:22 bind() to 0.0.0.0:80 failed (98: Address already in use)", vec![80]),
-        ("listen tcp [::]:2379: bind: address already in use", vec![2379]),
-        ("listen tcp :10259: bind: address already in use", vec![10259]),
-        ("2026-01-01T10:20:30Z EADDRINUSE: port 3000", vec![3000]),
-    ] {
-        assert_eq!(ports_in_question(&crash, "c", &[line.to_owned()]), ports, "{line}");
-    }
     // A line that names none: then those of the manifest.
-    assert_eq!(ports_in_question(&crash, "c", &["bind: Address already in use".to_owned()]), vec![8080]);
-    assert!(ports_in_question(&crash, "c", &["GET http://h:99/".to_owned()]).is_empty());
+    let silent = ["bind: Address already in use".to_owned()];
+    assert_eq!(in_question(&crash, "c", &silent), [Address::Tcp(8080)]);
+    assert!(in_question(&crash, "c", &["GET http://h:99/".to_owned()]).is_empty());
 }
 
 #[test]
@@ -272,6 +268,29 @@ fn what_the_manifest_has_to_do_with_it_is_told() {
             && told.contains("has not been ready since"),
         "{told}"
     );
+}
+
+#[test]
+fn what_was_changed_since_it_worked_is_told() {
+    let crash = entry(waiting("CrashLoopBackOff", "x"), ended(2, None, "Error"), 4);
+    let mut f = facts(&crash);
+    let change = Change {
+        path: "spec.containers[c].command[--etcd-servers]".into(),
+        from: Some("a".into()),
+        to: Some("b".into()),
+    };
+    f.since_worked = Some(("2026-01-01T00:00:00Z".into(), vec![change]));
+    let told = of(&f);
+    assert!(
+        told.contains(
+            "    changed since it last worked (a version of /m/web.yaml, seen to work 60m ago):\n        \
+             spec.containers[c].command[--etcd-servers]: \"a\" → \"b\"\n"
+        ),
+        "{told}"
+    );
+    let well = entry(running(), json!({}), 0);
+    let well = Facts { since_worked: f.since_worked.clone(), ..facts(&well) };
+    assert!(!of(&well).contains("last worked"), "{}", of(&well));
 }
 
 #[test]

@@ -238,7 +238,11 @@ impl Daemon {
             pods: pods.collect(),
             refused: self.merged.refusals(),
             verdicts: verdicts.collect(),
-            sources: self.sources.iter().map(|s| (s.shown().to_owned(), s.read_at())).collect(),
+            sources: self
+                .sources
+                .iter()
+                .map(|s| (s.standing().shown().to_owned(), s.standing().read_at()))
+                .collect(),
         }
     }
 

@@ -3,17 +3,14 @@
 
 use std::borrow::Cow;
 use std::io::Read;
-use std::time::Duration;
 
-use ureq::config::Config;
+use ureq::Body;
 use ureq::http::StatusCode;
 use ureq::http::header::LOCATION;
 use ureq::tls::TlsConfig;
-use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body};
 
 use super::Outcome;
-use crate::helper::resolver::BlockingResolver;
+use crate::helper::http::{self, Connections};
 use crate::helper::text;
 use crate::helper::url::{Absolute, Url};
 use crate::sys::clock::boot_ms;
@@ -157,19 +154,11 @@ fn call(
     user_agent: &str,
 ) -> Result<ureq::http::Response<Body>, ureq::Error> {
     let given = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-    let config = Config::builder()
-        .proxy(None)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .max_idle_connections(0)
-        .timeout_global(Some(Duration::from_millis(left_ms)))
-        .user_agent(if given("user-agent") { "" } else { user_agent })
-        .accept(if given("accept") { "" } else { "*/*" })
-        .accept_encoding("")
-        .tls_config(TlsConfig::builder().disable_verification(true).build())
-        .build();
-    let agent = Agent::with_parts(config, DefaultConnector::default(), BlockingResolver);
+    // A header of the probe's own stands in the place of ours.
+    let ours = |name: &str, value| if given(name) { "" } else { value };
+    let tls = TlsConfig::builder().disable_verification(true).build();
+    let (user_agent, accept) = (ours("user-agent", user_agent), ours("accept", "*/*"));
+    let agent = http::agent(tls, left_ms, user_agent, accept, Connections::Single);
     let mut request = agent.get(url.to_string());
     if !given("connection") {
         request = request.header("Connection", "close");

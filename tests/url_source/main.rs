@@ -3,102 +3,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "common/mod.rs"]
+#[path = "../common/mod.rs"]
 #[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
+mod pods;
+mod server;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::yaml::{canary, one};
-use common::{Instance, host, instance, podstrap};
+use common::{host, podstrap};
 use podstrap::config::{Header, HeaderValue};
 use podstrap::helper::fetch::{FetchSpec, Fetched, Validators};
-
-/// What the server says to a request (its lines, in lower case); `None`: it closes the connection.
-type Answer = dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync;
-
-/// An HTTP server whose answer can be changed.
-struct Server {
-    port: u16,
-    answer: Arc<Mutex<Arc<Answer>>>,
-    requests: mpsc::Receiver<String>,
-    over: Arc<AtomicBool>,
-}
-
-impl Server {
-    fn new(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
-        Self::at(0, answer)
-    }
-
-    fn at(port: u16, answer: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let answer: Arc<Mutex<Arc<Answer>>> = Arc::new(Mutex::new(Arc::new(answer)));
-        let (told, requests) = mpsc::channel();
-        let over = Arc::new(AtomicBool::new(false));
-        let (current, is_over) = (answer.clone(), over.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if is_over.load(Ordering::SeqCst) {
-                    return;
-                }
-                let answer = current.lock().unwrap().clone();
-                let told = told.clone();
-                std::thread::spawn(move || serve(stream, &*answer, &told));
-            }
-        });
-        Self { port, answer, requests, over }
-    }
-
-    fn set(&self, answer: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) {
-        *self.answer.lock().unwrap() = Arc::new(answer);
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/pods.yaml", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::SeqCst);
-        // Its listener closes when it has seen that.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
-    }
-}
-
-fn serve(mut stream: TcpStream, answer: &Answer, told: &mpsc::Sender<String>) {
-    let mut request = String::new();
-    for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
-        if line.is_empty() {
-            break;
-        }
-        request.push_str(&line.to_ascii_lowercase());
-        request.push('\n');
-    }
-    if let Some(bytes) = answer(&request) {
-        let _ = stream.write_all(&bytes);
-    }
-    let _ = told.send(request);
-}
-
-fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let head =
-        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());
-    [head.as_bytes(), body].concat()
-}
-
-fn ok(body: &str) -> Vec<u8> {
-    reply("200 OK", "", body.as_bytes())
-}
+use server::{Server, ok, reply};
 
 /// A directory that goes with the test.
 struct Scratch(PathBuf);
@@ -321,11 +242,22 @@ fn https_is_verified() {
     let dir = Scratch::new("tls");
     fs::write(dir.0.join("pods.yaml"), "hello").unwrap();
     let server = TlsServer::new(&dir.0);
-    let url = format!("https://127.0.0.1:{}/pods.yaml", server.1);
+    let port = server.1;
+    let url = format!("https://127.0.0.1:{port}/pods.yaml");
     let mut spec = spec(&url, &dir);
     spec.ca = Some(dir.0.join("ca.pem"));
     assert!(matches!(fetch(&spec), Ok(Fetched::Body(_))), "{:?}", fetch(&spec));
     assert_eq!(fs::read(&spec.file).unwrap(), b"hello");
+    // A redirect from http to https is one to the same host, and as strict.
+    let plain = Server::new(move |_| {
+        Some(reply("302 Found", &format!("Location: https://127.0.0.1:{port}/pods.yaml\r\n"), b""))
+    });
+    let mut redirected = FetchSpec { url: plain.url(), ..spec.clone() };
+    fs::remove_file(&spec.file).unwrap();
+    assert!(matches!(fetch(&redirected), Ok(Fetched::Body(_))), "{:?}", fetch(&redirected));
+    assert_eq!(fs::read(&spec.file).unwrap(), b"hello");
+    redirected.ca = Some(dir.0.join("other.pem"));
+    assert!(fetch(&redirected).unwrap_err().contains("certificate"), "{:?}", fetch(&redirected));
     fs::remove_file(&spec.file).unwrap();
     spec.ca = Some(dir.0.join("other.pem"));
     assert!(fetch(&spec).unwrap_err().contains("certificate"), "{:?}", fetch(&spec));
@@ -339,121 +271,4 @@ fn https_is_verified() {
     spec.url = url.replace("127.0.0.1", "localhost");
     spec.ca = Some(dir.0.join("ca.pem"));
     fetch(&spec).unwrap_err();
-}
-
-/// An instance that also reads the URL, once a second.
-fn with_url(url: &str) -> Option<Instance> {
-    let mut i = instance()?;
-    i.args(&["--manifest-url", url, "--manifest-url-period", "1s"]);
-    Some(i)
-}
-
-fn said(i: &Instance) -> String {
-    common::text(&i.cli("status", &[]).stdout)
-}
-
-#[test]
-fn pods_of_a_url_go_on_whatever_becomes_of_the_server() {
-    let server = Server::new(|_| None);
-    let Some(mut i) = with_url(&server.url()) else { return };
-    i.start();
-    i.until("the source's error is told", |i| said(i).contains("cannot be read"));
-    let (web, etcd) = (one(&i, "web", &canary("web"), &[]), one(&i, "etcd", &canary("etcd"), &[]));
-    let both = format!("{web}---\n{etcd}");
-    let body = both.clone();
-    server.set(move |_| Some(ok(&body)));
-    let pids = [i.until_ready("web"), i.until_ready("etcd")];
-    let pod = i.pod("web").unwrap();
-    assert_eq!(pod.pod["metadata"]["annotations"]["kubernetes.io/config.source"], "http");
-    assert_eq!(pod.origin.path, server.url());
-
-    // One of them is refused: the other one is changed all the same.
-    let broken = web.replace("name: main", "name: Main!");
-    let both = format!("{web}---\n{}", one(&i, "etcd", &canary("etcd2"), &[]));
-    let body = both.replace(&web, &broken);
-    server.set(move |_| Some(ok(&body)));
-    i.until("the other one is changed", |i| i.lines("etcd2").len() == 1);
-    let pids = [pids[0], i.until_ready("etcd")];
-    i.until("the refusal is told", |i| {
-        common::text(&i.cli("status", &["-o", "wide"]).stdout).contains("Main!")
-    });
-    type Bad = fn(&str) -> Option<Vec<u8>>;
-    let bad: [Bad; 6] = [
-        |_| Some(ok("")),
-        |_| Some(reply("500 Oops", "", b"")),
-        |_| Some(ok("<html><body>hello</body></html>")),
-        |_| Some(ok("apiVersion: v1\nkind: Pod\n")),
-        |_| {
-            Some(
-                b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\napiVersion: v1\nkind: List\nitems: []\n"
-                    .to_vec(),
-            )
-        },
-        |_| None,
-    ];
-    for answer in bad {
-        while server.requests.try_recv().is_ok() {}
-        server.set(answer);
-        server.requests.recv_timeout(Duration::from_secs(10)).unwrap();
-        server.requests.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!([i.running_pid("web", "main"), i.running_pid("etcd", "main")], pids.map(Some));
-    }
-    let body = both.clone();
-    server.set(move |_| Some(ok(&body)));
-    i.until("it can be read again", |i| !said(i).contains("cannot be read"));
-
-    // The server is gone, the daemon is killed, and so is what it ran: the last good answer is on disk.
-    let port = server.port;
-    drop(server);
-    i.kill9();
-    i.start();
-    assert_eq!([i.until_ready("web"), i.until_ready("etcd")], pids);
-    assert!(i.cli("down", &[]).status.success());
-    i.daemon_exit(Duration::from_secs(20));
-    i.start();
-    let again = [i.until_ready("web"), i.until_ready("etcd")];
-    assert!(again.iter().all(|p| !pids.contains(p)));
-
-    // That there is nothing must be said.
-    let _server = Server::at(port, |_| Some(ok("apiVersion: v1\nkind: PodList\nitems: []\n")));
-    i.until("both are stopped", |i| i.pod("web").is_none() && i.pod("etcd").is_none());
-}
-
-#[test]
-fn a_beginning_of_the_last_answer_is_believed_when_it_is_given_twice() {
-    let server = Server::new(|_| None);
-    let Some(mut i) = with_url(&server.url()) else { return };
-    let (web, etcd) = (one(&i, "web", &canary("web"), &[]), one(&i, "etcd", &canary("etcd"), &[]));
-    let both = format!("{web}---\n{etcd}");
-    server.set(move |_| Some(ok(&both)));
-    i.start();
-    i.until_ready("web");
-    i.until_ready("etcd");
-    server.set(move |_| Some(reply("200 OK", "ETag: \"2\"\r\n", web.as_bytes())));
-    i.until("the other one is stopped", |i| i.pod("etcd").is_none());
-    let log = fs::read_to_string(i.daemon_log()).unwrap();
-    assert!(log.contains("mere beginning"), "{log}");
-    assert!(i.ready("web"));
-}
-
-#[test]
-fn no_header_is_told() {
-    let server =
-        Server::new(|request| request.contains("x-token: marker-of-the-test").then(|| ok("kind: [")));
-    let Some(mut i) = with_url(&format!("{}?key=marker-of-the-test", server.url())) else { return };
-    let token = i.dir.join("token");
-    fs::write(&token, "marker-of-the-test").unwrap();
-    i.args(&["--manifest-url-header", &format!("X-Token: @{}", token.display())]);
-    i.start();
-    i.until("what it says is refused", |i| said(i).contains("pods.yaml?…"));
-    let mut all = fs::read_to_string(i.daemon_log()).unwrap() + &said(&i);
-    all.push_str(&common::text(&i.cli("status", &["-o", "json"]).stdout));
-    let mut files = host::entries(&i.run.join("status"));
-    files.extend(host::entries(&i.run));
-    for file in files.iter().filter(|f| f.is_file()) {
-        let mut bytes = Vec::new();
-        fs::File::open(file).unwrap().take(1 << 20).read_to_end(&mut bytes).unwrap();
-        all.push_str(&String::from_utf8_lossy(&bytes));
-    }
-    assert!(!all.contains("marker-of-the-test"), "{all}");
 }
