@@ -160,6 +160,7 @@ fn gather(args: &PlanArgs, published: &Published) -> Result<Facts, Error> {
                 kept_for: good.kept_for.as_ref().map(|problems| headline(problems)),
                 waits,
                 depends_on: good.pod.depends_on.clone(),
+                host_ports: good.pod.host_ports().collect(),
             }
         })
         .collect();
@@ -278,6 +279,7 @@ fn living(published: &Published, runtime: Runtime) -> Vec<Living> {
         }
         let view = entry.map(View::of);
         found.push(Living {
+            host_ports: pod.host_ports().collect(),
             key: pod.key,
             generation,
             document: Some(stored.document),
