@@ -6,6 +6,7 @@
 
 mod container;
 pub mod depends;
+pub mod host_ports;
 pub mod objects;
 pub mod quantity;
 pub mod reference;

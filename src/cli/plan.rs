@@ -169,6 +169,7 @@ fn gather(args: &PlanArgs, published: &Published, ask: Ask) -> Result<(Facts, Ve
                 kept_for: good.kept_for.as_ref().map(|problems| headline(problems)),
                 waits,
                 depends_on: good.pod.depends_on.clone(),
+                host_ports: good.pod.host_ports().collect(),
             }
         })
         .collect();
@@ -304,6 +305,7 @@ fn living(published: &Published, runtime: Runtime) -> Vec<Living> {
         }
         let view = entry.map(View::of);
         found.push(Living {
+            host_ports: pod.host_ports().collect(),
             key: pod.key,
             generation,
             document: Some(stored.document),

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::manifest::escape::escape;
 use crate::manifest::{self, Accepted, Context, Document, Limits, Problem, Runtime, Severity};
 use crate::pod::depends::{DEPENDS_ON, circle, cycles};
+use crate::pod::host_ports::HostPort;
 use crate::pod::{Dependency, NodeName, Origin, PodKey};
 
 /// All that was read is valid.
@@ -85,14 +86,18 @@ struct DocumentReport {
     /// On which Pods it depends, and a warning without words at the place that says so.
     #[serde(skip)]
     depends_on: Option<(Vec<Dependency>, Problem)>,
+    #[serde(skip)]
+    host_ports: Vec<HostPort>,
 }
 
 impl DocumentReport {
     fn new(document: Document) -> Self {
         let mut depends_on = None;
+        let mut host_ports = Vec::new();
         let (generation, errors) = match document.outcome {
             Ok(Accepted::Pod { pod, .. }) => {
                 depends_on = document.depends_on.map(|place| (pod.depends_on.clone(), place));
+                host_ports.extend(pod.host_ports());
                 (Some(pod.generation.to_string()), Vec::new())
             }
             Ok(Accepted::Object(_)) => (None, Vec::new()),
@@ -118,6 +123,7 @@ impl DocumentReport {
             warnings: document.warnings,
             key: named,
             depends_on,
+            host_ports,
         }
     }
 }
@@ -144,6 +150,7 @@ impl Report {
         }
         report.find_duplicates();
         report.look_at_dependencies();
+        report.look_at_ports();
         report
     }
 
@@ -244,6 +251,22 @@ impl Report {
         }
     }
 
+    /// One of the two waits for the other's end; that may be what is wanted, so it is worth a warning only.
+    fn look_at_ports(&mut self) {
+        let mut first: Vec<(HostPort, Origin)> = Vec::new();
+        for file in &mut self.files {
+            for document in file.documents.iter_mut().filter(|d| d.valid) {
+                for port in &document.host_ports {
+                    if let Some((_, other)) = first.iter().find(|(p, _)| p.conflicts(port)) {
+                        document.warnings.push(port_taken(port, &file.path, document.line, other));
+                    }
+                }
+                let origin = Origin { path: file.path.clone(), document: document.number };
+                first.extend(document.host_ports.iter().map(|port| (port.clone(), origin.clone())));
+            }
+        }
+    }
+
     fn exit_code(&self) -> u8 {
         if self.files.iter().any(|f| f.error.is_some()) {
             UNREADABLE
@@ -320,6 +343,16 @@ fn duplicate(title: &str, path: &str, line: u32, first: &Origin) -> Problem {
     }
 }
 
+fn port_taken(port: &HostPort, path: &str, line: u32, first: &Origin) -> Problem {
+    Problem {
+        severity: Severity::Warning,
+        field: "hostPort".to_owned(),
+        message: format!("port {port} of the host is also that of {first}: whoever comes second waits"),
+        help: Some("give one of them another port (under hostNetwork every containerPort is one)".to_owned()),
+        ..duplicate("", path, line, first)
+    }
+}
+
 fn unknown_pod(key: &PodKey, place: &Problem) -> Problem {
     Problem {
         message: format!("no Pod {key} is in the files that were read: the Pod waits until there is one"),
@@ -388,6 +421,21 @@ mod tests {
         report.print_problems(&mut problems).unwrap();
         report.print_summary(&mut summary).unwrap();
         (report, String::from_utf8(problems).unwrap(), String::from_utf8(summary).unwrap())
+    }
+
+    #[test]
+    fn one_port_of_the_host_for_two_pods_is_warned_about() {
+        let with = |name: &str, port: u16| {
+            pod(name).replace("image: etcd", &format!("image: etcd, ports: [{{containerPort: {port}}}]"))
+        };
+        let (a, b, c) = (with("a", 80), with("b", 80), with("c", 81));
+        let scratch = Scratch::new("ports", &[("a.yaml", &a), ("b.yaml", &b), ("c.yaml", &c)]);
+        let (report, problems, _) = report(std::slice::from_ref(&scratch.0));
+        assert_eq!(report.exit_code(), VALID);
+        let (root, problems) = (display(&scratch.0), problems.replace(&display(&scratch.0), "D"));
+        let told = "D/b.yaml:1:1: warning: hostPort: port 80/TCP of the host is also that of D/a.yaml: whoever comes second";
+        assert!(problems.contains(told), "{root}: {problems}");
+        assert_eq!(problems.matches("warning").count(), 1, "{problems}");
     }
 
     #[test]

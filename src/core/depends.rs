@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::holds_up_until;
+use super::ports::Claims;
 use super::state::{Life, Opened, Role, Slot, StopReason, World};
 use super::{Stamp, Time};
+use crate::pod::host_ports::HostPort;
 use crate::pod::{Dependency, Pod, PodKey, depends, stop};
 
 /// What a Pod waits for.
@@ -25,15 +27,22 @@ pub enum Wait {
     },
     /// It depends on itself by way of these, beginning with itself: it never begins.
     Cycle(Vec<PodKey>),
+    /// Another Pod has a port of the host that it declares.
+    HostPort {
+        /// The port, as this Pod wants it.
+        port: HostPort,
+        /// Who has it.
+        holder: PodKey,
+    },
 }
 
 impl Wait {
-    /// A manifest must change before this ends. A Pod that runs is not stopped for the sake of a version that may never
-    /// begin.
+    /// A manifest must change, or go, before this ends. A Pod that runs is not stopped for the sake of a version that may
+    /// never begin.
     pub fn is_of_manifests(&self) -> bool {
         match self {
             Self::On(_) => false,
-            Self::Unknown { .. } | Self::Cycle(_) => true,
+            Self::Unknown { .. } | Self::Cycle(_) | Self::HostPort { .. } => true,
         }
     }
 }
@@ -72,21 +81,41 @@ impl Life {
 }
 
 impl World {
-    /// Which Pods wait for others, and for what. Only those that would begin a life now, or a new one.
+    /// Which Pods wait for others, and for what: that these are ready, or give a port free. Only those that would begin a life now, or a new one.
     pub(super) fn waits(&self) -> BTreeMap<PodKey, Vec<Wait>> {
         let mut out = BTreeMap::new();
-        for (key, slot) in &self.slots {
-            let Some(want) = slot.want.as_ref().filter(|w| !w.depends_on.is_empty()) else { continue };
-            let begins = slot.life.as_ref().is_none_or(|life| life.pod.generation != want.generation);
-            let is_held = slot.held.as_ref() == Some(&want.generation);
-            if begins && !is_held && !self.draining {
-                let waits = self.waits_of(want);
-                if !waits.is_empty() {
-                    out.insert(key.clone(), waits);
-                }
+        // Those that live first: what they have is theirs.
+        let (alive, others): (Vec<_>, Vec<_>) = self
+            .slots
+            .iter()
+            .filter_map(|(key, slot)| Some((key, slot, self.begins(slot)?)))
+            .partition(|(_, slot, _)| slot.life.is_some());
+        if alive.is_empty() && others.is_empty() {
+            return out;
+        }
+        let is_asked = alive.iter().chain(&others).any(|(_, _, want)| want.host_ports().next().is_some());
+        let mut claims = if is_asked { self.claims() } else { Claims::default() };
+        for (key, slot, want) in alive.into_iter().chain(others) {
+            let lives = slot.life.is_some();
+            let mut waits = self.waits_of(want);
+            match claims.conflict(key, want, lives) {
+                Some(wait) => waits.push(wait),
+                None if waits.is_empty() => claims.take(key, want, lives),
+                None => {}
+            }
+            if !waits.is_empty() {
+                out.insert(key.clone(), waits);
             }
         }
         out
+    }
+
+    /// What would begin a life now, or a new one, if nothing were in its way.
+    fn begins<'a>(&self, slot: &'a Slot) -> Option<&'a Pod> {
+        let want = slot.want.as_deref()?;
+        let is_new = slot.life.as_ref().is_none_or(|life| life.pod.generation != want.generation);
+        let is_held = slot.held.as_ref() == Some(&want.generation);
+        (is_new && !is_held && !self.draining).then_some(want)
     }
 
     fn waits_of(&self, pod: &Pod) -> Vec<Wait> {

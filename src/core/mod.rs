@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod depends;
 pub mod images;
 mod plan;
+mod ports;
 pub mod probes;
 pub mod saved;
 pub mod state;
@@ -293,10 +294,12 @@ pub enum Event {
         /// Which run.
         run: RunKey,
     },
-    /// A sweep could not clear everything away.
+    /// A sweep could not clear everything away; it is tried again.
     SweepFailed {
         /// Which run.
         run: RunKey,
+        /// What is left, for people; `None` where that is nobody's fault but the runtime's, which does not answer.
+        error: Option<String>,
     },
     /// A probe's try has ended.
     Probed {
@@ -322,8 +325,8 @@ pub enum Event {
     Removed {
         /// Which generation.
         generation: Generation,
-        /// Everything is gone; otherwise it is tried again.
-        done: bool,
+        /// What could not be removed, for people: it is tried again. `None`: everything is gone.
+        left: Option<String>,
     },
     /// A generation's own namespaces are gone, with whoever held them: everything in them must be started anew.
     SandboxLost {
@@ -434,6 +437,13 @@ pub enum Action {
         /// Which run.
         run: RunKey,
     },
+    /// Kill the monitor of a run that has not begun in time; answered by `MonitorLost`.
+    GiveUp {
+        /// The Pod.
+        pod: Rc<Pod>,
+        /// Which run.
+        run: RunKey,
+    },
     /// Clear away a run whose monitor is gone; answered by `Ended` (if that was not known), then `Cleared`, or by
     /// `SweepFailed`.
     Sweep {
@@ -472,6 +482,15 @@ pub enum Action {
     },
 }
 
+/// A container that has not begun after so many milliseconds is given up: its monitor hangs, in a mount on a dead server as
+/// a rule. Longer than what a monitor itself gives the runtime (docker 180 s); the kubelet's `runtimeRequestTimeout` is two
+/// minutes for each of the calls that make one container.
+pub const START_MS: u64 = 300_000;
+
+/// What is told of a container whose start was given up.
+pub const GIVEN_UP: &str = "its start hung and was given up: look whether the file systems of its volumes answer (a dead NFS \
+                            or FUSE server as a rule); it is tried again by itself";
+
 /// What the core needs to know of the instance's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -479,4 +498,6 @@ pub struct Settings {
     pub backoff: BackoffRule,
     /// How many containers may be in the middle of being started at one time.
     pub parallel_starts: usize,
+    /// How long a start may take, in milliseconds; [`START_MS`] outside of tests.
+    pub start_ms: u64,
 }

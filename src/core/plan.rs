@@ -75,7 +75,9 @@ impl World {
         actions: &mut Vec<Action>,
         gate: impl Fn(&PodKey, &Slot) -> Option<Gate>,
     ) {
-        let mut turns = Turns { images: &mut self.images, objects: &self.objects, room: *room, now, actions };
+        let start_ms = self.settings.start_ms;
+        let (images, objects) = (&mut self.images, &self.objects);
+        let mut turns = Turns { images, objects, room: *room, start_ms, now, actions };
         for (key, slot) in &mut self.slots {
             let Some(gate) = gate(key, slot) else { continue };
             let before = turns.actions.len();
@@ -118,7 +120,11 @@ impl World {
         let waited_for = |slot: &&Slot| self.draining || slot.held.is_some();
         let lives = self.slots.values().filter(waited_for).filter_map(|slot| slot.life.as_ref());
         let stuck = lives.filter_map(holds_up_until).filter(|until| *until > now);
-        self.slots.values().filter_map(|slot| slot_deadline(slot, &self.images, now)).chain(stuck).min()
+        self.slots
+            .values()
+            .filter_map(|slot| slot_deadline(slot, &self.images, self.settings.start_ms, now))
+            .chain(stuck)
+            .min()
     }
 
     /// The key of the Pod that a generation belongs to, while it lives.
@@ -164,6 +170,7 @@ fn plan_slot(slot: &mut Slot, turns: &mut Turns<'_>, gate: Gate, draining: bool,
             *of_life = *ticket;
         }
         slot.life = Some(life);
+        slot.kept_ports.clear();
         slot.replacement_waits = None;
         changed = true;
     }
@@ -302,7 +309,7 @@ pub(super) fn stop_life(life: &mut Life, why: StopReason, now: Stamp) {
     }
 }
 
-fn slot_deadline(slot: &Slot, images: &Images, now: Time) -> Option<Time> {
+fn slot_deadline(slot: &Slot, images: &Images, start_ms: u64, now: Time) -> Option<Time> {
     let life = slot.life.as_ref()?;
     let mut next: Option<Time> = None;
     let mut at = |t: Option<Time>| next = [next, t.filter(|t| *t > now)].into_iter().flatten().min();
@@ -325,7 +332,7 @@ fn slot_deadline(slot: &Slot, images: &Images, now: Time) -> Option<Time> {
                 Uncleared::Monitor | Uncleared::Sweeping => {}
             }
         }
-        at(turns::deadline(life, container, state, images, now));
+        at(turns::deadline(life, container, state, images, start_ms, now));
     }
     match life.removal {
         Removal::Due(t) if life.leaving().is_some() && is_over(life) => at(Some(t)),

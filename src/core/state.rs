@@ -14,13 +14,24 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, doubled};
 use super::depends::{StopTurn, Wait, Waiting};
 use super::images::{Images, Missing, Ticket};
 use super::probes::Probes;
 use super::{Ending, Refusal, RunKey, Settings, Stamp, Time};
+use crate::pod::host_ports::HostPort;
 use crate::pod::objects::References;
 use crate::pod::{Container, ContainerName, Generation, Namespace, ObjectRef, Pod, PodKey};
+
+/// A sweep or removal that failed is tried again after this many milliseconds …
+pub(super) const RETRY_MS: u64 = 2_000;
+/// … so many times, and then after twice as many each time …
+const QUICK_RETRIES: u32 = 4;
+/// … up to this many.
+const RETRY_MAX_MS: u64 = 10_000;
+
+/// A container whose old runs cannot be cleared away is not started any more beyond this many of them.
+pub(super) const MOST_UNCLEARED: usize = 3;
 
 /// Everything the core knows.
 #[derive(Debug)]
@@ -84,7 +95,7 @@ impl World {
     /// one that has changed.
     pub fn take_dirty(&mut self) -> BTreeSet<PodKey> {
         let mut dirty = std::mem::take(&mut self.dirty);
-        let waits_for = |wait: &Wait| matches!(wait, Wait::On(key) if dirty.contains(key));
+        let waits_for = |wait: &Wait| matches!(wait, Wait::On(key) | Wait::HostPort { holder: key, .. } if dirty.contains(key));
         let is_meant = |slot: &Slot| slot.waiting.iter().flat_map(|w| &w.on).any(waits_for);
         let more: Vec<PodKey> =
             self.slots.iter().filter(|(_, slot)| is_meant(slot)).map(|(key, _)| key.clone()).collect();
@@ -100,6 +111,23 @@ impl World {
     /// Whether nothing lives any more.
     pub fn is_empty(&self) -> bool {
         self.slots.values().all(|slot| slot.life.is_none())
+    }
+
+    /// How often it was tried in vain to clear this run away.
+    pub fn failed_sweeps(&self, run: &RunKey) -> u32 {
+        let of = |life: &Life| Some(life.get(&run.container)?.1.stuck.get(&run.attempt)?.times);
+        self.life_of(&run.generation).and_then(of).unwrap_or(0)
+    }
+
+    /// How often it was tried in vain to remove what this generation has left.
+    pub fn failed_removals(&self, generation: &Generation) -> u32 {
+        let stuck = self.life_of(generation).and_then(|life| life.unremoved.as_ref());
+        stuck.map_or(0, |stuck| stuck.times)
+    }
+
+    fn life_of(&self, generation: &Generation) -> Option<&Life> {
+        let mut lives = self.slots.values().filter_map(|slot| slot.life.as_ref());
+        lives.find(|life| life.pod.generation == *generation)
     }
 
     /// Why the runtime cannot be asked for anything just now.
@@ -133,6 +161,8 @@ pub struct Slot {
     pub replacement_waits: Option<Missing>,
     /// What keeps its next life from beginning: other Pods.
     pub waiting: Option<Waiting>,
+    /// The ports of the host that its last life had, until the next begins.
+    pub(super) kept_ports: Vec<HostPort>,
     /// A source has asked for it since this daemon began.
     pub(super) seen: bool,
     /// For the wanted generation's containers, in the order of [`Pod::all_containers`]: which pull each must have seen.
@@ -164,6 +194,8 @@ pub struct Life {
     pub stop: Option<PodStop>,
     /// How far its removal is.
     pub removal: Removal,
+    /// What its removal failed for.
+    pub unremoved: Option<Stuck>,
     /// Whether all containers are ready, and since when that is so: `lastTransitionTime` of the condition `Ready`.
     pub ready: (bool, Stamp),
     /// In the order of [`Pod::all_containers`].
@@ -265,6 +297,8 @@ pub struct ContainerState {
     pub previous: Option<Past>,
     /// Runs that have not been cleared away yet, the living one included.
     pub uncleared: BTreeMap<u32, Uncleared>,
+    /// Of those, the ones that could not be cleared away when that was tried.
+    pub stuck: BTreeMap<u32, Stuck>,
     pub(super) ticket: Ticket,
     /// A run of it has ended since the Pod began (anew).
     pub(super) had_turn: bool,
@@ -279,6 +313,24 @@ pub enum Uncleared {
     SweepDue(Time),
     /// A sweeper, which is at work.
     Sweeping,
+}
+
+/// What cannot be got rid of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stuck {
+    /// How often that was tried.
+    pub times: u32,
+    /// What was in the way the last time, for people.
+    pub error: String,
+}
+
+impl Stuck {
+    /// One more try has failed. Returns how long to wait before the next, in milliseconds: at first a trifle, then more.
+    pub(super) fn again(&mut self, error: String) -> u64 {
+        self.error = error;
+        self.times = self.times.saturating_add(1);
+        doubled(RETRY_MS, self.times.saturating_sub(QUICK_RETRIES)).min(RETRY_MAX_MS)
+    }
 }
 
 /// What a container is doing.
@@ -300,6 +352,8 @@ pub enum Phase {
         attempt: u32,
         /// Since when.
         since: Time,
+        /// It took too long: its monitor was ended, and is waited for.
+        overdue: bool,
     },
     /// Its program runs.
     Running(Box<Run>),
@@ -422,6 +476,7 @@ impl ContainerState {
             last: None,
             previous: None,
             uncleared: BTreeMap::new(),
+            stuck: BTreeMap::new(),
             ticket: Ticket::default(),
             had_turn: false,
         }
@@ -446,6 +501,17 @@ impl ContainerState {
             Phase::Running(run) => self.had_turn || run.post_start == HookState::Done,
             Phase::Done => true,
         }
+    }
+
+    /// Whether old runs are in the way of the next: it has the number of one of them, or there are too many.
+    pub(super) fn is_kept_by_old_runs(&self) -> bool {
+        self.uncleared.contains_key(&self.next_attempt) || self.uncleared.len() >= MOST_UNCLEARED
+    }
+
+    /// What keeps it from being started (again): a run that cannot be cleared away.
+    pub fn kept_by(&self) -> Option<&Stuck> {
+        let waits = matches!(self.phase, Phase::Waiting { .. } | Phase::Backoff { .. });
+        self.stuck.values().next_back().filter(|_| waits && self.is_kept_by_old_runs())
     }
 
     /// It has ended well and stays so.
@@ -483,6 +549,7 @@ impl Life {
             restarting: false,
             stop: None,
             removal: Removal::Due(Time(0)),
+            unremoved: None,
             ready: (false, since),
             containers,
             references: References::of(&pod),

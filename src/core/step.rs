@@ -9,15 +9,13 @@ use super::plan::stop_life;
 use super::probes::Probes;
 use super::saved::SavedContainer;
 use super::state::{
-    ContainerState, HookState, Life, Opened, Past, Phase, Removal, Role, Run, Slot, StopReason, Stopping,
-    Uncleared, World,
+    ContainerState, HookState, Life, Opened, Past, Phase, RETRY_MS, Removal, Role, Run, Slot, StopReason,
+    Stopping, Uncleared, World,
 };
 use super::turns;
-use super::{BackoffRule, Ending, Event, Found, FoundRun, HookKind, RunKey, Stamp, Time};
+use super::{BackoffRule, Ending, Event, Found, FoundRun, GIVEN_UP, HookKind, RunKey, Stamp, Time};
 use crate::pod::{Container, ContainerName, Pod, PodKey, RestartAction, RestartPolicy, RestartRule};
 
-/// A sweep or removal that failed is tried again after this many milliseconds.
-pub(super) const RETRY_MS: u64 = 2_000;
 /// A Pod whose namespaces or network cannot be made is tried again after this many milliseconds, doubling …
 const OPEN_INITIAL_MS: u64 = 500;
 /// … up to this many.
@@ -76,6 +74,7 @@ impl World {
             Event::Ended { run, ending, at, message } => self.ended(&run, ending, at, message),
             Event::Cleared { run } => self.with_run(&run, |_, state, _| {
                 state.uncleared.remove(&run.attempt);
+                state.stuck.remove(&run.attempt);
             }),
             Event::MonitorLost { run } => self.with_run(&run, |_, state, _| {
                 if let Some(who) = state.uncleared.get_mut(&run.attempt) {
@@ -85,11 +84,16 @@ impl World {
             Event::Monitored { run } => self.with_run(&run, |_, state, _| {
                 if let Some(who) = state.uncleared.get_mut(&run.attempt) {
                     *who = Uncleared::Monitor;
+                    state.stuck.remove(&run.attempt);
                 }
             }),
-            Event::SweepFailed { run } => self.with_run(&run, |_, state, _| {
+            Event::SweepFailed { run, error } => self.with_run(&run, |_, state, _| {
                 if let Some(who) = state.uncleared.get_mut(&run.attempt) {
-                    *who = Uncleared::SweepDue(now.boot.plus(RETRY_MS));
+                    let wait = match error {
+                        Some(error) => state.stuck.entry(run.attempt).or_default().again(error),
+                        None => RETRY_MS,
+                    };
+                    *who = Uncleared::SweepDue(now.boot.plus(wait));
                 }
             }),
             Event::Probed { run, kind, verdict, message } => self.with_run(&run, |_, state, _| {
@@ -111,14 +115,20 @@ impl World {
                     (HookKind::PreStop, None) => {}
                 }
             }),
-            Event::Removed { generation, done } => {
+            Event::Removed { generation, left } => {
                 let Some((key, life)) = self.find(&generation) else { return };
-                if done {
-                    if let Some(slot) = self.slots.get_mut(&key) {
-                        slot.life = None;
+                match left {
+                    Some(error) => {
+                        let wait = life.unremoved.get_or_insert_default().again(error);
+                        life.removal = Removal::Due(now.boot.plus(wait));
                     }
-                } else {
-                    life.removal = Removal::Due(now.boot.plus(RETRY_MS));
+                    None => {
+                        let kept_ports = self.ports_to_keep(&key);
+                        if let Some(slot) = self.slots.get_mut(&key) {
+                            slot.life = None;
+                            slot.kept_ports = kept_ports;
+                        }
+                    }
                 }
                 self.dirty.insert(key);
             }
@@ -225,6 +235,7 @@ impl World {
         else {
             return;
         };
+        let ending = unless_given_up(state, run.attempt, ending);
         let after = After::of(&pod, Role::of(&pod, place), container, &ending);
         end_run(state, run.attempt, End { ending, at, message }, rule, after, stopping);
         if after == After::All && !stopping {
@@ -295,6 +306,19 @@ impl World {
         if self.draining {
             self.stop_order = self.stop_turns();
         }
+    }
+}
+
+/// A run that was given up before it began was never made. What its monitor has told is believed: it may have ended just then.
+fn unless_given_up(state: &ContainerState, attempt: u32, ending: Ending) -> Ending {
+    match &state.phase {
+        Phase::Starting { attempt: current, overdue: true, .. }
+            if *current == attempt && ending == Ending::Lost =>
+        {
+            let (reason, message) = ("CreateContainerError".to_owned(), GIVEN_UP.to_owned());
+            Ending::NotCreated { reason, message }
+        }
+        _ => ending,
     }
 }
 
@@ -516,7 +540,7 @@ fn adopt(
                 let container = run.container.clone();
                 Phase::Running(Box::new(Run { attempt, at, image_id, container, probes, post_start, stop }))
             }
-            None => Phase::Starting { attempt, since: now },
+            None => Phase::Starting { attempt, since: now, overdue: false },
         };
         if let Some((ending, at)) = &run.ended {
             let after = After::of(pod, role, container, ending);

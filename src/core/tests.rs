@@ -11,7 +11,9 @@ use crate::pod::*;
 mod adoption;
 mod damage;
 mod depends;
+mod hangs;
 mod lost;
+mod ports;
 mod probes;
 mod replacement;
 mod restarts;
@@ -49,6 +51,10 @@ fn exec_probe(period: u32, failure_threshold: u32) -> Probe {
     }
 }
 
+fn settings(parallel_starts: usize) -> Settings {
+    Settings { backoff: RULE, parallel_starts, start_ms: START_MS }
+}
+
 /// A world with helpers that read as a script.
 struct Script {
     world: World,
@@ -57,7 +63,7 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        let mut world = World::new(Settings { backoff: RULE, parallel_starts: 4 });
+        let mut world = World::new(settings(4));
         world.step(images(&["docker.io/library/img:latest"]), at(0));
         Self { world, now: 0 }
     }
@@ -196,7 +202,7 @@ fn names(runs: &[RunKey]) -> Vec<&str> {
 }
 
 fn removed(s: &mut Script, pod: &str) -> Vec<Action> {
-    s.event(Event::Removed { generation: Generation::new(pod), done: true })
+    s.event(Event::Removed { generation: Generation::new(pod), left: None })
 }
 
 fn found_run(attempt: u32, started: Option<u64>, ended: Option<(Ending, u64)>) -> FoundRun {

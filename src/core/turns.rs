@@ -11,7 +11,9 @@ use std::rc::Rc;
 
 use super::images::{Images, Missing};
 use super::plan::SLOW_START_MS;
-use super::state::{ContainerState, HookState, Life, Opened, Phase, Role, Run, Stopping, Uncleared};
+use super::state::{
+    ContainerState, HookState, Life, MOST_UNCLEARED, Opened, Phase, PodStop, Role, Run, Stopping, Uncleared,
+};
 use super::step::After;
 use super::{Action, HOOK_FAILED, HookKind, ProbeKind, RunKey, Stamp, Time};
 use crate::pod::reference::Reference;
@@ -23,15 +25,14 @@ const KILL_AGAIN_MS: u64 = 5_000;
 /// What is left to a container between its stop signal and KILL at the least, in milliseconds (the kubelet's minimum).
 const LEAST_GRACE_MS: u64 = 2_000;
 
-/// A container whose old runs cannot be cleared away is not started any more beyond this many of them.
-const MOST_UNCLEARED: usize = 3;
-
 /// What planning a Pod's containers needs from outside the Pod.
 pub(super) struct Turns<'a> {
     pub images: &'a mut Images,
     pub objects: &'a BTreeSet<(Namespace, ObjectRef)>,
     /// How many more containers may be started now.
     pub room: usize,
+    /// How long a start may take, in milliseconds.
+    pub start_ms: u64,
     pub now: Stamp,
     pub actions: &'a mut Vec<Action>,
 }
@@ -64,6 +65,14 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
                 *who = Uncleared::Sweeping;
                 turns.actions.push(Action::Sweep { run: key(*attempt) });
             }
+        }
+        let give_up_at = give_up_at(life.stop, &pod, turns.start_ms, &state.phase);
+        if let Phase::Starting { attempt, overdue: overdue @ false, .. } = &mut state.phase
+            && give_up_at.is_some_and(|at| at <= turns.now.boot)
+            && state.uncleared.get(attempt) == Some(&Uncleared::Monitor)
+        {
+            *overdue = true;
+            turns.actions.push(Action::GiveUp { pod: pod.clone(), run: key(*attempt) });
         }
         let is_due = match role {
             Role::Init => !life.initialized,
@@ -106,6 +115,20 @@ pub(super) fn plan(life: &mut Life, turns: &mut Turns<'_>) -> bool {
     }
     life.volume_tickets = volume_tickets;
     changed
+}
+
+/// When a start is given up that has not been yet: nobody waits for ever for a monitor that hangs. In a stop it has the grace
+/// period that the container would have, once it is slow.
+fn give_up_at(stop: Option<PodStop>, pod: &Pod, start_ms: u64, phase: &Phase) -> Option<Time> {
+    let Phase::Starting { since, overdue: false, .. } = phase else { return None };
+    let at = since.plus(start_ms);
+    Some(match stop {
+        None => at,
+        Some(stop) => {
+            let grace_ends = stop.since.boot.plus(u64::from(pod.grace_seconds) * 1000);
+            at.min(grace_ends.max(since.plus(SLOW_START_MS)))
+        }
+    })
 }
 
 /// When every container is to be started anew and all have ended: back to the beginning. Where it was no rule that wanted it
@@ -200,7 +223,7 @@ fn start_if_due(
         Phase::Backoff { .. } | Phase::Starting { .. } | Phase::Running(_) | Phase::Done => return false,
     }
     // A run that could not be made is tried again under the same number, once nothing of it is left.
-    if state.uncleared.contains_key(&state.next_attempt) || state.uncleared.len() >= MOST_UNCLEARED {
+    if state.is_kept_by_old_runs() {
         return false;
     }
     let ready = match missing_object {
@@ -215,7 +238,8 @@ fn start_if_due(
         }
         Ok(()) if turns.room > 0 => {
             state.ticket.used();
-            state.phase = Phase::Starting { attempt: state.next_attempt, since: turns.now.boot };
+            let (attempt, since) = (state.next_attempt, turns.now.boot);
+            state.phase = Phase::Starting { attempt, since, overdue: false };
             true
         }
         Ok(()) => false,
@@ -396,6 +420,7 @@ pub(super) fn deadline(
     container: &Container,
     state: &ContainerState,
     images: &Images,
+    start_ms: u64,
     now: Time,
 ) -> Option<Time> {
     // What is past has been done or waits for an event; it must not hide what is still to come.
@@ -422,7 +447,10 @@ pub(super) fn deadline(
             .filter(coming)
             .min()
         }
-        Phase::Starting { since, .. } => Some(since.plus(SLOW_START_MS)),
+        Phase::Starting { since, .. } => {
+            let given_up = give_up_at(life.stop, &life.pod, start_ms, &state.phase);
+            [Some(since.plus(SLOW_START_MS)), given_up].into_iter().flatten().filter(coming).min()
+        }
         Phase::Waiting { missing: None } | Phase::Backoff { .. } | Phase::Done => None,
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Daemon;
 use super::jobs::{Job, Purpose};
 use super::runs::RunInfo;
+use super::stuck;
 use crate::command::{CommandLine, SELF};
 use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Verdict};
 use crate::helper::probe::{ExecTarget, ProbeSpec};
@@ -74,6 +75,7 @@ impl Daemon {
                 }
                 self.signal(run, libc::SIGKILL);
             }
+            Action::GiveUp { pod, run } => self.give_up(&pod, run),
             Action::Sweep { run } => self.sweep(run),
             Action::Probe { pod, run, kind } => self.probe(&pod, run, kind),
             Action::Hook { pod, run, kind, within_ms } => self.hook(&pod, run, kind, within_ms),
@@ -273,7 +275,7 @@ impl Daemon {
         let line = CommandLine::new(SELF).arg("sweep").arg(&dir.0).deadline(CLEAR_MS);
         if let Err(e) = self.jobs.start(Purpose::Sweep(run.clone()), &line, true) {
             error!("{run}: a sweeper cannot be started: {e}");
-            self.events.push_back(Event::SweepFailed { run });
+            self.events.push_back(Event::SweepFailed { run, error: Some(e.to_string()) });
         }
     }
 
@@ -326,7 +328,8 @@ impl Daemon {
         });
         if let Err(e) = started {
             error!("{}: its remover cannot be started: {e}", pod.key);
-            self.events.push_back(Event::Removed { generation: pod.generation.clone(), done: false });
+            let (generation, left) = (pod.generation.clone(), Some(e.to_string()));
+            self.events.push_back(Event::Removed { generation, left });
         }
     }
 
@@ -365,7 +368,7 @@ impl Daemon {
             }
             Purpose::Hook(run, kind) => self.hook_ended(run, kind, status, output),
             Purpose::Sandbox(key, generation, first) => {
-                self.sandbox_ended(&key, generation, first, status, &output);
+                self.sandbox_ended(&key, generation, first, status, &output, overdue);
             }
             Purpose::Project(changed) => self.projected(changed, status, &output),
             Purpose::Load => self.load_ended(status, &output),
@@ -401,25 +404,31 @@ impl Daemon {
         output: &str,
     ) {
         let dir = self.config.roots.pod(&generation);
-        let done = status.success()
-            && match remove_life(&dir) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    if self.is_new(format!("directory {generation}"), &e.to_string()) {
-                        error!("{key}: cannot remove {}: {e}", dir.display());
-                    }
-                    false
+        let left = if status.success() {
+            match remove_life(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Some(format!("{}: {e}", dir.display())),
+                Ok(()) | Err(_) => None,
+            }
+        } else if output.is_empty() {
+            Some(status.to_string())
+        } else {
+            Some(output.to_owned())
+        };
+        match &left {
+            None => {
+                self.runs.retain(|run, _| run.generation != generation);
+                self.said.retain(|subject, _| !subject.contains(generation.as_str()));
+                self.publisher.forget_life(&generation, &dir.join("state.json"));
+                info!("{key}: gone");
+            }
+            Some(error) => {
+                let times = self.world.failed_removals(&generation).saturating_add(1);
+                if times.is_power_of_two() {
+                    error!("{key}: {}", stuck::text(stuck::REMOVAL, times, error));
                 }
-                Ok(()) | Err(_) => true,
-            };
-        if done {
-            self.runs.retain(|run, _| run.generation != generation);
-            self.said.retain(|subject, _| !subject.contains(generation.as_str()));
-            self.publisher.forget_life(&generation, &dir.join("state.json"));
-            info!("{key}: gone");
-        } else if !status.success() && self.is_new(format!("removal {generation}"), output) {
-            error!("{key}: cannot be removed yet: {output} ({status})");
+            }
         }
-        self.events.push_back(Event::Removed { generation, done });
+        self.events.push_back(Event::Removed { generation, left });
     }
 
     /// Removes the volumes of generations that nothing wants: their manifests went or changed while the host was down. A

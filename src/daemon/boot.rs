@@ -17,7 +17,7 @@ use super::herald::Herald;
 use super::images::ImageDesk;
 use super::jobs::Jobs;
 use super::publish::Publisher;
-use super::{Daemon, engine, fetches, settings, sources};
+use super::{Daemon, engine, fetches, remote, settings, sources};
 use crate::config::RunConfig;
 use crate::core::World;
 use crate::monitor::record::{self, Record};
@@ -177,6 +177,8 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
             None
         }
     };
+    // Before anything there is touched.
+    let warnings = remote::warn(&config.manifest_dirs);
     let sources = sources(&config, engine::runtime(&engine));
     if config.has_sources() {
         info!(
@@ -187,7 +189,8 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
             sources.iter().map(|s| s.standing().shown()).collect::<Vec<_>>().join(", ")
         );
     }
-    let publisher = Publisher::new(&config, &boot_id, &engine);
+    let mut publisher = Publisher::new(&config, &boot_id, &engine);
+    warnings.into_iter().for_each(|line| publisher.warn(line));
     let images = ImageDesk::new(&config.roots, &engine);
     // Who only stops Pods is no service of its own.
     let herald = if config.has_sources() { Herald::from_environment() } else { Herald::default() };

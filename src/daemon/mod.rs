@@ -19,11 +19,13 @@ mod mirror;
 mod object;
 mod objects;
 mod publish;
+mod remote;
 mod requests;
 mod runs;
 mod sandboxes;
 mod statuses;
 mod strays;
+mod stuck;
 mod view;
 mod waits;
 mod worked;
@@ -38,7 +40,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::config::{ManifestUrl, OnExit, RunConfig};
-use crate::core::{BackoffRule, Event, ProbeKind, Refusal, RunKey, Settings, Stamp, Time, World};
+use crate::core::{BackoffRule, Event, ProbeKind, Refusal, RunKey, START_MS, Settings, Stamp, Time, World};
 use crate::helper::fetch::{FetchSpec, MOST_BYTES};
 use crate::manifest::{Limits, Runtime};
 use crate::paths::AttemptDir;
@@ -193,7 +195,21 @@ fn settings(config: &RunConfig) -> Settings {
     Settings {
         backoff: BackoffRule { initial_ms: config.backoff.initial_ms, max_ms: config.backoff.max_ms },
         parallel_starts: (cpus * 2).max(4),
+        start_ms: start_ms(),
     }
+}
+
+/// How long a start may take, in milliseconds.
+#[cfg(not(debug_assertions))]
+fn start_ms() -> u64 {
+    START_MS
+}
+
+/// The same; tests do not wait for so long. A release build has nothing of it.
+#[cfg(debug_assertions)]
+fn start_ms() -> u64 {
+    let told = std::env::var("PODSTRAP_TEST_START_MS").ok().and_then(|text| text.parse().ok());
+    told.unwrap_or(START_MS)
 }
 
 fn sources(config: &RunConfig, runtime: Runtime) -> Vec<Source> {

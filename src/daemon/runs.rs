@@ -5,19 +5,21 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::adopt::living_monitor;
-use super::{Daemon, docker, now};
-use crate::core::{Ending, Event, RunKey, Stamp, Time};
+use super::jobs::Purpose;
+use super::{Daemon, docker, now, stuck};
+use crate::core::{Ending, Event, GIVEN_UP, RunKey, Stamp, Time};
 use crate::monitor::HELD;
 use crate::monitor::record::{End, Record, RecordPhase};
 use crate::paths::AttemptDir;
-use crate::pod::{ContainerId, ContainerName, Generation, PodKey};
+use crate::pod::{ContainerId, ContainerName, Generation, Pod, PodKey};
 use crate::runtime::docker::is_unreachable;
 use crate::runtime::engine::Engine;
 use crate::sys::spawn::ExitStatus;
-use crate::sys::{clock, doom};
+use crate::sys::{clock, doom, process};
 use crate::{info, warning};
 
 /// A record that could not be read is looked at again after this many milliseconds.
@@ -313,13 +315,18 @@ impl Daemon {
             return self.found_monitor(run);
         }
         if !status.success() {
-            let away = self.docker().is_some() && is_unreachable(output);
-            if away {
+            let error = if self.docker().is_some() && is_unreachable(output) {
                 self.look_soon();
-            } else if self.is_new(format!("sweep {run}"), output) {
-                warning!("{run}: cannot be cleared away yet: {output} ({status})");
-            }
-            self.events.push_back(Event::SweepFailed { run });
+                None
+            } else {
+                let error = if output.is_empty() { status.to_string() } else { output.to_owned() };
+                let times = self.world.failed_sweeps(&run).saturating_add(1);
+                if times.is_power_of_two() {
+                    warning!("{}", self.named(&run, &stuck::text(stuck::SWEEP, times, &error)));
+                }
+                Some(error)
+            };
+            self.events.push_back(Event::SweepFailed { run, error });
             return;
         }
         if let Some(info) = self.runs.get_mut(&run)
@@ -335,6 +342,27 @@ impl Daemon {
             });
         }
         self.cleared(run);
+    }
+
+    /// A line about a run, which is named as people know it where that is known.
+    fn named(&self, run: &RunKey, text: &str) -> String {
+        match self.runs.get(run) {
+            Some(info) => format!("{}: {text}", info.name(run)),
+            None => format!("{run}: {text}"),
+        }
+    }
+
+    /// Ends the monitor of a run that does not come to begin.
+    pub(super) fn give_up(&mut self, pod: &Pod, run: RunKey) {
+        warning!("{}/{}: {GIVEN_UP}", pod.key, run.container);
+        match self.runs.get(&run).map(|info| &info.monitor) {
+            Some(Monitor::Child) => self.jobs.kill(|p| matches!(p, Purpose::Monitor(r) if *r == run)),
+            Some(Monitor::Adopted(monitor)) => {
+                // Fails only when it has just ended.
+                let _ = process::pidfd_signal(monitor.as_fd(), libc::SIGKILL);
+            }
+            Some(Monitor::Unseen | Monitor::Gone) | None => self.events.push_back(Event::MonitorLost { run }),
+        }
     }
 
     /// A monitor that an earlier daemon had only just started when it died.

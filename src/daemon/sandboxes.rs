@@ -56,6 +56,7 @@ impl Daemon {
         first_attempts: BTreeMap<ContainerName, u32>,
         status: ExitStatus,
         output: &str,
+        overdue: bool,
     ) {
         match self.sandbox_of(&generation).filter(|_| status.success()) {
             Some(sandbox) => {
@@ -69,6 +70,11 @@ impl Daemon {
             }
             None => {
                 let message = match output.lines().last() {
+                    _ if overdue => format!(
+                        "its network or namespaces were not made within {} s: a network plugin hangs as a rule; it is \
+                         tried again by itself",
+                        UP_MS / 1000
+                    ),
                     Some(line) => line.strip_prefix("podstrap: ").unwrap_or(line).to_owned(),
                     None => format!("its network or namespaces cannot be made ({status})"),
                 };

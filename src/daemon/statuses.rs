@@ -1,7 +1,8 @@
 //! Container statuses as `v1.ContainerStatus` has them.
 
+use super::stuck;
 use crate::core::state::{ContainerState, Life, Opened, Past, Phase, Role};
-use crate::core::{Ending, HOOK_FAILED};
+use crate::core::{Ending, GIVEN_UP, HOOK_FAILED};
 use crate::log::rfc3339;
 use crate::paths::container_id;
 use crate::pod::{Container, Pod};
@@ -88,6 +89,10 @@ fn container_status(
     };
     let mut last_is_state = false;
     match &state.phase {
+        Phase::Waiting { .. } | Phase::Backoff { .. } if state.kept_by().is_some() => {
+            let message = state.kept_by().map(stuck::of_run);
+            status.state.waiting = Some(Waiting { reason: "KillContainerError".to_owned(), message });
+        }
         Phase::Waiting { missing } => {
             status.state.waiting = Some(match missing {
                 Some(m) => Waiting { reason: m.reason.to_owned(), message: Some(m.message.clone()) },
@@ -95,7 +100,11 @@ fn container_status(
             });
         }
         Phase::Backoff { .. } => status.state.waiting = Some(backoff_waiting(state)),
-        Phase::Starting { .. } => {
+        Phase::Starting { overdue: true, .. } => {
+            let (reason, message) = ("CreateContainerError".to_owned(), Some(GIVEN_UP.to_owned()));
+            status.state.waiting = Some(Waiting { reason, message });
+        }
+        Phase::Starting { overdue: false, .. } => {
             status.state.waiting = Some(Waiting { reason: creating(life, role).to_owned(), message: None });
         }
         Phase::Running(run) if !run.is_up() => {

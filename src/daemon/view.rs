@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::object::v1_pod;
 use super::statuses::Statuses;
+use super::stuck;
 use super::waits::WaitText;
 use crate::core::state::{ContainerState, Life, Opened, Phase, Role, Slot, StopReason};
 use crate::log::rfc3339;
@@ -106,7 +107,9 @@ pub(super) fn summary(
     waits: Option<&WaitText>,
 ) -> (String, Option<String>) {
     if let Some(stop) = life.leaving() {
-        return ("Terminating".to_owned(), Some(stop.why.as_str().to_owned()));
+        let why = stop.why.as_str();
+        let message = stuck::of_life(life).map_or_else(|| why.to_owned(), |stuck| format!("{why}; {stuck}"));
+        return ("Terminating".to_owned(), Some(message));
     }
     if let (Opened::Failed { message, .. }, None) = (&life.opened, life.stop) {
         return ("ContainerCreating".to_owned(), Some(message.clone()));
@@ -149,6 +152,8 @@ pub(super) fn summary(
     }
     let unready = life.each().zip(statuses.all()).find(|(_, s)| !s.ready && s.state.running.is_some());
     let message = unready.map(|((_, state), status)| format!("{}: {}", status.name, unready_text(state)));
+    // It runs all the same; somebody should look, though.
+    let message = message.or_else(|| stuck::of_life(life));
     ("Running".to_owned(), message)
 }
 

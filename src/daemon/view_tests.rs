@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::core::{Action, BackoffRule, Event, ProbeKind, Refusal, RunKey, Settings, Time, Verdict, World};
-use crate::core::{Ending, Stamp};
+use crate::core::{Ending, START_MS, Stamp};
 use crate::manifest::{Accepted, Context, Limits, Runtime, read};
 use crate::pod::{NodeName, Pod};
 
@@ -47,7 +47,7 @@ struct Case {
 impl Case {
     fn new(extra: &str) -> Self {
         let backoff = BackoffRule { initial_ms: 1000, max_ms: 60_000 };
-        let mut world = World::new(Settings { backoff, parallel_starts: 4 });
+        let mut world = World::new(Settings { backoff, parallel_starts: 4, start_ms: START_MS });
         let index = BTreeMap::from([("docker.io/library/img:latest".to_owned(), "sha256:1".to_owned())]);
         world.step(Event::Images { index, loading: false, can_pull: false }, Stamp::default());
         let mut case = Self { world, good: None, now: 1_700_000_000_000, refused: Vec::new() };
@@ -275,6 +275,53 @@ fn the_manifest_beside_what_runs() {
 }
 
 #[test]
+fn what_cannot_be_got_rid_of_is_told_with_what_to_do() {
+    let busy = || Some("unmount /x: busy".to_owned());
+    // One that runs all the same, as far as anybody knows.
+    let mut case = Case::new("");
+    case.started(0);
+    case.probed(0, Verdict::Success, "");
+    let run = case.run(0);
+    case.event(Event::MonitorLost { run: run.clone() });
+    case.event(Event::SweepFailed { run: run.clone(), error: busy() });
+    case.event(Event::SweepFailed { run: run.clone(), error: busy() });
+    let file = case.show();
+    let told = "what its last run left cannot be cleared away (2 tries): unmount /x: busy; it is tried again by itself";
+    assert!(file.message.as_deref().is_some_and(|m| m.starts_with(&format!("c: {told}"))), "{file:?}");
+    // One that is kept from being started by it.
+    let mut case = Case::new("");
+    let (run, at) = (case.run(0), case.stamp());
+    let ending = Ending::NotCreated { reason: "CreateContainerError".to_owned(), message: "no".to_owned() };
+    case.event(Event::Ended { run: run.clone(), ending, at, message: None });
+    case.event(Event::MonitorLost { run: run.clone() });
+    case.event(Event::SweepFailed { run: run.clone(), error: busy() });
+    assert_eq!(case.words().2, "waiting KillContainerError");
+    let file = case.show();
+    assert_eq!(file.summary, "KillContainerError");
+    assert!(file.message.is_some_and(|m| m.contains("(1 try): unmount /x: busy")));
+    // One that is to go.
+    case.want(None);
+    let message = case.show().message.unwrap();
+    assert!(message.starts_with("its manifest is gone; c: what its last run left"), "{message}");
+    case.event(Event::Cleared { run });
+    assert_eq!(case.show().message.as_deref(), Some("its manifest is gone"));
+    let generation = case.life().pod.generation.clone();
+    case.event(Event::Removed { generation, left: busy() });
+    let message = case.show().message.unwrap();
+    assert!(message.starts_with("its manifest is gone; cannot be removed (1 try): unmount"), "{message}");
+}
+
+#[test]
+fn a_start_that_hangs_is_told_as_long_as_its_monitor_does_not_end() {
+    let mut case = Case::new("");
+    assert_eq!(case.words().2, "waiting ContainerCreating");
+    case.now += i64::try_from(START_MS).unwrap() as u64;
+    case.event(Event::Refused(vec![]));
+    assert_eq!(case.words().2, "waiting CreateContainerError");
+    assert!(case.show().message.is_some_and(|m| m.starts_with("c: its start hung and was given up")));
+}
+
+#[test]
 fn a_held_pod_says_so() {
     let mut case = Case::new("");
     case.started(0);
@@ -284,7 +331,7 @@ fn a_held_pod_says_so() {
     assert_eq!(case.show().summary, "Terminating");
     let generation = case.life().pod.generation.clone();
     case.ended(0, Ending::Exited { code: 0 });
-    case.event(Event::Removed { generation, done: true });
+    case.event(Event::Removed { generation, left: None });
     let file = case.show();
     assert_eq!((file.summary.as_str(), file.manifest), ("Stopped", ManifestState::Held));
     assert_eq!(file.pod["metadata"]["name"], "web-n");
@@ -341,6 +388,6 @@ fn what_a_pod_waits_for_is_told_with_the_reason_of_each() {
     case.event(Event::Hold { pods: BTreeSet::from([web.key.clone()]) });
     case.event(Event::Ended { run: run.clone(), ending: Ending::Exited { code: 0 }, at, message: None });
     case.event(Event::Cleared { run });
-    case.event(Event::Removed { generation: web.generation.clone(), done: true });
+    case.event(Event::Removed { generation: web.generation.clone(), left: None });
     assert_eq!(told(&case), "waits for default/web-n, which is not ready: stopped by `podstrap down`");
 }

@@ -1,4 +1,4 @@
-//! What a Pod waits for, in words: the other Pods, and what is the matter with each of them.
+//! What a Pod waits for, in words: the other Pods, and what is the matter with each of them or what it has.
 
 use super::statuses::Statuses;
 use super::view;
@@ -23,10 +23,13 @@ pub struct WaitText {
 pub fn tell(world: &World, waiting: &Waiting) -> WaitText {
     let is_unknown = |wait: &Wait| matches!(wait, Wait::Unknown { .. });
     let is_cycle = |wait: &Wait| matches!(wait, Wait::Cycle(_));
+    let is_port = |wait: &Wait| matches!(wait, Wait::HostPort { .. });
     let reason = if waiting.on.iter().any(is_cycle) {
         "DependencyCycle"
     } else if waiting.on.iter().any(is_unknown) {
         "DependencyNotFound"
+    } else if waiting.on.iter().any(is_port) {
+        "NodePorts"
     } else {
         "DependencyNotReady"
     };
@@ -49,7 +52,7 @@ pub fn tell_of_manifests(world: &World, waiting: &Waiting) -> Option<String> {
             Wait::On(_) => false,
             // Of a refused manifest the log tells more than this.
             Wait::Unknown { refused, .. } => world.is_complete() && refused.is_none(),
-            Wait::Cycle(_) => true,
+            Wait::Cycle(_) | Wait::HostPort { .. } => true,
         })
         .map(|wait| of(world, wait))
         .collect();
@@ -69,10 +72,24 @@ fn of(world: &World, wait: &Wait) -> String {
             format!("waits for {key}, of which no manifest has been read yet")
         }
         Wait::Unknown { key, refused: None } => format!("waits for {key}, of which there is no manifest"),
+        Wait::HostPort { port, holder } => {
+            let state = world.slot(holder).map_or("", holder_state);
+            format!("waits for port {port} of the host, which {holder} has{state}")
+        }
         Wait::Cycle(way) => format!(
             "depends on itself, so it is never started: {}; take one of them out of {DEPENDS_ON}",
             circle(way)
         ),
+    }
+}
+
+/// Why a Pod has a port that it may not seem to use.
+fn holder_state(slot: &Slot) -> &'static str {
+    match slot.life.as_ref().and_then(|life| life.stop) {
+        Some(stop) if !stop.why.removes() => {
+            ", though its containers have ended: its network lasts until its manifest goes"
+        }
+        Some(_) | None => "",
     }
 }
 
@@ -88,6 +105,7 @@ fn state_of(slot: &Slot) -> String {
         (None, Some(waiting)) => {
             let name = |wait: &Wait| match wait {
                 Wait::On(key) | Wait::Unknown { key, .. } => key.to_string(),
+                Wait::HostPort { port, .. } => format!("port {port} of the host"),
                 Wait::Cycle(way) => circle(way),
             };
             let names: Vec<String> = waiting.on.iter().take(MOST).map(name).collect();

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::common::yaml::one;
 use crate::common::{Instance, host};
-use crate::inject::{assert_no_double, cpu_ms, guard, instance, until_guarded};
+use crate::inject::{assert_no_double, cpu_ms, guard, instance, resident_kib, until_guarded};
 
 /// Where the hierarchy is mounted that has this controller, and whether it is one of version 1.
 fn hierarchy(controller: &str) -> Option<(PathBuf, bool)> {
@@ -116,6 +116,88 @@ fn what_cannot_be_killed_is_told_and_has_no_successor_before_its_end() {
     fs::write(&state, "THAWED").unwrap();
     until_guarded(&i, "web", "2");
     assert!(!host::alive(pid));
+    assert_no_double(&i);
+}
+
+#[test]
+fn a_run_that_cannot_be_cleared_away_is_shown_until_it_is() {
+    let Some((mount, true)) = hierarchy("freezer") else {
+        return eprintln!("no freezer of cgroup v1: nothing here resists SIGKILL");
+    };
+    let Some(mut i) = instance() else { return };
+    i.args(&["--restart-backoff", "50ms,500ms"]);
+    put(&i, "web", "1");
+    i.start();
+    until_guarded(&i, "web", "1");
+    let generation = i.pod("web").unwrap().generation.unwrap();
+    let state = mount.join(&i.cgroup_root).join(format!("pod{generation}")).join("freezer.state");
+    fs::write(&state, "FROZEN").unwrap();
+    let (_, record) = i.records("web", "main").pop().unwrap();
+    host::signal(record.monitor.pid, Signal::SIGKILL);
+    let told = "what its last run left cannot be cleared away";
+    // A sweeper tries for ten seconds.
+    i.until_within(Duration::from_secs(60), "it is shown", |i| {
+        i.pod("web").is_some_and(|p| p.message.is_some_and(|m| m.contains(told)))
+    });
+    let why = crate::common::text(&i.cli("why", &["web"]).stdout);
+    assert!(why.contains(told) && why.contains("end what keeps it"), "{why}");
+    assert!(fs::read_to_string(i.daemon_log()).unwrap().contains(&format!("{told} (1 try)")));
+    assert_eq!(i.lines("web"), ["start 1"], "no second one beside it");
+    fs::write(&state, "THAWED").unwrap();
+    i.until_within(Duration::from_secs(30), "it is started again", |i| i.lines("web").len() == 2);
+    i.until("nothing is told any more", |i| i.pod("web").is_some_and(|p| p.message.is_none()));
+    assert_no_double(&i);
+}
+
+/// So many Pods.
+const MANY: usize = 20;
+
+#[test]
+fn a_daemon_that_is_killed_for_want_of_memory_loses_nothing() {
+    let Some((mount, is_v1)) = hierarchy("memory") else {
+        return host::skip("no cgroup hierarchy limits memory");
+    };
+    let Some(mut i) = instance() else { return };
+    let group = Group(mount.join(format!("{}-tight", i.cgroup_root)));
+    fs::create_dir(&group.0).unwrap();
+    let limit = group.0.join(if is_v1 { "memory.limit_in_bytes" } else { "memory.max" });
+    let limit_to = |bytes: u64| fs::write(&limit, bytes.to_string());
+    // The daemon alone: its monitors are many, and which of all the kernel would take is not what is tried here.
+    let enter = |i: &Instance| {
+        let pid = i.daemon_pid();
+        fs::write(group.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    };
+    let name = |n: usize| format!("p{n}");
+    (0..MANY).for_each(|n| put(&i, &name(n), "1"));
+    i.start();
+    (0..MANY).for_each(|n| until_guarded(&i, &name(n), "1"));
+    let pids = |i: &Instance| (0..MANY).map(|n| i.running_pid(&name(n), "main")).collect::<Vec<_>>();
+    let (before, mut kills) = (pids(&i), 0);
+    assert!(before.iter().all(Option::is_some));
+    // What it holds now, and little more: then there is a lot to read.
+    let filler = format!("# {}\n", "x".repeat(400 * 1024));
+    for round in 0..3 {
+        let resident = resident_kib(i.daemon_pid());
+        enter(&i);
+        // Pages that it had before are not charged to the group.
+        limit_to(2 << 20).unwrap();
+        for n in 0..40 {
+            let manifest =
+                one(&i, "more", &guard("more", "1"), &[]).replace("name: more", &format!("name: more{n}"));
+            i.write_manifest(&format!("more{n}.yaml"), &format!("{filler}{manifest}bad{round}: [{n}\n"));
+        }
+        i.until_within(Duration::from_secs(30), "the kernel kills it", |i| !host::alive(i.daemon_pid()));
+        let status = i.daemon_exit(Duration::from_secs(5));
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+        kills += 1;
+        eprintln!("killed for want of memory, with {resident} KiB resident before (dev build)");
+        (0..40).for_each(|n| i.remove(&format!("more{n}.yaml")));
+        i.start();
+        i.until("all are known", |i| (0..MANY).all(|n| i.ready(&name(n))));
+        assert_eq!(pids(&i), before, "nothing was restarted");
+    }
+    assert_eq!(kills, 3);
+    assert!((0..MANY).all(|n| i.lines(&name(n)) == ["start 1"] && i.restarts(&name(n), "main") == 0));
     assert_no_double(&i);
 }
 

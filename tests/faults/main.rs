@@ -20,7 +20,7 @@
 //! | state of an earlier boot; numbers of processes that are others' by now | stored::what_another_boot_left…, whole::after_a_reboot…, `monitor` leftovers_of_another_boot_kill_nobody |
 //! | runc has lost its state | runc::a_runc_that_has_lost_its_own_state… |
 //! | a disk is full | disk |
-//! | the host lacks memory | not here: containers may not be given a low enough oom_score_adj on every build machine |
+//! | the host lacks memory | machine::a_daemon_that_is_killed_for_want_of_memory…: the daemon alone; whom else the kernel takes is its choice |
 //! | a container lacks memory | `monitor` running_out_of_memory_is_recognised |
 //! | runc fails, hangs, lies, is killed | nth (each call once, in eight ways), runc, kills |
 //! | docker's command line fails or is killed | `docker` nth |
@@ -28,7 +28,9 @@
 //! | a name is taken already | stored::runs_whose_files_were_removed…, `docker` victims::foreign_containers… |
 //! | runc is missing, cannot be run, talks too much | runc::a_runc_that_is_gone…, a_runc_that_talks… |
 //! | a monitor is killed | deaths, kills, `lifecycle` adoption::a_killed_monitor… |
-//! | a monitor hangs before it calls runc (a mount on a dead server) | not here, and nothing ends it: it waits as long as the kernel does; others are not held up (core: SLOW_START_MS) |
+//! | a monitor hangs before it calls runc (a mount on a dead server) | hangs::a_start_that_hangs_on_a_dead_volume…, core::tests::hangs |
+//! | the manifest directory is on a server that does not answer | hangs::a_manifest_directory_that_may_hang…: it is warned of; the loop waits as long as the kernel does |
+//! | what a run left cannot be cleared away | machine::a_run_that_cannot_be_cleared_away…, core::tests::hangs |
 //! | many exits at one time, exits at once | containers::fifty_that_exit_in_one_instant…, one_that_exits_at_once… |
 //! | no process, no descriptor to be had | machine::without_a_process…, process::without_a_descriptor… |
 //! | no inotify; more events than it keeps; floods of them | process::without_inotify…, machine::more_events…, ten_thousand_events_a_second, source::two_thousand_renames… |
@@ -41,7 +43,7 @@
 //! | grace periods without bound | `corpus` |
 //! | a crash loop | `timing` a_container_that_fails_for_ever_follows_the_back_off_schedule |
 //! | two files of one name | `lifecycle` files::of_two_files_with_one_name… |
-//! | one port of the host for two Pods | not refused: the second one's own program, or the network's plugin, says so, and it is tried again |
+//! | one port of the host for two Pods | ports::the_second_pod_waits_for_the_port…, core::tests::ports |
 //! | a log is flooded, rotated, its directory removed | containers::a_flood_in_one_log…, logs_go_on…, `monitor` a_flood_of_output_is_taken, logs_are_rotated_without_loss |
 //! | own state is damaged, removed, the run directory gone | stored, whole::damaged_files…, stored::with_the_whole_run_directory_gone… |
 //! | others' containers | `docker` victims::foreign_containers…, seen::another_instance_on_the_same_docker… |
@@ -52,7 +54,7 @@
 //! | /proc hides others | machine::a_proc_that_hides… |
 //! | a thousand manifests | source::a_thousand_refused_manifests_and_a_good_one |
 //! | hooks and network plugins hang | whole::running, whole::network |
-//! | a manifest URL, mirror Pods, a kubelet beside | there are none in podstrap; a kubelet is not to be had here |
+//! | a manifest URL, mirror Pods fail, hang, lie | `url_source`, `lifecycle` mirror; a kubelet beside is not to be had here |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -63,10 +65,12 @@ mod common;
 mod containers;
 mod deaths;
 mod disk;
+mod hangs;
 mod inject;
 mod kills;
 mod machine;
 mod nth;
+mod ports;
 mod process;
 mod runc;
 mod scenario;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::differences::{self, Change};
 use crate::core::Refusal;
 use crate::pod::depends::{circle, cycles};
+use crate::pod::host_ports::HostPort;
 use crate::pod::{Dependency, Generation, Origin, PodKey};
 
 /// One Pod that is asked for.
@@ -24,6 +25,7 @@ pub struct Wanted {
     /// What it cannot start without: images, ConfigMaps.
     pub waits: Vec<String>,
     pub depends_on: Vec<Dependency>,
+    pub host_ports: Vec<HostPort>,
 }
 
 /// One document that is refused.
@@ -47,6 +49,7 @@ pub struct Living {
     pub ready: bool,
     /// It is being stopped.
     pub leaving: bool,
+    pub host_ports: Vec<HostPort>,
 }
 
 /// Everything that is known.
@@ -129,6 +132,10 @@ impl Step {
 pub fn decide(facts: &Facts) -> Vec<Step> {
     let lists = facts.wanted.iter().map(|w| (&w.key, w.depends_on.as_slice())).collect();
     let cycles = cycles(&lists);
+    // Of Pods that run, and of those that begin by this plan.
+    let of =
+        |l: &'_ Living| l.host_ports.iter().map(|port| (l.key.clone(), port.clone())).collect::<Vec<_>>();
+    let mut taken: Vec<(PodKey, HostPort)> = facts.living.iter().flat_map(of).collect();
     let mut steps: Vec<Step> = facts
         .wanted
         .iter()
@@ -137,6 +144,15 @@ pub fn decide(facts: &Facts) -> Vec<Step> {
             match cycles.get(&wanted.key) {
                 Some(way) => waits.push(format!("it depends on itself: {}", circle(way))),
                 None => waits.extend(wanted.depends_on.iter().filter_map(|d| waits_for(d, facts))),
+            }
+            let others = || taken.iter().filter(|(key, _)| *key != wanted.key);
+            let holder = |port: &HostPort| {
+                let (key, _) = others().find(|(_, other)| other.conflicts(port))?;
+                Some(format!("port {port} of the host is taken by {key}"))
+            };
+            waits.extend(wanted.host_ports.iter().find_map(holder));
+            if waits.is_empty() {
+                taken.extend(wanted.host_ports.iter().map(|port| (wanted.key.clone(), port.clone())));
             }
             of_wanted(wanted, living(facts, &wanted.key), facts, &waits)
         })
@@ -292,6 +308,7 @@ mod tests {
             kept_for: None,
             waits: Vec::new(),
             depends_on: Vec::new(),
+            host_ports: Vec::new(),
         }
     }
 
@@ -304,6 +321,7 @@ mod tests {
             origin: w.origin,
             ready: true,
             leaving: false,
+            host_ports: Vec::new(),
         }
     }
 
@@ -408,6 +426,20 @@ mod tests {
         b.depends_on = crate::pod::depends::listed("a", &key("b"), &NodeName::new("n"));
         let circle = Facts { wanted: vec![a, b], ..Facts::default() };
         assert!(said(&circle)[0].starts_with("wait a-n: it depends on itself: "), "{:?}", said(&circle));
+    }
+
+    #[test]
+    fn a_port_of_the_host_is_had_by_who_runs_or_else_by_the_first_name() {
+        let port = HostPort { port: 80, protocol: "TCP".into(), address: None };
+        let with = |name: &str, image: &str| Wanted { host_ports: vec![port.clone()], ..wanted(name, image) };
+        let runs = Living { host_ports: vec![port.clone()], ..living("m", "1") };
+        let facts =
+            Facts { wanted: vec![with("a", "1"), with("m", "2")], living: vec![runs], ..Facts::default() };
+        let expected =
+            ["wait a-n: port 80/TCP of the host is taken by default/m-n", "replace m-n [spec.image]"];
+        assert_eq!(said(&facts), expected);
+        let fresh = Facts { living: vec![], ..facts };
+        assert_eq!(said(&fresh), ["start a-n", "wait m-n: port 80/TCP of the host is taken by default/a-n"]);
     }
 
     #[test]

@@ -78,6 +78,9 @@ pub fn explain(facts: &Facts<'_>) -> Vec<Finding> {
         let causes = of_containers(facts, &view);
         let none = causes.is_empty();
         findings.extend(causes);
+        findings.extend(
+            stuck(entry).filter(|_| is_well).map(|what| Finding::new(what, vec![], END_WHAT_KEEPS_IT)),
+        );
         if is_well && findings.len() == before {
             findings.push(well(facts, &view));
         } else if none && !is_well && findings.len() == before {
@@ -164,8 +167,11 @@ fn of_manifest(facts: &Facts<'_>) -> Vec<Finding> {
             let since = ago(facts, entry.deletion_timestamp.as_deref()).unwrap_or_default();
             Finding::new(
                 format!("Its manifest is gone, and it is being stopped ({since})"),
-                Vec::new(),
-                "wait for its grace period, or put the manifest back",
+                stuck(entry).into_iter().collect(),
+                match stuck(entry) {
+                    Some(_) => END_WHAT_KEEPS_IT,
+                    None => "wait for its grace period, or put the manifest back",
+                },
             )
         }
         ManifestState::Held => Finding::new(
@@ -176,10 +182,20 @@ fn of_manifest(facts: &Facts<'_>) -> Vec<Finding> {
         ManifestState::Current { .. } if entry.deletion_timestamp.is_some() => Finding::new(
             "It is being stopped",
             entry.message.iter().map(|m| said(m)).collect(),
-            "wait for its grace period",
+            if stuck(entry).is_some() { END_WHAT_KEEPS_IT } else { "wait for its grace period" },
         ),
         ManifestState::Current { .. } => return Vec::new(),
     }]
+}
+
+/// What to do about a run or a Pod that cannot be got rid of.
+const END_WHAT_KEEPS_IT: &str = "end what keeps it: a process that waits for a dead disk (state D in `ps`), a mount, a file \
+                                 system that is full or read-only; it is tried again by itself";
+
+/// What is told of a Pod that is to go and cannot be got rid of.
+fn stuck(entry: &PodStatusFile) -> Option<String> {
+    let message = entry.message.as_deref()?;
+    ["cannot be removed", "cannot be cleared away"].iter().any(|t| message.contains(t)).then(|| said(message))
 }
 
 fn of_containers(facts: &Facts<'_>, view: &View) -> Vec<Finding> {
@@ -225,7 +241,7 @@ fn waits(
         }
         ("ContainerCreating", None) => format!("Container {name} is about to be started"),
         (reason, None) => format!("Container {name} waits: {}", escape(reason)),
-        (reason, Some(message)) if reason.starts_with("Dependency") => {
+        (reason, Some(message)) if reason.starts_with("Dependency") || reason == "NodePorts" => {
             format!("It {}", said(message))
         }
         ("ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull", Some(_)) => {
@@ -255,6 +271,8 @@ fn next_of_wait(reason: &str, message: &str, facts: &Facts<'_>) -> String {
         "take one of the Pods out of the annotation podstrap.io/depends-on"
     } else if has("DependencyNotFound") {
         "write the missing manifest, or mend the name in podstrap.io/depends-on"
+    } else if has("NodePorts") {
+        "give one of the two Pods another hostPort (under hostNetwork: another containerPort), or remove the other's manifest"
     } else if has("Dependency") {
         "`podstrap why` the Pod that it waits for"
     } else if has("Image") || has("pulling image") {
@@ -266,6 +284,10 @@ fn next_of_wait(reason: &str, message: &str, facts: &Facts<'_>) -> String {
         "write a CNI network and install its plugins, or set hostNetwork: true"
     } else if has("CreateContainerConfigError") || has("configmap") || has("secret") {
         "write the missing ConfigMap or Secret beside the manifests, or mend its name"
+    } else if has("KillContainerError") {
+        END_WHAT_KEEPS_IT
+    } else if has("its start hung") {
+        "mend the file system that does not answer, or unmount it; it is tried again by itself"
     } else if has("FailedMount") || has("mount") {
         "mend the volume or make its path; it is tried again by itself"
     } else if has("RunContainerError") || has("CreateContainerError") || has("StartError") {

@@ -299,3 +299,36 @@ fn what_containers_say_cannot_move_a_cursor() {
     let told = of(&facts(&evil));
     assert!(!told.contains('\u{1b}') && !told.contains('\u{202e}'), "{told:?}");
 }
+
+#[test]
+fn what_cannot_be_got_rid_of_is_no_matter_of_waiting() {
+    let told = "what its last run left cannot be cleared away (4 tries): unmount /x: busy; it is tried again by itself; end \
+                what keeps it";
+    let waits = entry(waiting("KillContainerError", told), json!({}), 0);
+    let text = of(&facts(&waits));
+    assert!(
+        text.contains("waits (KillContainerError): what its last run left")
+            && text.contains("Next: end what keeps it")
+    );
+    let mut well = entry(running(), json!({}), 0);
+    well.message = Some(format!("c: {told}"));
+    let text = of(&facts(&well));
+    assert!(text.contains("cannot be cleared away") && text.contains("Next: end what keeps it"), "{text}");
+    let mut goes = entry(running(), json!({}), 0);
+    goes.manifest = ManifestState::Removed;
+    goes.deletion_timestamp = Some("2026-01-01T00:50:00Z".into());
+    assert!(of(&facts(&goes)).contains("Next: wait for its grace period"));
+    goes.message = Some("its manifest is gone; cannot be removed (1 try): unmount /x: busy".into());
+    let text = of(&facts(&goes));
+    assert!(text.contains("unmount /x: busy") && text.contains("Next: end what keeps it"), "{text}");
+}
+
+#[test]
+fn a_port_of_the_host_that_another_has_and_a_start_that_hung() {
+    let told = "waits for port 80/TCP of the host, which default/b has";
+    let text = of(&facts(&entry(waiting("NodePorts", told), json!({}), 0)));
+    assert!(text.contains("It waits for port 80/TCP of the host, which default/b has."), "{text}");
+    assert!(text.contains("Next: give one of the two Pods another hostPort"), "{text}");
+    let text = of(&facts(&entry(waiting("CreateContainerError", crate::core::GIVEN_UP), json!({}), 0)));
+    assert!(text.contains("Next: mend the file system that does not answer"), "{text}");
+}

@@ -51,7 +51,7 @@ fn what_was_being_stopped_does_not_come_back_while_its_source_is_unread() {
     s.world.step(Event::Found(Box::new(found)), at(0));
     let actions = s.event(Event::Desired { pods: BTreeMap::new(), complete: false });
     assert_eq!(removes(&actions), 1);
-    let actions = s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    let actions = s.event(Event::Removed { generation: Generation::new("g1"), left: None });
     assert_eq!(actions, []);
     assert!(s.world.is_empty());
 }
@@ -243,7 +243,7 @@ fn a_finished_pod_that_is_found_is_not_begun_again_while_its_source_is_unread() 
     assert_eq!(stop_of(&s), Some(StopReason::Finished));
     assert_eq!(s.want(&[&p]), []);
     assert_eq!(removes(&s.event(Event::Drain)), 1, "and a full stop removes it");
-    s.event(Event::Removed { generation: p.generation, done: true });
+    s.event(Event::Removed { generation: p.generation, left: None });
     assert!(s.world.is_empty());
 }
 

@@ -11,7 +11,7 @@ fn a_replacement_starts_the_moment_the_old_one_is_gone() {
     assert_eq!(terms(&actions), [run("g1", "c", 0)]);
     assert_eq!(starts(&actions), []);
     assert_eq!(starts(&s.ended(&run("g1", "c", 0), 0)), []);
-    let actions = s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    let actions = s.event(Event::Removed { generation: Generation::new("g1"), left: None });
     assert_eq!(starts(&actions), [run("g2", "c", 0)]);
 }
 
@@ -25,7 +25,7 @@ fn the_latest_of_many_edits_wins_and_a_return_restarts_cleanly() {
         assert_eq!(s.want(&[&pod("a", generation, &["c"])]), []);
     }
     s.ended(&run("g1", "c", 0), 0);
-    let actions = s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    let actions = s.event(Event::Removed { generation: Generation::new("g1"), left: None });
     assert_eq!(starts(&actions), [run("g1", "c", 0)], "the same generation again, as a new life");
 }
 

@@ -121,7 +121,7 @@ fn a_lost_monitor_is_swept_and_its_container_started_again() {
     s.started(&r);
     let actions = s.event(Event::MonitorLost { run: r.clone() });
     assert_eq!(actions, [Action::Sweep { run: r.clone() }]);
-    assert_eq!(s.event(Event::SweepFailed { run: r.clone() }), []);
+    assert_eq!(s.event(Event::SweepFailed { run: r.clone(), error: Some("busy".into()) }), []);
     assert_eq!(s.pass(2000), [Action::Sweep { run: r.clone() }]);
     let now = at(s.now);
     let actions = s.event(Event::Ended { run: r.clone(), ending: Ending::Lost, at: now, message: None });
@@ -135,7 +135,7 @@ fn a_run_that_never_began_is_cleared_away_again_until_it_works() {
     let r = run("g1", "c", 0);
     assert_eq!(s.event(Event::MonitorLost { run: r.clone() }), [Action::Sweep { run: r.clone() }]);
     for _ in 0..3 {
-        assert_eq!(s.event(Event::SweepFailed { run: r.clone() }), []);
+        assert_eq!(s.event(Event::SweepFailed { run: r.clone(), error: Some("busy".into()) }), []);
         assert_eq!(s.pass(2_000), [Action::Sweep { run: r.clone() }]);
     }
     let (ending, now) = (Ending::Lost, at(s.now));
@@ -204,7 +204,7 @@ fn a_pod_that_is_active_too_long_fails() {
 
 #[test]
 fn a_sandbox_that_cannot_be_made_is_tried_again() {
-    let mut world = World::new(Settings { backoff: RULE, parallel_starts: 4 });
+    let mut world = World::new(settings(4));
     let p = Rc::new(pod("a", "g1", &["c"]));
     let pods = BTreeMap::from([(p.key.clone(), p.clone())]);
     world.step(images(&["docker.io/library/img:latest"]), at(0));

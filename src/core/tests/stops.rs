@@ -17,7 +17,7 @@ fn removal_terms_waits_for_the_grace_and_kills() {
     assert_eq!(kills(&s.pass(1)), [run("g1", "two", 0)]);
     let actions = s.ended(&run("g1", "two", 0), 137);
     assert_eq!(removes(&actions), 1);
-    s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    s.event(Event::Removed { generation: Generation::new("g1"), left: None });
     assert!(s.world.is_empty());
     assert_eq!(s.world.slots().count(), 0);
 }
@@ -37,7 +37,7 @@ fn a_finished_pod_is_deleted_when_its_manifest_goes() {
 
 #[test]
 fn a_pod_is_removed_though_its_sandbox_is_still_being_made() {
-    let mut world = World::new(Settings { backoff: RULE, parallel_starts: 4 });
+    let mut world = World::new(settings(4));
     let p = Rc::new(pod("a", "g1", &["c"]));
     world.step(Event::Desired { pods: BTreeMap::from([(p.key.clone(), p.clone())]), complete: true }, at(0));
     assert_eq!(world.plan(at(0)), [Action::Open { pod: p.clone() }]);
@@ -47,7 +47,7 @@ fn a_pod_is_removed_though_its_sandbox_is_still_being_made() {
     let failed = Event::OpenFailed { generation: p.generation.clone(), message: "killed".into() };
     world.step(failed, at(20));
     assert_eq!(world.plan(at(20)), []);
-    world.step(Event::Removed { generation: p.generation.clone(), done: true }, at(30));
+    world.step(Event::Removed { generation: p.generation.clone(), left: None }, at(30));
     assert_eq!(world.plan(at(30)), []);
     assert!(world.is_empty());
 }
@@ -61,7 +61,7 @@ fn a_held_pod_stays_down_until_its_manifest_changes() {
     let actions = s.event(Event::Hold { pods: BTreeSet::from([p.key.clone()]) });
     assert_eq!(terms(&actions), [run("g1", "c", 0)]);
     s.ended(&run("g1", "c", 0), 0);
-    s.event(Event::Removed { generation: Generation::new("g1"), done: true });
+    s.event(Event::Removed { generation: Generation::new("g1"), left: None });
     assert_eq!(s.want(&[&p]), []);
     assert_eq!(starts(&s.want(&[&pod("a", "g2", &["c"])])), [run("g2", "c", 0)]);
 }

@@ -92,7 +92,10 @@ const OBJECT_REF: &[Field] = &[yes("name", "DNS subdomain"), yes("optional", "a 
 const PORT: &[Field] = &[
     yes("containerPort", "1 to 65535"),
     yes("name", "at most 15 of a-z, 0-9 and '-'; probes may use it"),
-    yes("hostPort", "1 to 65535; equals containerPort under hostNetwork, and is that when absent"),
+    yes(
+        "hostPort",
+        "1 to 65535; equals containerPort under hostNetwork, and is that when absent; one Pod's at a time: the next one waits",
+    ),
     yes("protocol", "TCP (default), UDP or SCTP"),
     yes("hostIP", "an address of the host"),
 ];

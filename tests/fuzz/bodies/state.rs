@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use podstrap::core::{
-    BackoffRule, Ending, Event, Found, FoundRun, RunKey, Saved, Settings, Stamp, Time, World,
+    BackoffRule, Ending, Event, Found, FoundRun, RunKey, START_MS, Saved, Settings, Stamp, Time, World,
 };
 use podstrap::helper::sandbox;
 use podstrap::image::config::ImageConfig;
@@ -121,7 +121,7 @@ fn life(bytes: &[u8]) {
         });
     }
     let backoff = BackoffRule { initial_ms: 1000, max_ms: 60_000 };
-    let mut world = World::new(Settings { backoff, parallel_starts: 4 });
+    let mut world = World::new(Settings { backoff, parallel_starts: 4, start_ms: START_MS });
     let mut now = Stamp { boot: Time(1_000_000), unix_ms: 1_700_000_000_000 };
     let generation = pod.generation.clone();
     let index = pod.all_containers().map(|c| (c.image.full.clone(), "sha256:1".to_owned())).collect();

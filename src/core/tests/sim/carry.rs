@@ -16,6 +16,7 @@ impl Sim {
             Action::Start { pod, run } => self.start(&pod, run),
             Action::Term { pod, run, .. } => self.term(&pod, &run),
             Action::Kill { run, .. } => self.kill(&run),
+            Action::GiveUp { pod, run } => return Some(self.give_up(&pod, run)),
             Action::Sweep { run } => {
                 assert!(self.host.runs.contains_key(&run), "{run} is swept and is not there");
                 assert!(self.host.sweepers.insert(run.clone()), "{run} is swept twice at once");
@@ -74,6 +75,7 @@ impl Sim {
             assert_eq!(told, Some(&generation), "{generation} begins");
             assert!(!self.world.is_draining(), "{generation} begins in a full stop");
             self.may_begin(&pod);
+            self.has_its_ports(&pod);
         }
         let is_quick = pod.host_network;
         self.host.pods.insert(generation.clone(), pod);
@@ -103,8 +105,30 @@ impl Sim {
         }
         let next = self.host.logs.entry(name).or_default();
         *next = (*next).max(run.attempt + 1);
-        let former = self.host.runs.insert(run.clone(), Dir { monitored: true, ..Dir::default() });
+        self.referee.given_up.remove(&run);
+        let dir = Dir { monitored: true, asked: self.now, ..Dir::default() };
+        let former = self.host.runs.insert(run.clone(), dir);
         assert!(former.is_none(), "{run} is used again before it was cleared");
+    }
+
+    /// Its monitor is killed; what it may have left is for a sweeper.
+    fn give_up(&mut self, pod: &Pod, run: RunKey) -> Event {
+        let now = self.now;
+        let dir =
+            self.host.runs.get_mut(&run).unwrap_or_else(|| panic!("{run} is given up and is not there"));
+        assert!(dir.monitored && dir.started.is_none(), "{run} is given up and is {dir:?}");
+        let stop = self.world.slot(&pod.key).and_then(|s| s.life.as_ref()).and_then(|l| l.stop);
+        let least = match stop {
+            None => dir.asked + START_MS,
+            Some(stop) => {
+                let grace_ends = stop.since.boot.0 + u64::from(pod.grace_seconds) * 1000;
+                (dir.asked + START_MS).min(grace_ends.max(dir.asked + plan::SLOW_START_MS))
+            }
+        };
+        assert!(now >= least, "{run} is given up at {now}, before {least}");
+        assert!(self.referee.given_up.insert(run.clone()), "{run} is given up twice");
+        dir.monitored = false;
+        Event::MonitorLost { run }
     }
 
     /// Init containers come one after the other and before all others; postStart hooks hold up the next container.

@@ -220,7 +220,8 @@ impl Sim {
         let dir = self.host.runs.get_mut(&run)?;
         if self.dice.once_in(4) {
             self.host.sweepers.remove(&run);
-            return Some(Event::SweepFailed { run });
+            let error = self.dice.once_in(2).then(|| "busy".to_owned());
+            return Some(Event::SweepFailed { run, error });
         }
         if dir.hidden {
             (dir.hidden, dir.monitored) = (false, true);

@@ -12,8 +12,7 @@ use crate::pod::*;
 impl Sim {
     fn new_world(&mut self) {
         self.crashes += 1;
-        let settings = Settings { backoff: super::RULE, parallel_starts: self.parallel_starts };
-        self.world = World::new(settings);
+        self.world = World::new(super::settings(self.parallel_starts));
         self.told = Told::default();
         self.held.clear();
         self.referee.forgets();

@@ -13,6 +13,8 @@ use crate::pod::*;
 /// A run's directory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dir {
+    /// When it was asked for.
+    pub asked: u64,
     pub started: Option<u64>,
     pub ended: Option<(Ending, u64)>,
     /// Its monitor lives.
@@ -134,7 +136,7 @@ impl Host {
             self.succeeded.retain(|(g, _)| *g != generation);
             self.ever.retain(|(g, _)| *g != generation);
         }
-        Event::Removed { generation, done }
+        Event::Removed { generation, left: (!done).then(|| "busy".to_owned()) }
     }
 
     /// The namespaces of a generation are gone. Init containers run once more; what else has done its work does not.

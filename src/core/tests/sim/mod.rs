@@ -29,7 +29,7 @@ use self::dice::Dice;
 use self::host::Host;
 use self::pods::Pool;
 use self::referee::Referee;
-use super::{RULE, at};
+use super::{at, settings};
 use crate::core::*;
 use crate::pod::*;
 
@@ -82,7 +82,7 @@ impl Sim {
         let mut sim = Self {
             dice,
             now: 0,
-            world: World::new(Settings { backoff: RULE, parallel_starts }),
+            world: World::new(settings(parallel_starts)),
             host,
             referee: Referee::default(),
             pool,

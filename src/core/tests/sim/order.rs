@@ -11,6 +11,11 @@ use crate::pod::*;
 /// What is critical is stopped one by one.
 const CRITICAL: i32 = 2_000_000_000;
 
+/// Whether two Pods want a port that only one can have.
+pub(super) fn shares_port(one: &Pod, other: &Pod) -> bool {
+    one.host_ports().any(|a| other.host_ports().any(|b| a.conflicts(&b)))
+}
+
 impl Sim {
     /// What a Pod depends on is ready when its life begins.
     pub(super) fn may_begin(&self, pod: &Pod) {
@@ -22,6 +27,18 @@ impl Sim {
                 life.is_dependable() || life.leaving().is_some_and(|s| s.since.boot == Time(now))
             });
             assert!(is_ready && self.host.is_well(key), "{} begins before {key}", pod.key);
+        }
+    }
+
+    /// Nobody else has a port of the host that it wants. One that has ended for good in the host's network has none.
+    pub(super) fn has_its_ports(&self, pod: &Pod) {
+        let others = self.host.pods.values().filter(|other| other.key != pod.key);
+        for other in others.filter(|other| shares_port(pod, other)) {
+            let life = self.world.slot(&other.key).and_then(|s| s.life.as_ref());
+            let is_over = life.and_then(|l| l.stop).is_some_and(|stop| !stop.why.removes());
+            let runs = self.host.lives(&other.generation, |_| true);
+            let has_ended = is_over && !runs && !other.needs_sandbox();
+            assert!(has_ended, "{} begins while {} has its port", pod.generation, other.generation);
         }
     }
 

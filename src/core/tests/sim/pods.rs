@@ -58,8 +58,15 @@ fn version(name: &str, number: u64) -> Pod {
     let on = |name: &str| Dependency::on(key(name));
     let others = NAMES.iter().filter(|other| **other != name);
     p.depends_on = others.filter(|_| dice.once_in(4)).map(|other| on(other)).collect();
+    let port = dice.one_of(&[None, None, None, Some(80), Some(81)]);
+    p.containers[0].ports.extend(port.map(|port| of_host(&mut dice, port)));
     p.depends_on.extend(dice.once_in(12).then(|| on("unknown")));
     p
+}
+
+fn of_host(dice: &mut Dice, port: u16) -> Port {
+    let host_ip = dice.once_in(4).then(|| "127.0.0.1".to_owned());
+    Port { name: None, container_port: port, host_port: Some(port), protocol: "TCP".into(), host_ip }
 }
 
 fn fill(dice: &mut Dice, c: &mut Container) {

@@ -220,6 +220,11 @@ impl Sim {
             let is_so = match wait {
                 Wait::On(key) => !self.host.is_well(key) || self.has_failed(key),
                 Wait::Unknown { key, .. } => !self.told.pods.contains_key(key),
+                // It lives; or it was there first, and is to be started anew.
+                Wait::HostPort { holder, port } => self.world.slot(holder).is_some_and(|other| {
+                    let life = other.life.as_ref().map(|l| &l.pod).or(other.want.as_ref());
+                    life.is_some_and(|pod| pod.host_ports().any(|p| p.conflicts(port)))
+                }),
                 Wait::Cycle(way) => {
                     let next = |n: usize| &way[(n + 1) % way.len()];
                     way[0] == p.key && (0..way.len()).all(|n| self.wants(&way[n], next(n)))

@@ -57,6 +57,8 @@ pub(super) struct Referee {
     pub pulls: BTreeMap<String, (u32, u64)>,
     pub pulled: BTreeMap<String, u32>,
     pub started_with: BTreeMap<Name, u32>,
+    /// Runs whose start was given up, by this daemon.
+    pub given_up: BTreeSet<RunKey>,
 }
 
 /// What the end of a run is followed by, as `man 5 podstrap-manifest` has it.
@@ -89,7 +91,13 @@ impl Referee {
     pub(super) fn hears(&mut self, event: &Event, world: &World, now: u64) {
         match event {
             Event::Ended { run, ending, .. } => {
-                self.last.insert(name_of(run), (run.attempt, ending.clone()));
+                // What was given up was never made.
+                let (reason, message) = (String::from("CreateContainerError"), GIVEN_UP.to_owned());
+                let ending = match ending {
+                    Ending::Lost if self.given_up.contains(run) => Ending::NotCreated { reason, message },
+                    other => other.clone(),
+                };
+                self.last.insert(name_of(run), (run.attempt, ending));
                 self.stops.remove(run);
                 self.startup_done.remove(run);
                 self.fails.retain(|(r, _), _| r != run);
@@ -137,7 +145,7 @@ impl Referee {
                 self.pulls.remove(reference);
                 *self.pulled.entry(reference.clone()).or_default() += 1;
             }
-            Event::Removed { generation, done: true } => {
+            Event::Removed { generation, left: None } => {
                 let _ = world;
                 self.stops.retain(|r, _| r.generation != *generation);
                 self.counts.retain(|(g, _), _| g != generation);
@@ -156,6 +164,7 @@ impl Referee {
         self.pulls.clear();
         self.pulled.clear();
         self.started_with.clear();
+        self.given_up.clear();
     }
 
     /// What was saved of this generation is gone.
@@ -325,7 +334,12 @@ impl Sim {
             }
             StopReason::Replaced => told.is_some_and(|new| {
                 let is_here = |c: &Container| self.host.images.contains(&c.image.full);
-                new.generation != pod.generation && new.all_containers().all(is_here)
+                // What it is stopped for can begin: no other Pod that runs has a port that the new version wants.
+                let in_the_way = self.host.living().any(|(run, _)| {
+                    let other = &self.host.pods[&run.generation];
+                    other.key != pod.key && super::order::shares_port(new, other)
+                });
+                new.generation != pod.generation && new.all_containers().all(is_here) && !in_the_way
             }),
             StopReason::Held => self.held.contains_key(&pod.key) && self.may_be_held(pod),
             StopReason::Drain => self.world.is_draining(),
@@ -369,6 +383,14 @@ impl Sim {
 
     /// After each turn: no signal is late.
     pub(super) fn nothing_is_overdue(&self) {
+        for life in self.world.slots().filter_map(|(_, slot)| slot.life.as_ref()) {
+            for (container, state) in life.each() {
+                let Phase::Starting { attempt, since, overdue: false } = state.phase else { continue };
+                let waits = state.uncleared.get(&attempt) == Some(&state::Uncleared::Monitor);
+                let name = &container.name;
+                assert!(!waits || self.now < since.0 + START_MS, "{name} was to be given up at {since:?}");
+            }
+        }
         for (run, watch) in &self.referee.stops {
             if !self.host.runs.get(run).is_some_and(|d| d.runs()) {
                 continue;

@@ -35,6 +35,7 @@ pub(super) fn action(action: &Action) -> String {
         Action::Start { run, .. } => format!("  < start {run}"),
         Action::Term { run, why, .. } => format!("  < TERM {run}: {why}"),
         Action::Kill { run, .. } => format!("  < KILL {run}"),
+        Action::GiveUp { run, .. } => format!("  < give up {run}"),
         Action::Sweep { run } => format!("  < sweep {run}"),
         Action::Probe { run, kind, .. } => format!("  < {} probe {run}", kind.as_str()),
         Action::Hook { run, kind, .. } => format!("  < {} hook {run}", kind.as_str()),
