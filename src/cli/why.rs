@@ -82,6 +82,7 @@ fn gather<'a>(args: &WhyArgs, published: &Published, entry: &'a PodStatusFile) -
         logs,
         next_start_ms: if published.is_current() { next_starts(&roots, entry) } else { Vec::new() },
         listeners: listeners::at(&addresses),
+        is_address_known: !addresses.is_empty(),
         changes: if pending { plan::pending_changes(published, entry) } else { Vec::new() },
         since_worked: plan::since_worked(&roots, entry),
         image_dir: roots.state.join("images.d").display().to_string(),

@@ -42,7 +42,8 @@ fn declared(spec: &Value) -> Vec<Address> {
         all.extend(probed.filter_map(number).map(Address::Tcp));
     }
     let words = ["command", "args"].into_iter().flat_map(|k| spec[k].as_array().into_iter().flatten());
-    all.extend(words.filter_map(Value::as_str).flat_map(ports_in).map(Address::Tcp));
+    let line: Vec<&str> = words.filter_map(Value::as_str).collect();
+    all.extend(ports_in(&line.join(" ")).into_iter().map(Address::Tcp));
     all
 }
 
@@ -79,8 +80,8 @@ fn ports_in(line: &str) -> Vec<u16> {
     let words: Vec<&str> = line.split(is_end).map(|w| w.trim_end_matches([':', '.'])).collect();
     let mut found = Vec::new();
     for (place, word) in words.iter().enumerate() {
-        let after_port =
-            place > 0 && words.get(place - 1).is_some_and(|w| matches!(*w, "port" | "-port" | "-p"));
+        let names_port = |w: &&str| *w == "port" || w.ends_with("-port") || *w == "-p";
+        let after_port = place > 0 && words.get(place - 1).is_some_and(names_port);
         let port = match word.rsplit_once(':') {
             Some((host, port))
                 if !host.chars().all(|c| c.is_ascii_digit() || c == ':')
@@ -127,9 +128,12 @@ mod tests {
     fn a_manifest_declares_ports_of_its_kind() {
         let spec = json!({
             "ports": [{"containerPort": 53, "protocol": "UDP"}, {"containerPort": 8080, "hostPort": 80}],
-            "livenessProbe": {"httpGet": {"port": 9153}}, "command": ["x", "--listen=:10250"],
+            "livenessProbe": {"httpGet": {"port": 9153}}, "command": ["x", "--listen=:10250", "--secure-port=10257", "-p", "99"],
         });
         let (tcp, udp) = (Address::Tcp, Address::Udp);
-        assert_eq!(declared(&spec), [udp(53), tcp(80), tcp(8080), tcp(9153), tcp(10250)]);
+        assert_eq!(
+            declared(&spec),
+            [udp(53), tcp(80), tcp(8080), tcp(9153), tcp(10250), tcp(10257), tcp(99)]
+        );
     }
 }

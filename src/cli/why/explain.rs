@@ -30,6 +30,8 @@ pub struct Facts<'a> {
     pub next_start_ms: Vec<(String, i64)>,
     /// Who listens at the addresses that are in question.
     pub listeners: Vec<Listener>,
+    /// There are such addresses.
+    pub is_address_known: bool,
     /// What the Pod's file says differently from what runs.
     pub changes: Vec<Change>,
     /// Since when an earlier version of it worked (RFC 3339), and what this one says differently.
@@ -379,6 +381,9 @@ fn crashed(facts: &Facts<'_>, container: &ContainerStatus, ended: &Terminated) -
     let lines = log_of(facts, container);
     if lines.iter().chain([&message.to_owned()]).any(|l| is_in_use(l)) {
         match facts.listeners.as_slice() {
+            [] if !facts.is_address_known => evidence.push(
+                "an address that it wants was in use; neither its words nor its manifest tell which".to_owned(),
+            ),
             [] => evidence.push(
                 "an address that it wants was in use; nobody listens there now (the file of a Unix socket stays when its \
                  program is killed, and has to be removed)"

@@ -45,6 +45,7 @@ fn facts(entry: &PodStatusFile) -> Facts<'_> {
         logs: Vec::new(),
         next_start_ms: Vec::new(),
         listeners: Vec::new(),
+        is_address_known: true,
         changes: Vec::new(),
         since_worked: None,
         image_dir: "/images.d".into(),
@@ -216,6 +217,8 @@ fn the_holder_of_a_port_is_named() {
     let mut f = facts(&crash);
     f.logs = vec![("c".into(), lines)];
     assert!(of(&f).contains("nobody listens there now"), "{}", of(&f));
+    let unknown = Facts { is_address_known: false, ..f.clone() };
+    assert!(of(&unknown).contains("tell which"), "{}", of(&unknown));
     f.listeners = vec![Listener { address: Address::Tcp(8080), process: Some((77, "nginx".into())) }];
     let told = of(&f);
     assert!(
