@@ -174,7 +174,7 @@ fn a_start_a_restart_and_a_removal_cost_what_they_did() {
     // What is made once is made by the first.
     t.i.write_manifest("first.yaml", &one(&t.i, "first", "exec sleep 1000", &[]));
     t.i.until_ready("first");
-    let pod = one(&t.i, "counted", "exec sleep 1000", &[]);
+    let pod = one(&t.i, "counted", "trap exit TERM; sleep 1000 & wait", &[]);
     let start = t.count(
         "start",
         |i| i.write_manifest("counted.yaml", &pod),

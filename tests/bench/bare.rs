@@ -31,7 +31,7 @@ impl Bare {
             serde_json::from_slice(&fs::read(bundle.join("config.json")).unwrap()).unwrap();
         let root = bundle.join(config["root"]["path"].as_str().unwrap());
         config["root"]["path"] = json!(root);
-        let dir = bench.i.dir.join("bare");
+        let dir = bench.memory.0.join("bare");
         fs::create_dir_all(dir.join("root")).unwrap();
         Self { config, dir, group: format!("{}/bare", bench.i.cgroup_root) }
     }

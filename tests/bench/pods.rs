@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use podstrap::monitor::record::Record;
 use podstrap::paths::fnv1a;
 
-use crate::common::{self, Instance, SOON, host, image};
+use crate::common::{self, Instance, SOON, engine, host, image};
 use crate::stamp::{self, IMAGE, Stamps};
 
 /// A daemon and the file in which its Pods say that they run.
@@ -16,17 +17,43 @@ pub struct Bench {
     pub i: Instance,
     /// What its Pods say.
     pub stamps: Stamps,
+    /// In memory, as /run is on a host: the run directory, and what runc by itself keeps there. Goes last.
+    pub memory: Memory,
+}
+
+/// A file system in memory.
+pub struct Memory(pub PathBuf);
+
+impl Memory {
+    fn beside(dir: &Path) -> Self {
+        let at = dir.with_extension("run");
+        fs::create_dir(&at).unwrap();
+        mount(Some("tmpfs"), &at, Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
+        Self(at)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 /// One that is not started yet, with runc, or with the docker (or podman) that this command speaks to.
 pub fn bench(docker: Option<&Path>) -> Bench {
-    let i = match docker {
+    let mut i = match docker {
         Some(cli) => common::docker_instance(cli),
         None => common::bare_instance().expect("containers can run: it was asked before"),
     };
+    let memory = Memory::beside(&i.dir);
+    i.run = memory.0.join("run");
+    if let Some(cli) = docker {
+        engine::belongs(&i.run, cli);
+    }
     image::provide(&stamp::image(), &i.images_dir(), "stamp.tar");
     let stamps = Stamps::of(&i.shared);
-    Bench { i, stamps }
+    Bench { i, stamps, memory }
 }
 
 impl Bench {
