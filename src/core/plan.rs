@@ -26,15 +26,7 @@ impl World {
         if self.draining {
             self.drain(now);
         }
-        let starting = self
-            .slots
-            .values()
-            .filter_map(|s| s.life.as_ref())
-            .flat_map(|l| &l.containers)
-            .filter(
-                |c| matches!(c.phase, Phase::Starting { since, .. } if now.boot < since.plus(SLOW_START_MS)),
-            )
-            .count();
+        let starting = self.starting(now.boot);
         let mut room = match self.trouble {
             Some(_) => 0,
             None => self.settings.parallel_starts.saturating_sub(starting),
@@ -65,6 +57,14 @@ impl World {
         actions
             .extend(self.images.begin_due(now.boot).into_iter().map(|reference| Action::Pull { reference }));
         actions
+    }
+
+    /// How many containers are being started, but for those that hang.
+    pub fn starting(&self, now: Time) -> usize {
+        let lives = self.slots.values().filter_map(|s| s.life.as_ref());
+        let is_starting =
+            |phase: &Phase| matches!(phase, Phase::Starting { since, .. } if now < since.plus(SLOW_START_MS));
+        lives.flat_map(|l| &l.containers).filter(|c| is_starting(&c.phase)).count()
     }
 
     /// Plans those for which `gate` has an answer.

@@ -16,7 +16,7 @@ use super::jobs::{Job, Purpose};
 use super::runs::RunInfo;
 use super::stuck;
 use crate::command::{CommandLine, SELF};
-use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Verdict};
+use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Time, Verdict};
 use crate::helper::probe::{ExecTarget, ProbeSpec};
 use crate::helper::remove::{Removal, Stale};
 use crate::monitor::record::{self, MonitorSpec};
@@ -35,6 +35,8 @@ use crate::{error, info, warning};
 
 /// A helper that clears away or removes may take this long, in milliseconds.
 const CLEAR_MS: u64 = 120_000;
+/// Manifests are kept on disk when no container is being started, or after this many milliseconds.
+const KEEP_LATER_MS: u64 = 2_000;
 /// Manifests that could not be kept on disk are tried again after this many milliseconds.
 const KEEP_AGAIN_MS: u64 = 10_000;
 /// What a probe's helper may take beyond the probe's own timeout, in milliseconds.
@@ -211,11 +213,16 @@ impl Daemon {
 
     fn send_signal(&mut self, run: RunKey, signal: i32) {
         let Some(info) = self.runs.get(&run) else { return };
+        // Exact to the millisecond, and whether a runtime answers or not. Only KILL is runc's: a frozen container of cgroup v1
+        // has to be thawed to die.
+        let is_for_runtime = info.engine.docker().is_none() && signal == libc::SIGKILL;
+        if !is_for_runtime && self.signal_directly(&run, signal) {
+            return;
+        }
         let root = self.config.roots.runc();
         let line = match &info.engine {
             Engine::Runc { binary } => Runc { binary, root: &root }.kill(&info.id, signal),
-            // Exact to the millisecond, and whether docker's daemon answers or not.
-            Engine::Docker(_) => return self.signal_directly(&run, signal),
+            Engine::Docker(_) => return,
         };
         if let Err(e) = self.jobs.start(Purpose::Signal(run.clone(), signal), &line, true) {
             warning!("{}: the runtime cannot be called ({e}): the signal is sent directly", info.name(&run));
@@ -238,13 +245,12 @@ impl Daemon {
         }
     }
 
-    /// For docker, and for when runc has lost its grip: by our own record, through a pidfd whose start time matches.
-    fn signal_directly(&self, run: &RunKey, signal: i32) {
-        let Some(info) = self.runs.get(run) else { return };
-        let Some(init) = info.read_record(&self.boot_id).filter(|r| r.end.is_none()).and_then(|r| r.init)
-        else {
-            return;
-        };
+    /// By our own record, through a pidfd whose start time matches. False when it could not be sent: there is no record, or
+    /// the kernel refuses.
+    fn signal_directly(&self, run: &RunKey, signal: i32) -> bool {
+        let Some(info) = self.runs.get(run) else { return true };
+        let Some(record) = info.read_record(&self.boot_id) else { return false };
+        let Some(init) = record.init.filter(|_| record.end.is_none()) else { return record.end.is_some() };
         let sent = process::pidfd_open(init.pid).and_then(|fd| {
             if process::start_ticks(init.pid)? == Some(init.start_ticks) {
                 process::pidfd_signal(fd.as_fd(), signal)?;
@@ -252,9 +258,12 @@ impl Daemon {
             Ok(())
         });
         match sent {
-            Ok(()) => {}
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => {}
-            Err(e) => error!("{}: signal {signal} cannot be sent: {e}", info.name(run)),
+            Ok(()) => true,
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => true,
+            Err(e) => {
+                error!("{}: signal {signal} cannot be sent: {e}", info.name(run));
+                false
+            }
         }
     }
 
@@ -390,6 +399,7 @@ impl Daemon {
                     self.unkept.clear();
                 } else {
                     warning!("the last good manifests cannot be kept on disk: {output} ({status})");
+                    self.keep_failed = true;
                     self.keep_again = Some(clock::boot_ms().saturating_add(KEEP_AGAIN_MS));
                 }
             }
@@ -509,20 +519,28 @@ impl Daemon {
         if self.jobs.any(|p| *p == Purpose::Keep) {
             return;
         }
+        let now = clock::boot_ms();
         let new: Vec<_> = self.sources.iter_mut().flat_map(|s| s.standing_mut().take_keeps()).collect();
-        if new.is_empty() && self.keep_again.is_none_or(|t| t > clock::boot_ms()) {
+        if !new.is_empty() {
+            self.unkept.retain(|old| !new.iter().any(|n| n.is_of_file_of(old)));
+            self.unkept.extend(new);
+            self.keep_again = self.keep_again.into_iter().chain([now.saturating_add(KEEP_LATER_MS)]).min();
+        }
+        // It waits for the disk, and whoever starts a container would wait for the disk with it.
+        let is_due = |at: u64| at <= now || self.world.starting(Time(now)) == 0 && !self.keep_failed;
+        if !self.keep_again.is_some_and(is_due) {
             return;
         }
         self.keep_again = None;
-        self.unkept.retain(|old| !new.iter().any(|n| n.is_of_file_of(old)));
-        self.unkept.extend(new);
+        self.keep_failed = false;
         let started = serde_json::to_vec(&self.unkept).map_err(io::Error::from).and_then(|list| {
             let line = CommandLine::new(SELF).arg("keep").stdin(list).deadline(CLEAR_MS);
             self.jobs.start(Purpose::Keep, &line, true)
         });
         if let Err(e) = started {
             warning!("the last good manifests cannot be kept on disk: {e}");
-            self.keep_again = Some(clock::boot_ms().saturating_add(KEEP_AGAIN_MS));
+            self.keep_failed = true;
+            self.keep_again = Some(now.saturating_add(KEEP_AGAIN_MS));
         }
     }
 }

@@ -221,6 +221,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         taken: Vec::new(),
         unkept: Vec::new(),
         keep_again: None,
+        keep_failed: false,
         look_again: None,
         reload: None,
         give_up_at: None,

@@ -150,6 +150,13 @@ impl Daemon {
         }
     }
 
+    /// Manifests are looked at now: then archives are, too, if that is about due. Who sleeps is woken once for both.
+    pub(super) fn images_in_step(&mut self, now: u64) {
+        if self.images.next_scan <= now.saturating_add(self.config.rescan_ms / 2) {
+            self.images.next_scan = now;
+        }
+    }
+
     /// The archives that wait; `None` when that cannot be known now.
     fn waiting_archives(&self) -> Option<io::Result<Vec<PathBuf>>> {
         if let Some(side) = &self.images.docker {

@@ -138,8 +138,10 @@ struct Daemon {
     taken: Vec<PathBuf>,
     /// What is to be kept of manifests on disk and is not yet known to be.
     unkept: Vec<Keep>,
-    /// When that is tried again, because it failed (boot clock, milliseconds).
+    /// When that is done at the latest, or tried again, because it failed (boot clock, milliseconds).
     keep_again: Option<u64>,
+    /// It has failed: it is not tried again before then.
+    keep_failed: bool,
     /// When records are looked at again, because one could not be read (boot clock, milliseconds).
     look_again: Option<u64>,
     /// When every source is read again, because SIGHUP asked for it; and when that was done last (boot clock, milliseconds).
@@ -358,6 +360,8 @@ impl Daemon {
 
     /// Leaves: Pods go on, and the next daemon finds them by what is on disk.
     fn leave(mut self, signal: Signal) -> End {
+        // Nobody would do it later.
+        self.keep_again = self.keep_again.map(|_| 0);
         self.fold();
         if self.world.is_draining() {
             // Who starts the next one wants the Pods to run.
@@ -494,6 +498,9 @@ impl Daemon {
     fn look_at_directories(&mut self, changes: &[Change]) {
         let now = clock::boot_ms();
         let mut changed = false;
+        if self.sources.iter().filter_map(Source::deadline).any(|t| t <= now) {
+            self.images_in_step(now);
+        }
         for source in &mut self.sources {
             for change in changes {
                 source.notice(change, now);

@@ -98,6 +98,10 @@ impl Recorder {
             }
             Err(_) => {}
         }
+        if self.record.phase == RecordPhase::Preparing {
+            // Nothing has come of it yet that the daemon would not know.
+            return;
+        }
         // A daemon that does not hear reads the files when it starts.
         let _ = fifo::nudge(&self.notify, &self.nudge);
     }

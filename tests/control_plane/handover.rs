@@ -11,10 +11,9 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::MACHINE;
 use crate::common::engine::{self, Engine};
 use crate::common::image::{self, in_tree};
-use crate::common::{NODE, assert_exit, describe, host, text};
+use crate::common::{NODE, assert_exit, describe, host};
 use crate::plane::{ADDRESS, PODS, Plane, START, plane};
 
 /// What a kubelet writes outside of its own directories goes to mounts of its own: logs, and the kernel's settings, which are
@@ -102,7 +101,6 @@ fn docker(p: &Plane) -> Engine {
 
 #[test]
 fn a_kubelet_takes_over_and_gives_back() {
-    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     if let Some(reason) = engine::missing("docker") {
         return host::skip(&reason);
     }

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::time::Duration;
 
-use crate::MACHINE;
 use crate::common::NODE;
 use crate::common::image::in_tree;
 use crate::plane::{PODS, START, bare};
@@ -13,7 +12,6 @@ const SKIPPED: &str = "preflight,kubelet-start,upload-config/kubelet,mark-contro
 
 #[test]
 fn kubeadm_init_goes_through() {
-    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     let Some(mut p) = bare() else { return };
     // kubeadm asks /healthz when there is no apiserver for 40 s: this one's image comes late.
     let (late, others): (Vec<&str>, Vec<&str>) = PODS.iter().partition(|pod| **pod == "kube-apiserver");

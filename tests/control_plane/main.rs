@@ -17,19 +17,14 @@ mod three_hosts;
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use common::{NODE, assert_exit, describe, host, podstrap, text};
 use nix::sys::signal::Signal;
 use plane::{PODS, plane};
 
-/// Held for writing by what is to have the machine for itself.
-static MACHINE: RwLock<()> = RwLock::new(());
-
 #[test]
 fn kubeadms_manifests_become_a_control_plane() {
-    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     let Some(mut p) = plane() else { return };
     let manifests = PODS.map(|pod| p.manifest(pod));
     let output = Command::new(podstrap())
@@ -83,7 +78,6 @@ fn kubeadms_manifests_become_a_control_plane() {
 
 #[test]
 fn each_component_is_killed_and_comes_back() {
-    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     let Some(mut p) = plane() else { return };
     p.boot();
     p.put("kept", "yes");
@@ -121,7 +115,6 @@ fn each_component_is_killed_and_comes_back() {
 
 #[test]
 fn edited_moved_away_and_back() {
-    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     let Some(mut p) = plane() else { return };
     p.boot();
     p.put("kept", "yes");
@@ -162,7 +155,6 @@ fn edited_moved_away_and_back() {
 
 #[test]
 fn stopped_in_order_and_started_again() {
-    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     let Some(mut p) = plane() else { return };
     p.boot();
     p.put("kept", "yes");
@@ -228,7 +220,6 @@ fn stopped_in_order_and_started_again() {
 
 #[test]
 fn a_frozen_apiserver_is_killed_by_its_liveness() {
-    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     let Some(mut p) = plane() else { return };
     p.boot();
     p.put("kept", "yes");
@@ -252,43 +243,4 @@ fn a_frozen_apiserver_is_killed_by_its_liveness() {
     assert_eq!(p.pid("etcd"), etcd, "etcd is not touched");
     p.wait_ready();
     assert_eq!(p.get("kept"), "yes");
-}
-
-// It measures, and a machine that does something else measures that: run it alone, with a release build, by
-// `PODSTRAP_TEST_BINARY=target/release/podstrap cargo test --test control_plane -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, for a quiet machine"]
-fn the_start_takes_no_longer_than_by_hand() {
-    // docker needs its second for each container.
-    let most = if common::runtime_name() == "runc" { 1.10 } else { 2.5 };
-    let _machine = MACHINE.write().unwrap_or_else(|e| e.into_inner());
-    let Some(mut p) = plane() else { return };
-    // Neither side unpacks anything while the clock runs.
-    for pod in PODS {
-        let archive = p.i.images_dir().join(format!("{pod}.tar"));
-        let state = ["--state-dir", &p.i.state.display().to_string()].map(str::to_owned);
-        let output = Command::new(podstrap())
-            .args(["image", "load", "--runtime", common::runtime_name()])
-            .args(p.i.docker.iter().flat_map(|cli| ["--docker-binary".into(), cli.clone()]))
-            .args(state)
-            .args(["--run-dir".as_ref(), p.i.run.as_os_str(), archive.as_os_str()])
-            .output()
-            .unwrap();
-        assert_exit(&output, 0);
-    }
-    // In turn, so that what else the machine does meets both, and as often as it takes to say so, nine times at most.
-    let (mut by_hand, mut by_podstrap, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let ratio = loop {
-        let (hand, podstrap) = (p.readyz_by_hand(), p.readyz_by_podstrap());
-        by_hand.push(hand);
-        by_podstrap.push(podstrap);
-        ratios.push(podstrap.as_secs_f64() / hand.as_secs_f64());
-        ratios.sort_by(f64::total_cmp);
-        let median = ratios[ratios.len() / 2];
-        if ratios.len() == 9 || ratios.len() >= 3 && median <= most {
-            break median;
-        }
-    };
-    eprintln!("to /readyz: by hand {by_hand:.2?}, podstrap {by_podstrap:.2?}: {ratio:.2} times");
-    assert!(ratio <= most, "podstrap takes {ratio:.2} times as long");
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::MACHINE;
 use crate::common::{NODE, host, image, text};
 use crate::plane::{PODS, Plane, START, plane};
 
@@ -43,7 +42,6 @@ fn small(name: &str, namespace: &str, version: usize) -> String {
 
 #[test]
 fn kubectl_shows_what_runs_and_changes_nothing() {
-    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     let Some(mut p) = plane() else { return };
     image::provide_busybox(&p.i.images_dir());
     let kubeconfig = |p: &Plane, from: &str| {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,9 @@ use crate::common::engine::{Engine, runtime};
 use crate::common::image;
 use crate::common::kubernetes::Kubernetes;
 use crate::common::node::Node;
-use crate::common::{Instance, NODE, SOON, assert_exit, describe, host, instance_without_engine, text};
+use crate::common::{
+    Instance, NODE, SOON, assert_exit, describe, host, instance_without_engine, podstrap, runtime_name, text,
+};
 
 /// The node's address: of a network that is set aside for documentation.
 pub const ADDRESS: &str = "192.0.2.10";
@@ -173,6 +175,23 @@ impl Plane {
     }
 
     // How long until /readyz is ok.
+
+    /// Loads the images, so that nothing is unpacked while the clock runs.
+    pub fn load(&self) {
+        for pod in PODS {
+            let output = Command::new(podstrap())
+                .args(["image", "load", "--runtime", runtime_name()])
+                .args(self.i.docker.iter().flat_map(|cli| ["--docker-binary".into(), cli.clone()]))
+                .arg("--state-dir")
+                .arg(&self.i.state)
+                .arg("--run-dir")
+                .arg(&self.i.run)
+                .arg(self.i.images_dir().join(format!("{pod}.tar")))
+                .output()
+                .unwrap();
+            assert_exit(&output, 0);
+        }
+    }
 
     /// With the commands of the manifests started by hand, as processes of the node.
     pub fn readyz_by_hand(&self) -> Duration {

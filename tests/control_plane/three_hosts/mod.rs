@@ -10,7 +10,6 @@ mod writer;
 
 use std::time::Instant;
 
-use crate::MACHINE;
 use crate::common::host;
 use cluster::cluster;
 use writer::Writer;
@@ -20,7 +19,6 @@ const SOME: usize = 20;
 
 #[test]
 fn no_acknowledged_write_is_lost_with_the_power_of_a_host() {
-    let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     let Some(mut c) = cluster() else { return };
     let began = Instant::now();
     for n in 0..3 {

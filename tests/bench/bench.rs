@@ -1,0 +1,150 @@
+//! The budgets, measured side by side with what there is without podstrap: `cargo bench`, as root, on a bare Debian 12.
+//!
+//!     cargo bench                        everything
+//!     cargo bench -- runc scale          these parts
+//!     cargo bench -- --quick             fewer rounds, at most 100 Pods
+//!
+//! What it compares with is installed by apt if it is missing; docker and podman run in directories of their own. The numbers
+//! go to standard output as a table, to target/bench/podstrap.json, and to one SVG a curve beside that. When a contained
+//! process was started, it says itself, by the monotonic clock (`stamp.c`); rounds of all sides are taken in turn.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bare;
+#[path = "../common/mod.rs"]
+#[allow(dead_code)] // shared with test programs, which use other parts
+mod common;
+mod engines;
+mod logs;
+mod machine;
+mod manifests;
+mod many;
+mod one;
+#[path = "../control_plane/plane.rs"]
+#[allow(dead_code)] // shared with a test program, which uses other parts
+mod plane;
+mod plot;
+mod pods;
+mod report;
+mod sample;
+mod scale;
+mod stamp;
+
+use std::process::{Command, ExitCode};
+
+use sample::{Bound, Curve, Line, Unit};
+
+/// How much is to be done.
+#[derive(Debug)]
+pub struct Effort {
+    /// So many pairs of what is over in a moment.
+    pub rounds: usize,
+    /// So many of what takes longer.
+    pub few: usize,
+    /// So many Pods side by side.
+    pub sizes: &'static [usize],
+    /// So long is watched what does nothing, in seconds.
+    pub idle: u64,
+}
+
+const WHOLE: Effort = Effort { rounds: 30, few: 7, sizes: &[1, 10, 20, 100, 500], idle: 60 };
+const QUICK: Effort = Effort { rounds: 8, few: 3, sizes: &[1, 20, 100], idle: 20 };
+
+/// What a part has found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Lines of the table.
+    pub lines: Vec<Line>,
+    /// Plots.
+    pub curves: Vec<Curve>,
+}
+
+impl From<Vec<Line>> for Findings {
+    fn from(lines: Vec<Line>) -> Self {
+        Self { lines, curves: Vec::new() }
+    }
+}
+
+/// A part: its name, the commands it needs (as `tests/tools/packages` takes them), and what it does.
+type Part = (&'static str, &'static [&'static str], fn(&Effort) -> Findings);
+
+const DOCKER: &[&str] = &["dockerd:docker.io"];
+const PODMAN: &[&str] =
+    &["podman:podman", "/usr/lib/podman/netavark:netavark", "/usr/libexec/podman/catatonit:catatonit"];
+const COMPOSE: &[&str] = &["dockerd:docker.io", "docker-compose:docker-compose"];
+const LOGS: &[&str] = &["dockerd:docker.io", "podman:podman", "/usr/lib/podman/netavark:netavark"];
+
+const PARTS: &[Part] = &[
+    ("runc", &[], |e| one::with_runc(e).into()),
+    ("docker", DOCKER, |e| engines::docker(e).into()),
+    ("podman", PODMAN, |e| engines::podman(e).into()),
+    ("compose", COMPOSE, |e| engines::compose(e).into()),
+    ("many", &[], |e| many::two_hundred(e).into()),
+    ("scale", &[], scale::curves),
+    ("manifests", &[], |e| manifests::thousand(e).into()),
+    ("logs", LOGS, |e| logs::three_ways(e).into()),
+    ("control-plane", &[], |e| control_plane(e).into()),
+    ("size", &[], |_| {
+        let size = Line::of("binary, stripped", Unit::Size, vec![machine::program_size()]);
+        vec![size.bound(Bound::Most(5.0 * 1024.0 * 1024.0))].into()
+    }),
+];
+
+/// The control plane of kubeadm: its processes started by hand, and by podstrap from its manifests.
+fn control_plane(effort: &Effort) -> Vec<Line> {
+    let mut plane = plane::plane().expect("it can be had");
+    plane.load();
+    let (mut ours, mut by_hand) = (vec![], vec![]);
+    for n in 0..effort.few {
+        for turn in [n, n + 1] {
+            match turn % 2 {
+                0 => ours.push(plane.readyz_by_podstrap().as_secs_f64()),
+                _ => by_hand.push(plane.readyz_by_hand().as_secs_f64()),
+            }
+        }
+    }
+    let line = Line::of("podstrap run → kube-apiserver's /readyz", Unit::Time, ours);
+    vec![line.against("the four programs by hand", by_hand).bound(Bound::Times(1.10))]
+}
+
+/// What every part needs.
+const NEEDED: &[&str] =
+    &["cc:gcc,libc6-dev", "runc:runc", "busybox:busybox-static", "tar:tar", "ip:iproute2"];
+
+fn main() -> ExitCode {
+    // `cargo bench` adds `--bench`.
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let (flags, names): (Vec<&str>, Vec<&str>) =
+        words.iter().map(String::as_str).partition(|w| w.starts_with('-'));
+    let unknown = names.iter().find(|n| PARTS.iter().all(|(name, ..)| name != *n));
+    if let Some(bad) = flags.iter().find(|f| **f != "--quick").or(unknown) {
+        let known: Vec<&str> = PARTS.iter().map(|(name, ..)| *name).collect();
+        eprintln!("{bad}: cargo bench -- [--quick] [PART…]; the parts are {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let effort = if flags.is_empty() { WHOLE } else { QUICK };
+    let parts: Vec<&Part> =
+        PARTS.iter().filter(|(name, ..)| names.is_empty() || names.contains(name)).collect();
+    let needed = NEEDED.iter().chain(parts.iter().flat_map(|(_, needed, _)| *needed));
+    let installed = Command::new(common::image::in_tree("tests/tools/packages")).args(needed).status();
+    if !installed.is_ok_and(|s| s.success()) {
+        return ExitCode::FAILURE;
+    }
+    if let Some(reason) = common::host::cannot_run_containers() {
+        eprintln!("containers cannot run here: {reason}");
+        return ExitCode::FAILURE;
+    }
+    // What runc leaves running by itself is to be ours to wait for.
+    podstrap::sys::process::become_subreaper().unwrap();
+    let machine = machine::describe();
+    println!("{}", machine::sentence(&machine));
+    let mut all = Findings::default();
+    for (name, _, part) in parts {
+        eprintln!("… {name}");
+        let found = part(&effort);
+        all.lines.extend(found.lines);
+        all.curves.extend(found.curves);
+    }
+    report::write(&machine, &all);
+    ExitCode::SUCCESS
+}
