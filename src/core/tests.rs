@@ -15,6 +15,7 @@ mod lost;
 mod probes;
 mod replacement;
 mod restarts;
+mod sets;
 mod sim;
 mod stops;
 mod turns;

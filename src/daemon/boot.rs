@@ -156,7 +156,13 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     for dir in [roots.requests(), roots.runc(), roots.status(), roots.pods()] {
         make_dir(&dir, 0o700)?;
     }
-    for dir in [roots.images(), roots.manifests(), roots.state.join("containers"), roots.state.join("pods")] {
+    for dir in [
+        roots.images(),
+        roots.manifests(),
+        roots.sets(),
+        roots.state.join("containers"),
+        roots.state.join("pods"),
+    ] {
         make_dir(&dir, 0o700)?;
     }
     make_dir(&config.image_dir, 0o700)?;
@@ -196,6 +202,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         fetches: fetches::of(&config),
         sources,
         merged: Merged::default(),
+        sets: Default::default(),
         watcher,
         images,
         docker: Default::default(),
@@ -214,7 +221,9 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         config,
         has_requests: true,
         taken: Vec::new(),
+        restarting: Vec::new(),
         unkept: Vec::new(),
+        kept_beside: Vec::new(),
         keep_again: None,
         look_again: None,
         reload: None,
@@ -233,6 +242,10 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     }
     daemon.find_left_behind(only);
     daemon.find_held();
+    if !daemon.sources.is_empty() {
+        daemon.find_records();
+        daemon.remove_left_claims();
+    }
     if !daemon.sources.is_empty() {
         daemon.docker_at_boot();
         daemon.images_at_boot();
