@@ -46,6 +46,8 @@ pub struct SetDesk {
     deadline: Option<Time>,
     /// The text of the members' names that was written last.
     hosts: BTreeMap<SetKey, String>,
+    /// Which numbers lived when claims were last looked at.
+    numbers: BTreeMap<SetKey, Vec<u32>>,
     /// Why a set, or one of its Pods, is not as it should be.
     troubles: BTreeMap<SetKey, Vec<String>>,
 }
@@ -114,8 +116,8 @@ impl Daemon {
             self.merged.good = goods;
             let event = Event::Desired { pods, complete: self.merged.complete };
             self.world.step(event, now);
-            self.remove_scaled_claims(&all_members);
         }
+        self.remove_scaled_claims(&all_members, is_new);
         self.publish_sets(&all_members, now.boot);
         self.tell_members(&all_members);
         is_new
@@ -189,7 +191,11 @@ impl Daemon {
                         Some(current) if current.revision == *revision => current,
                         Some(_) | None => update.as_ref(),
                     };
-                    match self.make(key, held, ordinal, template) {
+                    let made = self.make(key, held, ordinal, template).and_then(|good| {
+                        let claims = self.make_claims(&held.set, template, ordinal, &good.pod);
+                        claims.map(|()| good).map_err(|e| format!("its claims: {e}"))
+                    });
+                    match made {
                         Ok(good) => Some(good),
                         Err(why) => {
                             wanted.troubles.push(format!("{pod_key} cannot be made: {why}"));
@@ -229,7 +235,6 @@ impl Daemon {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             lines.join("; ")
         })?;
-        self.make_claims(&held.set, template, ordinal, &pod).map_err(|e| format!("its claims: {e}"))?;
         let good = Good {
             pod,
             canonical: document.to_string().into(),

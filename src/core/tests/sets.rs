@@ -105,7 +105,11 @@ fn a_roll_out_takes_the_last_one_first_and_waits_for_each() {
     let three = set(SetKind::StatefulSet, 3, Update::Partition(0));
     assert_eq!(wants(&three, &[(0, "old"), (1, "old"), (2, "old")]), "0 1 2=new");
     assert_eq!(wants(&three, &[(0, "old"), (1, "old"), (2, "old-")]), "0 1 2=new");
-    assert_eq!(wants(&three, &[(0, "old"), (1, "old"), (2, "new?")]), "0 1 2", "a broken template stops here");
+    assert_eq!(
+        wants(&three, &[(0, "old"), (1, "old"), (2, "new?")]),
+        "0 1 2",
+        "a broken template stops here"
+    );
     assert_eq!(wants(&three, &[(0, "old"), (1, "old"), (2, "new")]), "0 1=new 2");
     assert!(ask(&three, &[(0, "new"), (1, "new"), (2, "new")], 0).is_settled);
     // What was tried between and is broken is replaced first, though the others are well.
@@ -147,7 +151,11 @@ fn a_daemon_set_has_one_pod_and_with_surge_two_for_a_while() {
     assert_eq!(wants(&surge, &[(0, "old"), (1, "new")]), "1");
     assert_eq!(wants(&surge, &[(0, "old-"), (1, "new")]), "1");
     assert_eq!(wants(&surge, &[(1, "old")]), "0=new 1");
-    assert_eq!(wants(&surge, &[(0, "old"), (1, "bad?")]), "0 1=new", "what was tried between is not waited for");
+    assert_eq!(
+        wants(&surge, &[(0, "old"), (1, "bad?")]),
+        "0 1=new",
+        "what was tried between is not waited for"
+    );
     assert_eq!(wants(&surge, &[(0, "new"), (1, "bad?")]), "0", "the template is what it was");
     let question = Question {
         set: &daemon,
@@ -219,7 +227,8 @@ impl Rig {
     fn shape(&mut self, set: &mut Set) {
         match set.key.kind {
             SetKind::DaemonSet => {
-                set.update = self.dice.one_of(&[Update::OnDelete, Update::Replace, Update::Surge, Update::Surge]);
+                set.update =
+                    self.dice.one_of(&[Update::OnDelete, Update::Replace, Update::Surge, Update::Surge]);
             }
             SetKind::StatefulSet => {
                 set.replicas = self.dice.roll(5) as u32;
@@ -284,7 +293,9 @@ impl Rig {
         }
         for (ordinal, choice) in wanted {
             let pod = match choice {
-                Choice::AsIs => self.world.slot(&members[&ordinal].key).unwrap().life.as_ref().unwrap().pod.clone(),
+                Choice::AsIs => {
+                    self.world.slot(&members[&ordinal].key).unwrap().life.as_ref().unwrap().pod.clone()
+                }
                 Choice::Of(revision) => self.pod(ordinal, &revision),
             };
             told.insert(pod.key.clone(), pod);
@@ -361,7 +372,10 @@ impl Rig {
             if was.is_none() && is_stateful {
                 assert!(range.contains(ordinal), "number {ordinal} begins and is not wanted");
                 if !set.parallel {
-                    assert!((0..*ordinal).all(is_available), "number {ordinal} begins before its turn: {before:?}");
+                    assert!(
+                        (0..*ordinal).all(is_available),
+                        "number {ordinal} begins before its turn: {before:?}"
+                    );
                 }
                 if let (Update::Partition(p), Some(current)) = (set.update, &self.current)
                     && *ordinal < p
@@ -404,7 +418,11 @@ impl Rig {
             Action::Open { pod } => {
                 self.host.pods.insert(pod.generation.clone(), pod.clone());
                 let generation = pod.generation.clone();
-                self.host.coming.push(Event::Opened { generation, first_attempts: BTreeMap::new(), addresses: vec![] });
+                self.host.coming.push(Event::Opened {
+                    generation,
+                    first_attempts: BTreeMap::new(),
+                    addresses: vec![],
+                });
             }
             Action::Start { run, pod } => {
                 let others = self.host.running.keys().chain(&self.host.starting);

@@ -3,9 +3,11 @@
 //! They are found again by name, and stay when the Pod, its number or the whole set goes, unless the set says otherwise. Beside
 //! each lies a file that says whose it is. What is to be removed is first given another name, so that nobody finds half of it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::PathBuf;
 
 use crate::core::sets::Members;
 use crate::daemon::Daemon;
@@ -14,6 +16,7 @@ use crate::paths::{ClaimFile, Roots, fnv1a};
 use crate::pod::Pod;
 use crate::pod::set::{Set, SetKey, SetKind, Template};
 use crate::sys::atomic::{self, Durability};
+use crate::sys::clock;
 use crate::{info, warning};
 
 /// How the names of directories begin that are about to be removed.
@@ -70,7 +73,15 @@ impl Daemon {
     }
 
     /// Removes the claims of numbers that a set has no more, where it says so.
-    pub(super) fn remove_scaled_claims(&mut self, all_members: &std::collections::BTreeMap<SetKey, Members>) {
+    pub(super) fn remove_scaled_claims(&mut self, all_members: &BTreeMap<SetKey, Members>, is_changed: bool) {
+        let numbers: BTreeMap<SetKey, Vec<u32>> = all_members
+            .iter()
+            .map(|(key, members)| (key.clone(), members.keys().copied().collect()))
+            .collect();
+        if !is_changed && numbers == self.sets.numbers {
+            return;
+        }
+        self.sets.numbers = numbers;
         let scaled = self.merged.sets.values().filter(|held| {
             held.set.retention.delete_when_scaled && held.kept_for.is_none() && !held.set.claims.is_empty()
         });
@@ -93,7 +104,7 @@ impl Daemon {
                 continue;
             }
             let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let mark = fnv1a(format!("{name} {}", crate::sys::clock::boot_ms()).as_bytes());
+            let mark = fnv1a(format!("{name} {}", clock::boot_ms()).as_bytes());
             let removed = directory.with_file_name(format!("{REMOVED}{mark:016x}"));
             match fs::rename(&directory, &removed) {
                 Ok(()) => {
@@ -125,10 +136,10 @@ impl Daemon {
 }
 
 /// The claims of one namespace, with their directories.
-fn claims_in(roots: &Roots, key: &SetKey) -> Vec<(ClaimFile, std::path::PathBuf)> {
+fn claims_in(roots: &Roots, key: &SetKey) -> Vec<(ClaimFile, PathBuf)> {
     let parent = roots.claims().join(key.namespace.as_str());
     let names = fs::read_dir(&parent).into_iter().flatten().flatten().map(|e| e.path());
-    let read = |path: std::path::PathBuf| {
+    let read = |path: PathBuf| {
         let file = ClaimFile::parse(&fs::read(&path).ok()?)?;
         Some((file, path.with_extension("")))
     };
