@@ -142,7 +142,7 @@ pub struct Pod {
     #[serde(default)]
     pub depends_on: Vec<Dependency>,
     /// The DaemonSet or StatefulSet that it was made for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<set::Owner>,
     /// When containers are started again.
     pub restart_policy: RestartPolicy,
