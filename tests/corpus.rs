@@ -45,7 +45,7 @@ fn documents(bytes: &[u8]) -> Vec<Document> {
             }
             Ok(Accepted::Set(set)) => {
                 assert_eq!(document.set.as_ref(), Some(&set.key));
-                let claims = std::path::Path::new("/claims");
+                let claims = Path::new("/claims");
                 let made = pod_of((&set.key, &set.origin), &set.template, set.start, claims, &context);
                 made.unwrap_or_else(|problems| panic!("no Pod can be made of it: {problems:?}"));
             }

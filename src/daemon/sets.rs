@@ -34,22 +34,29 @@ pub struct SetDesk {
     told: BTreeMap<PodKey, Generation>,
     /// The sources, or what was asked by hand, say something else than when the core was told.
     is_changed: bool,
-    /// What is kept on disk of each set.
-    records: BTreeMap<SetKey, Record>,
-    /// The template that each set has now.
-    updates: BTreeMap<SetKey, Rc<Template>>,
-    /// Pods that were made: making them takes longer than asking whether they are wanted.
-    made: BTreeMap<(SetKey, u32, Revision), Good>,
-    /// A source has had it since this daemon began.
-    seen: BTreeSet<SetKey>,
+    /// What is known of each set.
+    known: BTreeMap<SetKey, Known>,
     /// When the answer may be another one by itself.
     deadline: Option<Time>,
-    /// The text of the members' names that was written last.
-    hosts: BTreeMap<SetKey, String>,
+}
+
+/// What is known of one set.
+#[derive(Debug, Default)]
+struct Known {
+    /// What is kept of it on disk.
+    record: Option<Record>,
+    /// The template that it has now.
+    update: Option<Rc<Template>>,
+    /// Pods that were made, by number: making them takes longer than asking whether they are wanted.
+    made: Vec<(u32, Revision, Good)>,
+    /// A source has had it since this daemon began.
+    is_seen: bool,
+    /// The text of the members' names that was written last, and for which runs.
+    hosts: String,
     /// Which numbers lived when claims were last looked at.
-    numbers: BTreeMap<SetKey, Vec<u32>>,
-    /// Why a set, or one of its Pods, is not as it should be.
-    troubles: BTreeMap<SetKey, Vec<String>>,
+    numbers: Vec<u32>,
+    /// Why it, or one of its Pods, is not as it should be.
+    troubles: Vec<String>,
 }
 
 impl SetDesk {
@@ -61,8 +68,10 @@ impl SetDesk {
     /// The sources say something else.
     pub(super) fn sources_changed(&mut self, merged: &Merged) {
         self.plain.clone_from(&merged.good);
-        self.updates.clear();
-        self.made.clear();
+        for known in self.known.values_mut() {
+            known.update = None;
+            known.made.clear();
+        }
         self.is_changed = true;
     }
 }
@@ -83,7 +92,7 @@ impl Daemon {
             return false;
         }
         let all_members = self.world.members();
-        let has_none = self.merged.sets.is_empty() && self.sets.records.is_empty() && all_members.is_empty();
+        let has_none = self.merged.sets.is_empty() && self.sets.known.is_empty() && all_members.is_empty();
         if has_none && !is_changed {
             return false;
         }
@@ -93,13 +102,13 @@ impl Daemon {
             self.merged.sets.iter().map(|(k, h)| (k.clone(), h.clone())).collect();
         let nobody = Members::new();
         for (key, set) in &held {
-            self.sets.seen.insert(key.clone());
+            self.sets.known.entry(key.clone()).or_default().is_seen = true;
             let members = all_members.get(key).unwrap_or(&nobody);
             let wanted = self.wanted(key, set, members, now);
             goods.extend(wanted.goods);
             self.tell_troubles(key, wanted.troubles);
         }
-        let gone: BTreeSet<SetKey> = all_members.keys().chain(self.sets.records.keys()).cloned().collect();
+        let gone: BTreeSet<SetKey> = all_members.keys().chain(self.sets.known.keys()).cloned().collect();
         for key in gone {
             if self.merged.sets.contains_key(&key) {
                 continue;
@@ -131,24 +140,26 @@ impl Daemon {
 
     /// What a set's template is now: as the source has it, or started anew by hand since.
     fn update_of(&mut self, key: &SetKey, set: &HeldSet) -> Rc<Template> {
-        if let Some(known) = self.sets.updates.get(key) {
-            return known.clone();
+        let known = self.sets.known.entry(key.clone()).or_default();
+        if let Some(update) = &known.update {
+            return update.clone();
         }
-        let restarted_at = self.sets.records.get(key).and_then(|r| r.restarted_at.as_deref());
+        let restarted_at = known.record.as_ref().and_then(|r| r.restarted_at.as_deref());
         let template = match restarted_at {
             Some(at) => sets::restarted(&set.set.template, at),
             None => set.set.template.clone(),
         };
         let template = Rc::new(template);
-        self.sets.updates.insert(key.clone(), template.clone());
+        known.update = Some(template.clone());
         template
     }
 
     fn wanted(&mut self, key: &SetKey, held: &HeldSet, members: &Members, now: Stamp) -> Wanted {
         let update = self.update_of(key, held);
         let is_new_here = members.values().all(|m| m.revision == update.revision);
-        let record = self.sets.records.entry(key.clone()).or_insert_with(|| Record::new(key.clone()));
-        let before = record.clone();
+        let known = self.sets.known.entry(key.clone()).or_default();
+        let before = known.record.clone();
+        let record = known.record.get_or_insert_with(|| Record::new(key.clone()));
         if record.current.is_none() && is_new_here {
             record.current = Some(update.as_ref().clone());
         }
@@ -165,7 +176,7 @@ impl Daemon {
             record.current = Some(update.as_ref().clone());
         }
         let current = record.current.clone();
-        if *record != before {
+        if Some(&*record) != before.as_ref() {
             let record = record.clone();
             self.save_record(&record);
         }
@@ -219,8 +230,8 @@ impl Daemon {
         ordinal: u32,
         template: &Template,
     ) -> Result<Good, String> {
-        let place = (key.clone(), ordinal, template.revision.clone());
-        if let Some(good) = self.sets.made.get(&place) {
+        let is_it = |m: &&(u32, Revision, Good)| m.0 == ordinal && m.1 == template.revision;
+        if let Some((.., good)) = self.sets.known.get(key).and_then(|k| k.made.iter().find(is_it)) {
             return Ok(good.clone());
         }
         let context = Context {
@@ -242,7 +253,8 @@ impl Daemon {
             warnings: Rc::from([]),
             kept_for: held.kept_for.clone(),
         };
-        self.sets.made.insert(place, good.clone());
+        let known = self.sets.known.entry(key.clone()).or_default();
+        known.made.push((ordinal, template.revision.clone(), good.clone()));
         Ok(good)
     }
 
@@ -276,7 +288,7 @@ impl Daemon {
     fn wanted_of_gone(&mut self, key: &SetKey, members: &Members) -> BTreeMap<PodKey, Good> {
         let mut goods = BTreeMap::new();
         // It may be in a source that has not been read yet, or in a document that is refused: the core keeps its Pods.
-        if !self.merged.complete && !self.sets.seen.contains(key) {
+        if !self.merged.complete && !self.sets.known.get(key).is_some_and(|k| k.is_seen) {
             return goods;
         }
         let may_be = |pod: &Pod| {
@@ -307,15 +319,11 @@ impl Daemon {
 
     /// Tells what is wrong with a set, once.
     fn tell_troubles(&mut self, key: &SetKey, troubles: Vec<String>) {
-        let former = self.sets.troubles.get(key).cloned().unwrap_or_default();
-        for line in troubles.iter().filter(|line| !former.contains(line)) {
+        let known = self.sets.known.entry(key.clone()).or_default();
+        for line in troubles.iter().filter(|line| !known.troubles.contains(line)) {
             error!("{key}: {line}");
         }
-        if troubles.is_empty() {
-            self.sets.troubles.remove(key);
-        } else {
-            self.sets.troubles.insert(key.clone(), troubles);
-        }
+        known.troubles = troubles;
     }
 
     /// Which generations sets may still come to want: their volumes are not stale because their turn has not come.
@@ -324,7 +332,8 @@ impl Daemon {
             self.merged.sets.iter().map(|(k, h)| (k.clone(), h.clone())).collect();
         let mut out = BTreeSet::new();
         for (key, set) in held {
-            let current = self.sets.records.get(&key).and_then(|r| r.current.clone());
+            let known = self.sets.known.get(&key);
+            let current = known.and_then(|k| k.record.as_ref()?.current.clone());
             let update = self.update_of(&key, &set);
             for ordinal in set.set.start..set.set.start.saturating_add(set.set.replicas) {
                 for template in current.iter().chain([update.as_ref()]) {

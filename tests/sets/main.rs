@@ -21,7 +21,14 @@ use crate::common::{Instance, assert_exit};
 
 /// A StatefulSet or DaemonSet of one busybox container, which runs until TERM. `spec` are further lines of its spec, and
 /// `container` of the container.
-pub fn set(i: &Instance, kind: &str, name: &str, spec: &[&str], script: &str, container: &[&str]) -> String {
+pub(crate) fn set(
+    i: &Instance,
+    kind: &str,
+    name: &str,
+    spec: &[&str],
+    script: &str,
+    container: &[&str],
+) -> String {
     let script = serde_json::to_string(script).unwrap();
     let lines =
         |list: &[&str], indent: &str| list.iter().map(|l| format!("{indent}{l}\n")).collect::<String>();
@@ -38,11 +45,11 @@ pub fn set(i: &Instance, kind: &str, name: &str, spec: &[&str], script: &str, co
 }
 
 /// Where a script finds the shared directory, and its Pod's number.
-pub const MOUNTS: &str = "volumeMounts: [{name: shared, mountPath: /shared}]";
-pub const INDEX: &str = "env: [{name: N, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['apps.kubernetes.io/pod-index']\"}}}]";
+pub(crate) const MOUNTS: &str = "volumeMounts: [{name: shared, mountPath: /shared}]";
+pub(crate) const INDEX: &str = "env: [{name: N, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['apps.kubernetes.io/pod-index']\"}}}]";
 
 /// Notes `VERSION NUMBER start` and `… term`, and runs until TERM.
-pub fn noting(version: &str) -> String {
+pub(crate) fn noting(version: &str) -> String {
     format!(
         "say() {{ echo \"{version} $N $1\" >>/shared/events; }}\ntrap 'say term; exit 0' TERM\nsay start\n\
          while :; do sleep 1000 & wait $!; done"
@@ -50,17 +57,17 @@ pub fn noting(version: &str) -> String {
 }
 
 /// What is published of the set.
-pub fn set_status(i: &Instance, name: &str) -> Option<SetStatus> {
+pub(crate) fn set_status(i: &Instance, name: &str) -> Option<SetStatus> {
     i.daemon_status()?.sets.into_iter().find(|s| s.name == name)
 }
 
 /// Waits until the set is complete, by the verb.
-pub fn wait_ready(i: &Instance, set: &str) {
+pub(crate) fn wait_ready(i: &Instance, set: &str) {
     assert_exit(&i.wait(&["--for", "ready", "--timeout", "60s", set]), 0);
 }
 
 /// The names of its Pods that live, without the node's, in order.
-pub fn pods(i: &Instance, name: &str) -> Vec<String> {
+pub(crate) fn pods(i: &Instance, name: &str) -> Vec<String> {
     let tail = format!("-{}", i.node);
     let all = set_status(i, name).map(|s| s.pods).unwrap_or_default();
     all.iter().map(|p| p.trim_end_matches(&tail).to_owned()).collect()

@@ -74,20 +74,19 @@ impl Daemon {
 
     /// Removes the claims of numbers that a set has no more, where it says so.
     pub(super) fn remove_scaled_claims(&mut self, all_members: &BTreeMap<SetKey, Members>, is_changed: bool) {
-        let numbers: BTreeMap<SetKey, Vec<u32>> = all_members
-            .iter()
-            .map(|(key, members)| (key.clone(), members.keys().copied().collect()))
-            .collect();
-        if !is_changed && numbers == self.sets.numbers {
-            return;
-        }
-        self.sets.numbers = numbers;
         let scaled = self.merged.sets.values().filter(|held| {
             held.set.retention.delete_when_scaled && held.kept_for.is_none() && !held.set.claims.is_empty()
         });
         let scaled: Vec<_> = scaled.map(|held| held.set.clone()).collect();
         for set in scaled {
             let range = set.start..set.start.saturating_add(set.replicas);
+            let numbers: Vec<u32> =
+                all_members.get(&set.key).map(|m| m.keys().copied().collect()).unwrap_or_default();
+            let known = self.sets.known.entry(set.key.clone()).or_default();
+            if !is_changed && known.numbers == numbers {
+                continue;
+            }
+            known.numbers = numbers;
             let lives = |n: u32| all_members.get(&set.key).is_some_and(|m| m.contains_key(&n));
             self.remove_claims_of(&set.key, |n| !range.contains(&n) && !lives(n));
         }

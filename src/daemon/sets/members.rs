@@ -34,7 +34,7 @@ impl Daemon {
             let started: Vec<String> =
                 runs.iter().filter(|(_, path)| path.exists()).map(|(run, _)| run.to_string()).collect();
             let mark = format!("{text}\n{}", started.join("\n"));
-            if self.sets.hosts.get(key) == Some(&mark) {
+            if self.sets.known.get(key).is_some_and(|k| k.hosts == mark) {
                 continue;
             }
             let path = self.config.roots.members(key);
@@ -54,7 +54,7 @@ impl Daemon {
                     warning!("{}: cannot be written: {e}", path.display());
                 }
             }
-            self.sets.hosts.insert(key.clone(), mark);
+            self.sets.known.entry(key.clone()).or_default().hosts = mark;
         }
     }
 
@@ -84,8 +84,7 @@ impl Daemon {
         Some(text)
     }
 
-    pub(super) fn forget_members(&mut self, key: &SetKey) {
-        self.sets.hosts.remove(key);
+    pub(super) fn forget_members(&self, key: &SetKey) {
         // It lies in RUN, and is of no harm to anybody.
         let _ = fs::remove_file(self.config.roots.members(key));
     }

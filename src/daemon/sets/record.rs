@@ -63,7 +63,9 @@ pub fn records(roots: &Roots) -> BTreeMap<SetKey, Record> {
 impl Daemon {
     /// Reads what is kept.
     pub(in crate::daemon) fn find_records(&mut self) {
-        self.sets.records = records(&self.config.roots);
+        for (key, record) in records(&self.config.roots) {
+            self.sets.known.entry(key).or_default().record = Some(record);
+        }
     }
 
     /// Writes what is to be kept.
@@ -81,9 +83,7 @@ impl Daemon {
 
     /// The set is in no source any more, and none of its Pods lives.
     pub(super) fn forget_set(&mut self, key: &SetKey) {
-        let record = self.sets.records.remove(key);
-        self.sets.seen.remove(key);
-        self.sets.troubles.remove(key);
+        let record = self.sets.known.remove(key).and_then(|k| k.record);
         self.forget_members(key);
         if record.is_some_and(|r| r.retention.delete_with_set) {
             self.remove_claims_of(key, |_| true);
@@ -101,11 +101,13 @@ impl Daemon {
             warning!("{key}: there is no such set to be started anew");
             return;
         }
-        let mut record = self.sets.records.get(key).cloned().unwrap_or_else(|| Record::new(key.clone()));
+        let known = self.sets.known.entry(key.clone()).or_default();
+        known.update = None;
+        known.made.clear();
+        let record = known.record.get_or_insert_with(|| Record::new(key.clone()));
         record.restarted_at = Some(rfc3339(unix_ms));
+        let record = record.clone();
         self.save_record(&record);
-        self.sets.records.insert(key.clone(), record);
-        self.sets.updates.remove(key);
         self.sets.is_changed = true;
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::Time;
-use crate::core::sets::Members;
+use crate::core::sets::{Member, Members};
 use crate::daemon::Daemon;
 use crate::pod::set::{SetKey, SetKind, Update};
 use crate::report::SetStatus;
@@ -17,17 +17,18 @@ impl Daemon {
             let set = &held.set;
             let members = all_members.get(key).unwrap_or(&nobody);
             let misfit = set.placement.misfit(&self.config.facts);
-            let update = self.sets.updates.get(key).map(|t| t.revision.clone());
-            let current = self.sets.records.get(key).and_then(|r| r.current.as_ref());
-            let ready = |m: &&crate::core::sets::Member| m.ready_since.is_some() && !m.leaving;
-            let available = |m: &&crate::core::sets::Member| {
+            let known = self.sets.known.get(key);
+            let update = known.and_then(|k| k.update.as_ref()).map(|t| t.revision.clone());
+            let current = known.and_then(|k| k.record.as_ref()?.current.as_ref());
+            let ready = |m: &&Member| m.ready_since.is_some() && !m.leaving;
+            let available = |m: &&Member| {
                 let since = m.ready_since.filter(|_| !m.leaving);
                 since.is_some_and(|t| t.plus(u64::from(set.min_ready_seconds) * 1000) <= now)
             };
-            let is_new = |m: &&crate::core::sets::Member| Some(&m.revision) == update.as_ref() && !m.leaving;
+            let is_new = |m: &&Member| Some(&m.revision) == update.as_ref() && !m.leaving;
             let old = members.values().filter(|m| !m.leaving && Some(&m.revision) != update.as_ref());
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            let mut problems = self.sets.troubles.get(key).cloned().unwrap_or_default();
+            let mut problems = known.map(|k| k.troubles.clone()).unwrap_or_default();
             problems.extend(held.kept_for.iter().flat_map(|p| p.iter().cloned()));
             list.push(SetStatus {
                 kind: key.kind.as_str().to_owned(),
