@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::paths::{CniPaths, Roots};
 use crate::pod::NodeName;
+use crate::pod::node::NodeFacts;
 
 /// The settings of one daemon. They do not change while it lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct RunConfig {
     pub docker_binary: Option<PathBuf>,
     /// The node's name: a DNS-1123 subdomain.
     pub node: NodeName,
+    /// What a DaemonSet may ask of this node.
+    pub facts: NodeFacts,
     /// What becomes of the Pods when the daemon is told to end.
     pub on_exit: OnExit,
     /// From one full reading of the sources to the next, in milliseconds. At least 1000.

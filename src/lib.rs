@@ -20,7 +20,7 @@
 //! | [`runtime`] | operations → command lines and bundles; output → facts; spawns nothing | `pod`, `command`, `image::config` |
 //! | [`monitor`] | the process that owns one container | `pod`, `paths`, `command`, `sys`, `image`, `runtime` |
 //! | [`helper`] | short-lived children: probes, hooks, URLs, namespaces and networks, projected files, removals | `pod`, `paths`, `config`, `command`, `sys`, `image::tar_out`, `runtime`, `monitor` |
-//! | [`mirror`] | the process that shows Pods in an API server | `paths`, `report`, `sys`, `log`, `helper`, `manifest` |
+//! | [`mirror`] | the process that shows Pods in an API server | `pod`, `paths`, `report`, `sys`, `log`, `helper`, `manifest` |
 //! | [`source`] | directories and URLs → documents, settled and whole | `manifest`, `pod`, `paths`, `config`, `sys` |
 //! | [`daemon`] | the loop; carries out actions | everything but `cli` |
 //! | [`cli`] | one file per verb | everything |

@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::pod::set::SetKey;
 use crate::pod::{ContainerId, ContainerName, Generation, Pod};
 
 /// The three roots of one instance.
@@ -205,6 +206,21 @@ impl Roots {
         self.state.join("manifests")
     }
 
+    /// What is kept of each DaemonSet and StatefulSet.
+    pub fn sets(&self) -> PathBuf {
+        self.state.join("sets")
+    }
+
+    /// The data of StatefulSets: a directory for each namespace, in it one for each claim of each Pod.
+    pub fn claims(&self) -> PathBuf {
+        self.state.join("claims")
+    }
+
+    /// The lines by which the Pods of a StatefulSet find each other.
+    pub fn members(&self, key: &SetKey) -> PathBuf {
+        self.run.join("members").join(format!("{:016x}", fnv1a(key.to_string().as_bytes())))
+    }
+
     /// The directory of one Pod's logs.
     pub fn pod_logs(&self, pod: &Pod) -> PathBuf {
         self.log.join(format!("{}_{}_{}", pod.key.namespace, pod.key.name, pod.uid))
@@ -237,6 +253,26 @@ impl Default for CniPaths {
             conf_dir: "/etc/cni/net.d".into(),
             bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
         }
+    }
+}
+
+/// CLAIM-NAME-ORDINAL.json beside the directory of that name: whose claim it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimFile {
+    /// The StatefulSet.
+    pub set: SetKey,
+    /// The claim's name in its volumeClaimTemplates.
+    pub claim: String,
+    /// The Pod's number.
+    pub ordinal: u32,
+    /// How much storage was asked for, in bytes.
+    pub request: Option<u64>,
+}
+
+impl ClaimFile {
+    /// Reads it; `None` where it is none.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
     }
 }
 

@@ -7,9 +7,11 @@
 mod container;
 pub mod depends;
 pub mod host_ports;
+pub mod node;
 pub mod objects;
 pub mod quantity;
 pub mod reference;
+pub mod set;
 pub mod stop;
 pub mod variables;
 mod volume;
@@ -140,6 +142,9 @@ pub struct Pod {
     /// `podstrap.io/depends-on`: the Pods that are to be ready before this one starts, and that end after it.
     #[serde(default)]
     pub depends_on: Vec<Dependency>,
+    /// The DaemonSet or StatefulSet that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<set::Owner>,
     /// When containers are started again.
     pub restart_policy: RestartPolicy,
     /// Seconds between TERM and KILL, at least 1 (the kubelet raises 0 to 1).
@@ -204,6 +209,7 @@ impl Pod {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             depends_on: Vec::new(),
+            owner: None,
             restart_policy: RestartPolicy::Always,
             grace_seconds: 30,
             host_network: true,

@@ -41,6 +41,12 @@ pub struct DaemonStatus {
     /// How manifests are read, so that `plan` reads them alike.
     #[serde(default)]
     pub reading: Reading,
+    /// DaemonSets and StatefulSets.
+    #[serde(default)]
+    pub sets: Vec<SetStatus>,
+    /// What is known of this node by those who choose nodes.
+    #[serde(default)]
+    pub node: Option<crate::pod::node::NodeFacts>,
     /// Lines about the host or the instance that an operator should know (`vulnerable-runtime: …`).
     pub warnings: Vec<String>,
 }
@@ -65,6 +71,64 @@ impl Default for Reading {
 
 fn default_cgroup_root() -> String {
     "podstrap".to_owned()
+}
+
+/// How a DaemonSet or StatefulSet fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetStatus {
+    /// `DaemonSet` or `StatefulSet`.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: String,
+    /// File and document.
+    pub origin: Origin,
+    /// The first ordinal.
+    #[serde(default)]
+    pub start: u32,
+    /// How many Pods there should be here.
+    pub desired: u32,
+    /// How many there are.
+    pub current: u32,
+    /// How many of them are ready.
+    pub ready: u32,
+    /// How many have been so for `minReadySeconds`.
+    pub available: u32,
+    /// How many are of the template's present version.
+    pub updated: u32,
+    /// The Pods that are not.
+    pub outdated: Vec<String>,
+    /// All its Pods that live, with the node's suffix.
+    pub pods: Vec<String>,
+    /// `RollingUpdate` or `OnDelete`.
+    pub update_strategy: String,
+    /// Pods below this place are not replaced.
+    pub partition: u32,
+    /// The template's present version.
+    pub update_revision: String,
+    /// The version that was settled last.
+    pub current_revision: String,
+    /// By which term this node does not fit.
+    pub not_here: Option<String>,
+    /// Warnings about its document.
+    pub warnings: Vec<String>,
+    /// Its document is refused as it is now; the last good one counts.
+    pub is_kept: bool,
+    /// What is wrong with its document or its Pods.
+    pub problems: Vec<String>,
+}
+
+impl SetStatus {
+    /// Whether every Pod is there, is available and, as far as they are to be replaced at all, of the present version.
+    pub fn is_complete(&self) -> bool {
+        let to_update = match self.update_strategy.as_str() {
+            "OnDelete" => 0,
+            _ => self.desired.saturating_sub(self.partition),
+        };
+        self.current == self.desired && self.available == self.desired && self.updated >= to_update
+    }
 }
 
 /// How a source fares.

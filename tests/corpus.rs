@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use podstrap::manifest::sets::pod_of;
 use podstrap::manifest::{Accepted, Context, Document, Limits, Problem, Runtime, from_canonical, read};
 use podstrap::pod::{NodeName, Pod};
 
@@ -41,6 +42,12 @@ fn documents(bytes: &[u8]) -> Vec<Document> {
                 let mut again = from_canonical(&stored, &context).unwrap();
                 again.origin.document = document.number;
                 assert_eq!(again, **pod);
+            }
+            Ok(Accepted::Set(set)) => {
+                assert_eq!(document.set.as_ref(), Some(&set.key));
+                let claims = Path::new("/claims");
+                let made = pod_of((&set.key, &set.origin), &set.template, set.start, claims, &context);
+                made.unwrap_or_else(|problems| panic!("no Pod can be made of it: {problems:?}"));
             }
             Ok(Accepted::Object(object)) => {
                 assert_eq!(

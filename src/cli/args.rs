@@ -67,10 +67,14 @@ pub enum Verb {
     Plan(PlanArgs),
     /// Why a Pod is not ready.
     Why(WhyArgs),
+    /// Starts Pods anew.
+    Restart(RestartArgs),
     /// Stops Pods.
     Down(DownArgs),
     /// Gives all to a kubelet.
     Handover(HandoverArgs),
+    /// Data of StatefulSets.
+    Claim(ClaimArgs),
     /// The image store.
     Image(ImageArgs),
     /// Versions.
@@ -284,6 +288,71 @@ pub struct DownArgs {
     #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
     pub run_dir: PathBuf,
     /// the daemon's state directory, for when it is not running (default what it used, else /var/lib/podstrap)
+    #[argh(option, arg_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Stop Pods gracefully and start them anew; a set replaces all of its Pods as if its template had changed.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "restart",
+    note = "POD may be daemonset/NAME or statefulset/NAME, too. It ends when the daemon has begun with it; `podstrap wait` waits for the rest."
+)]
+pub struct RestartArgs {
+    /// the Pods and sets
+    #[argh(positional, arg_name = "POD")]
+    pub pods: Vec<PodArg>,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+}
+
+/// Look after the directories of StatefulSets' claims.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "claim")]
+pub struct ClaimArgs {
+    /// what to do
+    #[argh(subcommand)]
+    pub verb: ClaimVerb,
+}
+
+/// What is to be done with claims.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum ClaimVerb {
+    /// Table of claims.
+    List(ClaimListArgs),
+    /// Removes claims.
+    Rm(ClaimRmArgs),
+}
+
+/// List the claims with their size, what was asked for, and who uses them.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "list")]
+pub struct ClaimListArgs {
+    /// text or json (default text)
+    #[argh(option, short = 'o', default = "TextOrJson::Text", arg_name = "FORMAT")]
+    pub output: TextOrJson,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// the daemon's state directory (default what it uses, else /var/lib/podstrap)
+    #[argh(option, arg_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Remove claims with all that is in them; one that is used is refused.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "rm", note = "CLAIM is [NAMESPACE/]NAME, as podstrap claim list shows it.")]
+pub struct ClaimRmArgs {
+    /// the claims
+    #[argh(positional, arg_name = "CLAIM")]
+    pub claims: Vec<String>,
+    /// the daemon's run directory (default /run/podstrap)
+    #[argh(option, default = "RUN_DIR.into()", arg_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// the daemon's state directory (default what it uses, else /var/lib/podstrap)
     #[argh(option, arg_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 }

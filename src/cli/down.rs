@@ -1,5 +1,6 @@
 //! `podstrap down`: asks the daemon to stop Pods, and waits until they are gone.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::daemon::Task;
 use crate::monitor::record;
 use crate::paths::CniPaths;
 use crate::pod::depends::{DEPENDS_ON, listed};
+use crate::pod::node::NodeFacts;
 use crate::pod::{Dependency, Generation, NodeName, PodKey, stop};
 use crate::report::PodStatusFile;
 use crate::sys::atomic::{self, Durability};
@@ -59,7 +61,16 @@ pub fn run(args: &DownArgs) -> Result<Outcome, Error> {
     let published = Published::read(&args.run_dir)?;
     let mut named: Vec<PodStatusFile> = Vec::new();
     for pod in &args.pods {
-        named.push(published.pod(pod)?.clone());
+        match pod.kind {
+            Some(_) => {
+                let found = published.find(pod)?;
+                if found.is_empty() {
+                    return Err(published.no_such_pod(pod));
+                }
+                named.extend(found.into_iter().cloned());
+            }
+            None => named.push(published.pod(pod)?.clone()),
+        }
     }
     if published.alive.is_none() {
         return Ok(Outcome::NoDaemon);
@@ -190,18 +201,22 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Task), Error> {
     let mut pods = Vec::new();
     let mut named = Vec::new();
     for pod in &args.pods {
-        let entry = published.pod(pod)?;
-        if let (Some(namespace), Some(name)) = (&entry.namespace, &entry.name) {
-            pods.push(PodKey { namespace: namespace.clone(), name: name.clone() });
+        let found = if pod.kind.is_some() { published.find(pod)? } else { vec![published.pod(pod)?] };
+        for entry in found {
+            if let (Some(namespace), Some(name)) = (&entry.namespace, &entry.name) {
+                pods.push(PodKey { namespace: namespace.clone(), name: name.clone() });
+            }
+            named.push(entry.clone());
         }
-        named.push(entry.clone());
     }
+    let node = NodeName::new(last.map_or("localhost", |d| d.node_name.as_str()));
     // How long a Pod may take that nothing was published of is not known here.
     let is_told = |g: &Generation| published.entries.iter().any(|e| e.generation.as_ref() == Some(g));
     let computed = || default_timeout(&published, &named);
     let timeout = args.timeout.or_else(|| record::generations(&roots).iter().all(is_told).then(computed));
     let task = Task::Down { pods, within_ms: timeout.map(|t| t.0) };
     let config = RunConfig {
+        facts: NodeFacts::new(node.clone(), BTreeMap::new(), Vec::new()),
         manifest_dirs: Vec::new(),
         manifest_urls: Vec::new(),
         asking: Asking::default(),
@@ -213,7 +228,7 @@ pub fn config_of(args: &DownArgs) -> Result<(RunConfig, Task), Error> {
             Some(_) | None => RuntimeChoice::Auto,
         },
         docker_binary: last.filter(|d| d.runtime == "docker").map(|d| d.runtime_binary.clone()),
-        node: NodeName::new(last.map_or("localhost", |d| d.node_name.as_str())),
+        node,
         on_exit: OnExit::Keep,
         rescan_ms: 20_000,
         backoff: BackOff { initial_ms: 1_000, max_ms: 60_000 },

@@ -168,6 +168,13 @@ pub fn judge(facts: &Facts) -> Judgement {
         }
         of_pod(&good.pod, refusals, warnings);
     }
+    for held in facts.merged.sets.values() {
+        let origin = &held.set.origin;
+        refusals.push(format!(
+            "{origin}: is a {}, and a kubelet reads Pods only; apply it to the cluster once that runs",
+            held.set.key.kind.as_str()
+        ));
+    }
     for refused in &facts.merged.refused {
         warnings.push(format!("{}: is refused here; a kubelet may take it", refused.origin));
     }

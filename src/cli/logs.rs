@@ -134,6 +134,7 @@ fn find(published: &Published, log_root: &Path, args: &LogsArgs) -> Result<Place
     let former = status.map_or(Former::BeforeNewest, former);
     let pod = entry.namespace.as_ref().zip(entry.name.as_ref()).map(|(namespace, name)| PodArg {
         namespace: Some(namespace.as_str().to_owned()),
+        kind: None,
         name: name.as_str().to_owned(),
     });
     Ok(Place { directory: pod_directory(log_root, entry).join(container), pod, former })

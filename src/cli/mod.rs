@@ -2,6 +2,7 @@
 
 pub mod args;
 mod changes;
+pub mod claim;
 mod config_file;
 pub mod cri;
 mod dispatch;
@@ -15,11 +16,13 @@ mod logfiles;
 pub mod logs;
 pub mod plan;
 mod published;
+pub mod restart;
 pub mod settings;
 pub mod status;
 mod table;
 pub mod validate;
 pub mod values;
+mod values_node;
 mod values_url;
 pub mod version;
 mod view;
@@ -145,6 +148,14 @@ fn carry_out(verb: Verb, command: Option<Vec<OsString>>) -> ExitCode {
             result => finish(result),
         },
         Verb::Why(args) => finish(why::run(&args)),
+        Verb::Restart(args) if args.pods.is_empty() => {
+            usage("restart: a POD, daemonset/NAME or statefulset/NAME is missing")
+        }
+        Verb::Restart(args) => finish(restart::run(&args)),
+        Verb::Claim(args) => match &args.verb {
+            args::ClaimVerb::Rm(rm) if rm.claims.is_empty() => usage("claim rm: a CLAIM is missing"),
+            args::ClaimVerb::Rm(_) | args::ClaimVerb::List(_) => finish(claim::run(&args)),
+        },
         Verb::Handover(args) => dispatch::handover(&args),
         Verb::Down(args) => match down::run(&args) {
             Ok(down::Outcome::Done) => Exit::Done.into(),

@@ -5,6 +5,7 @@
 
 mod decide;
 pub mod differences;
+mod sets;
 mod urls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ use crate::image::store::{Index, Store};
 use crate::manifest::{self, Context, Limits, Runtime};
 use crate::monitor::record;
 use crate::paths::Roots;
+use crate::pod::node::NodeFacts;
 use crate::pod::objects::References;
 use crate::pod::reference::Reference;
 use crate::pod::{Generation, NodeName, Origin, Pod, PodKey, Volume};
@@ -148,12 +150,22 @@ fn gather(args: &PlanArgs, published: &Published, ask: Ask) -> Result<(Facts, Ve
     let ask = if args.paths.is_empty() { ask } else { Ask::Never };
     let (mut sources, notes) = sources_of(published, &rules, ask);
     source::read_once(&mut sources);
-    let all = source::merge(&sources);
-    let (asked, unread) = match args.paths.as_slice() {
+    let mut all = source::merge(&sources);
+    let (mut asked, unread) = match args.paths.as_slice() {
         [] => (all.clone(), unread(&sources)),
         paths => (named(paths, &rules)?, None),
     };
     let living = living(published, rules.runtime);
+    let facts = published.daemon.as_ref().and_then(|d| d.node.clone());
+    let known = sets::Known {
+        rules: &rules,
+        roots: &roots,
+        facts: facts.unwrap_or_else(|| NodeFacts::new(rules.node.clone(), BTreeMap::new(), Vec::new())),
+        records: daemon::set_records(&roots),
+        living: &living,
+    };
+    known.expand(&mut all);
+    known.expand(&mut asked);
     let images = Images::look(published, &roots);
     let wanted = asked
         .good

@@ -11,7 +11,8 @@ use super::values::PodArg;
 use super::view::label;
 use crate::helper::text::escape;
 use crate::paths::Roots;
-use crate::report::{DaemonStatus, MirrorStatus, PodStatusFile};
+use crate::pod::set::{OWNER, Owner};
+use crate::report::{DaemonStatus, MirrorStatus, PodStatusFile, SetStatus};
 use crate::sys::lock;
 
 /// Everything under RUN/status, and whether the daemon lives.
@@ -111,6 +112,17 @@ impl Published {
     /// All entries with that name: one Pod and perhaps refused documents of the same name. An empty list if there is none;
     /// an error if it can mean several names.
     pub fn find(&self, asked: &PodArg) -> Result<Vec<&PodStatusFile>, Error> {
+        if asked.kind.is_some() {
+            let key = self.set(asked)?.map(|set| set.namespace.clone());
+            let is_it = |e: &&PodStatusFile| {
+                let owner = owner_of(e);
+                let namespace = e.namespace.as_ref();
+                owner.is_some_and(|o| Some(o.kind) == asked.kind && o.name == asked.name)
+                    && key.as_ref().is_none_or(|n| Some(n) == namespace)
+                    && asked.namespace.as_deref().is_none_or(|n| namespace.is_some_and(|ns| ns.as_str() == n))
+            };
+            return Ok(self.entries.iter().filter(is_it).collect());
+        }
         let node = self.daemon.as_ref().map(|d| d.node_name.as_str());
         let fits = |exact: bool| -> Vec<&PodStatusFile> {
             let found = self.entries.iter().filter(|e| matches(e, asked, node, exact));
@@ -128,6 +140,25 @@ impl Published {
         Ok(found)
     }
 
+    /// The DaemonSet or StatefulSet of that name; an error where it can mean several.
+    pub fn set(&self, asked: &PodArg) -> Result<Option<&SetStatus>, Error> {
+        let all = self.daemon.iter().flat_map(|d| &d.sets);
+        let is_it = |s: &&SetStatus| {
+            asked.kind.is_some_and(|k| k.as_str() == s.kind)
+                && s.name == asked.name
+                && asked.namespace.as_deref().is_none_or(|n| n == s.namespace.as_str())
+        };
+        let found: Vec<&SetStatus> = all.filter(is_it).collect();
+        match found.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(*one)),
+            several => Err(Error::Ambiguous {
+                asked: asked.clone(),
+                matches: several.iter().map(|s| set_label(s)).collect(),
+            }),
+        }
+    }
+
     /// The Pod of that name, not a refused document.
     pub fn pod(&self, asked: &PodArg) -> Result<&PodStatusFile, Error> {
         let found = self.find(asked)?;
@@ -140,10 +171,25 @@ impl Published {
 
     /// The error for a name that nothing has.
     pub fn no_such_pod(&self, asked: &PodArg) -> Error {
-        let mut known: Vec<String> = self.entries.iter().filter(|e| e.name.is_some()).map(label).collect();
+        let sets = self.daemon.iter().flat_map(|d| &d.sets).map(set_label);
+        let mut known: Vec<String> = match asked.kind {
+            Some(_) => sets.collect(),
+            None => self.entries.iter().filter(|e| e.name.is_some()).map(label).collect(),
+        };
         known.dedup();
         Error::NoSuchPod { asked: asked.clone(), known }
     }
+}
+
+/// `NAMESPACE/statefulset/NAME`.
+pub fn set_label(set: &SetStatus) -> String {
+    format!("{}/{}/{}", set.namespace, set.kind.to_lowercase(), escape(&set.name))
+}
+
+/// The set that a Pod was made for.
+pub fn owner_of(entry: &PodStatusFile) -> Option<Owner> {
+    let annotations = entry.pod.pointer("/metadata/annotations")?;
+    Owner::parse(annotations.get(OWNER)?.as_str()?)
 }
 
 fn matches(entry: &PodStatusFile, asked: &PodArg, node: Option<&str>, exact: bool) -> bool {

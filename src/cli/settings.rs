@@ -1,14 +1,17 @@
 //! `run`'s arguments → [`RunConfig`]: what must fit together is checked here, before anything is touched.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{MANIFEST_DIR, RunArgs};
+use super::values_node::{LabelArg, TaintArg};
 use super::values_url::{HeaderArg, UrlArg};
 use crate::config::{Asking, Header, HeaderValue, ManifestUrl, MirrorConfig, RunConfig};
 use crate::paths::{CniPaths, Roots};
 use crate::pod::NodeName;
+use crate::pod::node::NodeFacts;
 use crate::sys;
 
 /// Why a configuration cannot be.
@@ -102,7 +105,23 @@ impl RunConfig {
             let value = "0".to_owned();
             return Err(SettingsError::Option { name: "--log-max-files", value, rule: "must be at least 1" });
         }
+        let node = node_name(args.node_name.as_deref())?;
+        let mut labels = BTreeMap::new();
+        for LabelArg { key, value } in args.node_label {
+            if let Some(other) = labels.insert(key.clone(), value.clone())
+                && other != value
+            {
+                let value = format!("{key}={value}");
+                return Err(SettingsError::Option {
+                    name: "--node-label",
+                    value,
+                    rule: "has been given another value",
+                });
+            }
+        }
+        let taints = args.node_taint.into_iter().map(|TaintArg(taint)| taint).collect();
         Ok(Self {
+            facts: NodeFacts::new(node.clone(), labels, taints),
             manifest_dirs,
             manifest_urls,
             asking,
@@ -113,7 +132,7 @@ impl RunConfig {
             roots: Roots { run: absolute(&args.run_dir)?, state, log: absolute(&args.log_dir)? },
             runtime: args.runtime,
             docker_binary: args.docker_binary.as_deref().map(absolute).transpose()?,
-            node: node_name(args.node_name.as_deref())?,
+            node,
             on_exit: args.on_exit,
             rescan_ms: args.rescan.0,
             backoff: args.restart_backoff,

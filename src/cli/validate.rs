@@ -69,7 +69,7 @@ struct FileReport {
 struct DocumentReport {
     number: u32,
     line: u32,
-    /// `Pod`, `ConfigMap` or `Secret`, if that and the name could be told.
+    /// `Pod`, `DaemonSet`, `StatefulSet`, `ConfigMap` or `Secret`, if that and the name could be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,16 +100,18 @@ impl DocumentReport {
                 host_ports.extend(pod.host_ports());
                 (Some(pod.generation.to_string()), Vec::new())
             }
-            Ok(Accepted::Object(_)) => (None, Vec::new()),
+            Ok(Accepted::Object(_) | Accepted::Set(_)) => (None, Vec::new()),
             Err(errors) => (None, errors),
         };
         let named = document.key.clone();
+        let of_set =
+            document.set.map(|s| (Some(s.kind.as_str()), Some(s.namespace.to_string()), Some(s.name)));
         let (kind, namespace, name) = match (document.key, document.object) {
             (Some(key), _) => (Some("Pod"), Some(key.namespace.to_string()), Some(key.name.to_string())),
             (None, Some((namespace, object))) => {
                 (Some(object.kind.as_str()), Some(namespace.to_string()), Some(object.name))
             }
-            (None, None) => (None, None, None),
+            (None, None) => of_set.unwrap_or((None, None, None)),
         };
         Self {
             number: document.number,

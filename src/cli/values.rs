@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::config::{BackOff, MissingDir, OnExit, RuntimeChoice};
+use crate::pod::set::SetKind;
 
 /// A length of time in milliseconds: `90s`, `5m`, `1h30m`, `1.5s`, `200ms`; a bare number is seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -297,6 +298,8 @@ impl FromStr for Since {
 pub struct PodArg {
     /// The namespace, if one was given.
     pub namespace: Option<String>,
+    /// All Pods of the DaemonSet or StatefulSet of that name are meant: `[NAMESPACE/]statefulset/NAME`.
+    pub kind: Option<SetKind>,
     /// The name as given.
     pub name: String,
 }
@@ -305,17 +308,26 @@ impl FromStr for PodArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (namespace, name) = match text.split_once('/') {
-            Some((namespace, name)) => (Some(namespace), name),
+        let (rest, name) = match text.rsplit_once('/') {
+            Some((rest, name)) => (Some(rest), name),
             None => (None, text),
         };
+        let (namespace, word) = match rest {
+            Some(rest) if SetKind::of_word(rest).is_some() => (None, Some(rest)),
+            Some(rest) => match rest.split_once('/') {
+                Some((namespace, word)) => (Some(namespace), Some(word)),
+                None => (Some(rest), None),
+            },
+            None => (None, None),
+        };
+        let kind = word.and_then(SetKind::of_word);
         // The alphabet of Kubernetes' names; it also keeps the argument from being used as a path.
         let fits = |s: &str| {
             !s.is_empty()
                 && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
         };
-        if fits(name) && namespace.is_none_or(fits) {
-            Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() })
+        if fits(name) && namespace.is_none_or(fits) && kind.is_some() == word.is_some() {
+            Ok(Self { namespace: namespace.map(str::to_owned), kind, name: name.to_owned() })
         } else {
             Err("expected [NAMESPACE/]NAME of a Pod: lower-case letters, digits, '-' and '.'".into())
         }
@@ -326,6 +338,9 @@ impl fmt::Display for PodArg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(namespace) = &self.namespace {
             write!(f, "{namespace}/")?;
+        }
+        if let Some(kind) = self.kind {
+            write!(f, "{}/", kind.word())?;
         }
         f.write_str(&self.name)
     }
@@ -379,7 +394,11 @@ mod tests {
     fn pod_arguments_are_never_paths() {
         let pod = "kube-system/etcd-host1".parse::<PodArg>().unwrap();
         assert_eq!((pod.namespace.as_deref(), pod.name.as_str()), (Some("kube-system"), "etcd-host1"));
-        for text in ["", "/", "a/", "/a", "a/b/c", "A", "a b", "a*"] {
+        let set = "ops/sts/web".parse::<PodArg>().unwrap();
+        assert_eq!((set.kind, set.to_string().as_str()), (Some(SetKind::StatefulSet), "ops/statefulset/web"));
+        let set = "daemonset/logs".parse::<PodArg>().unwrap();
+        assert_eq!((set.kind, set.namespace), (Some(SetKind::DaemonSet), None));
+        for text in ["", "/", "a/", "/a", "a/b/c", "a/ds/b/c", "A", "a b", "a*"] {
             assert!(text.parse::<PodArg>().is_err(), "{text}");
         }
     }

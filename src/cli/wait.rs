@@ -8,11 +8,11 @@ use super::args::WaitArgs;
 use super::changes::Changes;
 use super::error::{Error, Exit};
 use super::logs;
-use super::published::{Published, roots_of};
+use super::published::{Published, roots_of, set_label};
 use super::values::{Goal, Millis, PodArg};
 use super::view::{View, label, problems, state_of, unix_ms};
 use crate::helper::text::{escape, escape_lines};
-use crate::report::{ContainerStatus, ManifestState, PodStatusFile};
+use crate::report::{ContainerStatus, ManifestState, PodStatusFile, SetStatus};
 use crate::sys::clock;
 
 /// A daemon that is killed changes no file.
@@ -104,8 +104,13 @@ fn judge<'a>(
 ) -> Judgement<'a> {
     if goal == Goal::Gone {
         let left: Vec<_> = chosen.iter().filter(|e| !is_gone(e)).collect();
-        if left.is_empty() {
+        let is_there = |pod: &&PodArg| published.is_current() && published.set(pod).ok().flatten().is_some();
+        let sets: Vec<_> = pods.iter().filter(is_there).map(|p| (format!("{p} is there"), None)).collect();
+        if left.is_empty() && sets.is_empty() {
             return Judgement::Done;
+        }
+        if left.is_empty() {
+            return Judgement::Pending(sets);
         }
         return Judgement::Pending(left.iter().map(|e| (reason(e), Some(**e))).collect());
     }
@@ -127,21 +132,48 @@ fn judge<'a>(
     let mut pending: Vec<_> =
         chosen.iter().filter(|e| !is_reached(e, goal)).map(|e| (reason(e), Some(*e))).collect();
     for pod in pods {
+        if pod.kind.is_some() && published.set(pod).ok().flatten().is_some() {
+            continue;
+        }
         if published.find(pod).is_ok_and(|found| found.is_empty()) {
             pending.push((format!("{pod}: no manifest has been read for it"), None));
         }
     }
+    let is_meant = |set: &&SetStatus| {
+        pods.is_empty() || pods.iter().any(|p| published.set(p).ok().flatten().is_some_and(|s| s == *set))
+    };
+    let sets: Vec<&SetStatus> = published.daemon.iter().flat_map(|d| &d.sets).filter(is_meant).collect();
+    let is_short = |s: &&&SetStatus| match goal {
+        Goal::Running => s.current < s.desired,
+        Goal::Ready | Goal::Gone => !s.is_complete(),
+    };
+    pending.extend(sets.iter().filter(is_short).map(|s| (of_set(s), None)));
     if pods.is_empty() {
         let sources = published.daemon.iter().flat_map(|d| &d.sources);
         for source in sources.filter(|s| !s.synced) {
             let cause = source.error.as_deref().unwrap_or("not read yet");
             pending.push((format!("source {}: {}", escape(&source.path), escape(cause)), None));
         }
-        if chosen.is_empty() && pending.is_empty() {
+        if chosen.is_empty() && pending.is_empty() && sets.is_empty() {
             pending.push(("there are no Pods: no manifest has been found".into(), None));
         }
     }
     if pending.is_empty() { Judgement::Done } else { Judgement::Pending(pending) }
+}
+
+/// Why a set is not there yet, in one line.
+fn of_set(set: &SetStatus) -> String {
+    let mut text = format!(
+        "{}: {} of {} Pods are available, {} are of the present template",
+        set_label(set),
+        set.available,
+        set.desired,
+        set.updated
+    );
+    if let Some(problem) = set.problems.first().and_then(|p| p.lines().next()) {
+        text.push_str(&format!(": {}", escape(problem)));
+    }
+    text
 }
 
 /// Nothing of it runs, and nothing will be started: a refused document never had a Pod, a held Pod is stopped.

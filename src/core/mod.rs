@@ -15,6 +15,7 @@ mod plan;
 mod ports;
 pub mod probes;
 pub mod saved;
+pub mod sets;
 pub mod state;
 mod step;
 mod turns;
@@ -343,7 +344,12 @@ pub enum Event {
         /// Which Pods.
         pods: BTreeSet<PodKey>,
     },
-    /// What an earlier daemon was asked so, of generations that are wanted still. Comes before the desired set.
+    /// `podstrap restart POD…`: stop these in good order, and let them begin anew.
+    Restart {
+        /// Which Pods.
+        pods: BTreeSet<PodKey>,
+    },
+    /// Which Pods an earlier daemon was asked to keep stopped, of generations that are wanted still. Comes before the desired set.
     Held {
         /// By Pod: the generation that is not to be started.
         pods: BTreeMap<PodKey, Generation>,

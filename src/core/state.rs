@@ -249,6 +249,8 @@ pub enum StopReason {
     Replaced,
     /// `podstrap down POD`.
     Held,
+    /// `podstrap restart POD`.
+    Restarted,
     /// Everything is being stopped.
     Drain,
     /// Its containers have ended and none will be started again.
@@ -263,7 +265,7 @@ impl StopReason {
     /// Whether the life is removed in the end. Otherwise it stays, to be looked at, as Succeeded or Failed.
     pub fn removes(self) -> bool {
         match self {
-            Self::Removed | Self::Replaced | Self::Held | Self::Drain => true,
+            Self::Removed | Self::Replaced | Self::Held | Self::Restarted | Self::Drain => true,
             Self::Finished | Self::InitFailed | Self::DeadlineExceeded => false,
         }
     }
@@ -274,6 +276,7 @@ impl StopReason {
             Self::Removed => "its manifest is gone",
             Self::Replaced => "its manifest has changed",
             Self::Held => "stopped by `podstrap down`",
+            Self::Restarted => "started anew by `podstrap restart`",
             Self::Drain => "everything is being stopped",
             Self::Finished => "its containers have come to their end",
             Self::InitFailed => "an init container has failed",

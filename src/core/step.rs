@@ -151,6 +151,7 @@ impl World {
                 }
             }
             Event::Hold { pods } => self.hold(pods),
+            Event::Restart { pods } => self.restart(pods, now),
             Event::Held { pods } => {
                 for (key, generation) in pods {
                     self.slots.entry(key.clone()).or_default().held = Some(generation);

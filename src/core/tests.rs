@@ -17,6 +17,7 @@ mod ports;
 mod probes;
 mod replacement;
 mod restarts;
+mod sets;
 mod sim;
 mod stops;
 mod turns;

@@ -25,6 +25,7 @@ use crate::pod::{Container, EnvValue, Generation, Origin, Pod, ProbeAction};
 use crate::runtime::engine::Engine;
 use crate::runtime::process::expand;
 use crate::runtime::runc::{self, Runc};
+use crate::source::keep::Keep;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::cgroup::Cgroups;
 use crate::sys::clock;
@@ -449,11 +450,13 @@ impl Daemon {
             return;
         }
         let parent = self.config.roots.state.join("pods");
+        let of_sets = self.generations_of_sets();
         let known: BTreeSet<&Generation> = self
             .world
             .slots()
             .flat_map(|(_, s)| s.want.iter().chain(s.life.iter().map(|l| &l.pod)))
             .map(|p| &p.generation)
+            .chain(&of_sets)
             .collect();
         let Ok(entries) = fs::read_dir(&parent) else { return };
         let mut directories = Vec::new();
@@ -469,6 +472,11 @@ impl Daemon {
                 directories.push(stale);
             }
         }
+        self.remove_directories(directories);
+    }
+
+    /// Has these removed, with all that is below them.
+    pub(super) fn remove_directories(&mut self, directories: Vec<PathBuf>) {
         if directories.is_empty() {
             return;
         }
@@ -477,7 +485,7 @@ impl Daemon {
             self.jobs.start(Purpose::Stale, &line, true)
         });
         if let Err(e) = started {
-            warning!("what earlier boots left cannot be removed: {e}");
+            warning!("what is no longer needed cannot be removed: {e}");
         }
     }
 
@@ -515,12 +523,18 @@ impl Daemon {
     }
 
     /// Hands the last good manifests to a child that writes them durably.
+    pub(super) fn keep_also(&mut self, keep: Keep) {
+        self.kept_beside.retain(|old| !keep.is_of_file_of(old));
+        self.kept_beside.push(keep);
+    }
+
     pub(super) fn keep_manifests(&mut self) {
         if self.jobs.any(|p| *p == Purpose::Keep) {
             return;
         }
         let now = clock::boot_ms();
-        let new: Vec<_> = self.sources.iter_mut().flat_map(|s| s.standing_mut().take_keeps()).collect();
+        let mut new: Vec<_> = self.sources.iter_mut().flat_map(|s| s.standing_mut().take_keeps()).collect();
+        new.append(&mut self.kept_beside);
         if !new.is_empty() {
             self.unkept.retain(|old| !new.iter().any(|n| n.is_of_file_of(old)));
             self.unkept.extend(new);

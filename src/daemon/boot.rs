@@ -158,6 +158,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     }
     make_dir(&roots.images(), 0o700)?;
     make_dir(&roots.manifests(), 0o700)?;
+    make_dir(&roots.sets(), 0o700)?;
     for name in ["containers", "pods", "worked"] {
         make_dir(&roots.state.join(name), 0o700)?;
     }
@@ -201,6 +202,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         fetches: fetches::of(&config),
         sources,
         merged: Merged::default(),
+        sets: Default::default(),
         watcher,
         images,
         docker: Default::default(),
@@ -219,7 +221,9 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         config,
         has_requests: true,
         taken: Vec::new(),
+        restarting: Vec::new(),
         unkept: Vec::new(),
+        kept_beside: Vec::new(),
         keep_again: None,
         keep_failed: false,
         look_again: None,
@@ -241,6 +245,10 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     }
     daemon.find_left_behind(only);
     daemon.find_held();
+    if !daemon.sources.is_empty() {
+        daemon.find_records();
+        daemon.remove_left_claims();
+    }
     if !daemon.sources.is_empty() {
         daemon.docker_at_boot();
         daemon.images_at_boot();

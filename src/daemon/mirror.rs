@@ -57,6 +57,7 @@ impl Daemon {
             kubeconfig: config.kubeconfig.clone(),
             register_node: config.register_node,
             node: self.config.node.to_string(),
+            facts: self.config.facts.clone(),
             roots: self.config.roots.clone(),
         };
         self.mirror.at = None;

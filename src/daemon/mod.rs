@@ -23,6 +23,7 @@ mod remote;
 mod requests;
 mod runs;
 mod sandboxes;
+mod sets;
 mod statuses;
 mod strays;
 mod stuck;
@@ -66,6 +67,8 @@ use self::jobs::Jobs;
 use self::mirror::MirrorDesk;
 use self::publish::Publisher;
 use self::runs::RunInfo;
+use self::sets::SetDesk;
+pub use self::sets::{Record as SetRecord, records as set_records};
 use self::worked::WorkedDesk;
 
 /// However many SIGHUPs come, the sources are read again no sooner than so many milliseconds after the last time.
@@ -110,6 +113,7 @@ struct Daemon {
     /// How the sources that are URLs are asked.
     fetches: BTreeMap<usize, FetchSpec>,
     merged: Merged,
+    sets: SetDesk,
     watcher: Option<Watcher>,
     images: ImageDesk,
     docker: DockerDesk,
@@ -136,8 +140,12 @@ struct Daemon {
     has_requests: bool,
     /// Such files of which the core has been told; they go when what they asked for is saved.
     taken: Vec<PathBuf>,
+    /// The same of requests to start Pods anew.
+    restarting: Vec<PathBuf>,
     /// What is to be kept of manifests on disk and is not yet known to be.
     unkept: Vec<Keep>,
+    /// The same of sets, not yet asked for.
+    kept_beside: Vec<Keep>,
     /// When that is done at the latest, or tried again, because it failed (boot clock, milliseconds).
     keep_again: Option<u64>,
     /// It has failed: it is not tried again before then.
@@ -388,13 +396,15 @@ impl Daemon {
                 self.save_lives();
                 self.remove_finished();
             }
+            self.expand(now);
             let actions = self.world.plan(now);
             self.planned_at = now.boot;
             for action in actions {
                 self.act(action, now);
                 doom::done("an action");
             }
-            if self.events.is_empty() {
+            // Who has become ready just now may let others begin.
+            if self.events.is_empty() && !self.expand(now) {
                 break;
             }
         }
@@ -446,6 +456,7 @@ impl Daemon {
             .iter()
             .filter_map(Source::deadline)
             .chain(self.world.deadline(self.planned_at).map(|t| t.0))
+            .chain(self.sets.deadline())
             .chain(self.jobs.deadline())
             .chain(self.images.deadline())
             .chain(self.docker.deadline())
@@ -523,11 +534,15 @@ impl Daemon {
         self.publisher.sources_changed();
         self.announce_problems(&merged);
         self.objects_changed(&merged);
-        let pods = merged.good.iter().map(|(k, g)| (k.clone(), g.pod.clone())).collect();
         let refusal = |r: &Refused| Refusal { key: r.key.clone(), path: r.origin.path.clone() };
         self.events.push_back(Event::Refused(merged.refused.iter().map(refusal).collect()));
-        self.events.push_back(Event::Desired { pods, complete: merged.complete });
-        self.merged = merged;
+        self.sets.sources_changed(&merged);
+        // Until it is said anew which Pods of sets are wanted, what was made for them counts.
+        let former = std::mem::replace(&mut self.merged, merged);
+        let of_sets = former.good.into_iter().filter(|(_, good)| good.pod.owner.is_some());
+        for (key, good) in of_sets {
+            self.merged.good.entry(key).or_insert(good);
+        }
     }
 
     /// Each problem is told once, when it appears.
@@ -536,6 +551,18 @@ impl Daemon {
             if !self.merged.refused.contains(refused) {
                 for problem in refused.problems.iter() {
                     announce(problem);
+                }
+            }
+        }
+        for held in merged.sets.values() {
+            let former = self.merged.sets.get(&held.set.key);
+            let is_told = former.is_some_and(|f| f.kept_for == held.kept_for);
+            for problem in held.kept_for.iter().filter(|_| !is_told).flat_map(|p| p.iter()) {
+                announce(problem);
+            }
+            for text in held.warnings.iter() {
+                if former.is_none_or(|f| !f.warnings.contains(text)) {
+                    announce(text);
                 }
             }
         }

@@ -22,7 +22,11 @@ pub fn phase(life: Option<&Life>, statuses: &Statuses) -> &'static str {
             StopReason::InitFailed | StopReason::DeadlineExceeded => return "Failed",
             StopReason::Finished if failed() => return "Failed",
             StopReason::Finished => return "Succeeded",
-            StopReason::Removed | StopReason::Replaced | StopReason::Held | StopReason::Drain => {}
+            StopReason::Removed
+            | StopReason::Replaced
+            | StopReason::Held
+            | StopReason::Restarted
+            | StopReason::Drain => {}
         }
     }
     let begun =

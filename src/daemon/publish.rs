@@ -14,12 +14,12 @@ use crate::log::rfc3339;
 use crate::paths::{Roots, fnv1a};
 use crate::pod::{Generation, PodKey};
 use crate::report::line::{Brief, is_well};
-use crate::report::{DaemonStatus, ManifestState, PodStatusFile, Reading, SourceStatus};
+use crate::report::{DaemonStatus, ManifestState, PodStatusFile, Reading, SetStatus, SourceStatus};
 use crate::runtime::engine::Engine;
 use crate::source::{Refused, Source};
 use crate::sys::atomic::{self, Durability};
-use crate::sys::clock;
 use crate::sys::net::host_addresses;
+use crate::sys::{clock, doom};
 use crate::{error, info, warning};
 
 /// What could not be written is tried again after this many milliseconds.
@@ -66,6 +66,8 @@ impl Publisher {
                 keep_missing: config.missing_dir == MissingDir::Keep,
                 allow_foreign: config.allow_foreign,
             },
+            sets: Vec::new(),
+            node: Some(config.facts.clone()),
             warnings: Vec::new(),
         };
         Self {
@@ -94,6 +96,14 @@ impl Publisher {
         self.daemon.warnings.retain(|line| !line.starts_with(TROUBLE));
         self.daemon.warnings.extend(trouble.map(|why| format!("{TROUBLE}{why}")));
         self.daemon_changed = true;
+    }
+
+    /// How sets fare.
+    pub fn set_sets(&mut self, sets: Vec<SetStatus>) {
+        if self.daemon.sets != sets {
+            self.daemon.sets = sets;
+            self.daemon_changed = true;
+        }
     }
 
     /// What the sources say has changed: problems, warnings, refused documents.
@@ -215,6 +225,11 @@ impl Daemon {
         // Last: who reads that a source was read completely must find its Pods.
         if std::mem::take(&mut self.publisher.daemon_changed) {
             self.publish_daemon();
+        }
+        for path in std::mem::take(&mut self.restarting) {
+            // Whatever it asked for stands in the files of the lives and sets that it concerns.
+            let _ = fs::remove_file(path);
+            doom::done("a request taken");
         }
         if due && self.publisher.again.is_none() && std::mem::take(&mut self.publisher.failing) {
             info!("{}: can be written again", self.config.roots.run.display());

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::Daemon;
 use crate::core::Event;
 use crate::info;
+use crate::pod::set::SetKey;
 use crate::pod::{Generation, Namespace, PodKey, PodName};
-use crate::sys::doom;
+use crate::sys::{clock, doom};
 use crate::warning;
 
 /// No request has more bytes than this: some thousand names.
@@ -28,6 +29,13 @@ pub enum Request {
     Down {
         /// `NAMESPACE/NAME`, with the node's suffix.
         pods: Vec<String>,
+    },
+    /// `podstrap restart`: stop these Pods in good order and let them begin anew, and have sets replace theirs.
+    Restart {
+        /// `NAMESPACE/NAME`, with the node's suffix.
+        pods: Vec<String>,
+        /// DaemonSets and StatefulSets.
+        sets: Vec<SetKey>,
     },
 }
 
@@ -61,6 +69,19 @@ impl Daemon {
                     self.events.push_back(Event::Hold { pods });
                     // Not before it stands in a file of ours.
                     self.taken.push(path);
+                    continue;
+                }
+                Ok(Ok(Request::Restart { pods, sets })) => {
+                    let names = pods.iter().cloned().chain(sets.iter().map(ToString::to_string));
+                    info!("asked to start {} anew", names.collect::<Vec<_>>().join(", "));
+                    let at = clock::unix_ms();
+                    for set in &sets {
+                        self.restart_set(set, at);
+                    }
+                    let pods: BTreeSet<PodKey> = pods.iter().filter_map(|p| key(p)).collect();
+                    self.events.push_back(Event::Restart { pods });
+                    // Not before it stands in files of ours, and is published: who asked waits for what comes of it.
+                    self.restarting.push(path);
                     continue;
                 }
                 Ok(Err(e)) => warning!("{}: is no request: {e}", path.display()),

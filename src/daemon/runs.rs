@@ -86,6 +86,11 @@ impl RunInfo {
         }
     }
 
+    /// Whose it is.
+    pub fn pod(&self) -> &PodKey {
+        &self.key
+    }
+
     /// Where its files lie.
     pub fn directory(&self) -> &Path {
         &self.dir.0

@@ -104,6 +104,15 @@ fn remove_stale(stale: &Stale) -> Vec<String> {
     tried.filter_map(|(path, result)| Some(format!("remove {}: {}", path.display(), result.err()?))).collect()
 }
 
+/// Removes what stands at `path` with all below it, never through a link or into another file system; what is mounted there is
+/// unmounted first. What is not there is no error.
+///
+/// # Errors
+/// The first thing that could not be removed.
+pub fn tree(path: &Path) -> io::Result<()> {
+    remove_state(path)
+}
+
 fn remove_state(path: &Path) -> io::Result<()> {
     match fs::canonicalize(path) {
         Ok(real) => mount::unmount_all(&real)?,

@@ -6,9 +6,11 @@
 
 mod container;
 mod pod;
+mod set;
 mod volume;
 
 pub(super) use container::{ENV_FROM, VALUE_FROM};
+pub(super) use set::{DAEMON_SET, NODE_TERMS, STATEFUL_SET, TOLERATION};
 pub(super) use volume::{PROJECTION, VOLUME};
 
 /// What becomes of a field.
@@ -160,6 +162,13 @@ pub fn all() -> Vec<(String, &'static Field)> {
 pub fn all_of_objects() -> Vec<(String, &'static Field)> {
     let mut out = Vec::new();
     collect(OBJECT, "", &mut out);
+    out
+}
+
+/// The same of a DaemonSet, or of a StatefulSet.
+pub fn all_of_sets(stateful: bool) -> Vec<(String, &'static Field)> {
+    let mut out = Vec::new();
+    collect(if stateful { STATEFUL_SET } else { DAEMON_SET }, "", &mut out);
     out
 }
 

@@ -5,15 +5,15 @@ use super::findings::{Findings, nearest};
 use super::node::Value;
 use super::spot::Spot;
 use crate::pod::ObjectKind;
+use crate::pod::set::SetKind;
 
 /// What a document of another kind is told.
 fn other_kind(kind: &str) -> Option<(&'static str, &'static str)> {
     Some(match kind {
-        "DaemonSet" => ("is not supported yet", "write its spec.template as a Pod"),
-        "StatefulSet" => ("is not supported yet", "write its spec.template as a Pod, one for each replica"),
-        "Deployment" | "ReplicaSet" | "ReplicationController" => {
-            ("needs a controller of an API server", "write its spec.template as a Pod")
-        }
+        "Deployment" | "ReplicaSet" | "ReplicationController" => (
+            "is not run here",
+            "on one host a DaemonSet (one Pod) or a StatefulSet (several) does its work; or write its spec.template as a Pod",
+        ),
         "Job" | "CronJob" => (
             "needs a controller of an API server",
             "write its template as a Pod with restartPolicy: OnFailure",
@@ -31,11 +31,12 @@ fn other_kind(kind: &str) -> Option<(&'static str, &'static str)> {
 pub(super) enum Kind {
     Pod,
     Object(ObjectKind),
+    Set(SetKind),
     /// Of things that each tell their kind, or all are of this one.
     List(Option<&'static str>),
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 11] = [
     ("Pod", Kind::Pod),
     ("ConfigMap", Kind::Object(ObjectKind::ConfigMap)),
     ("Secret", Kind::Object(ObjectKind::Secret)),
@@ -43,6 +44,10 @@ const KINDS: [(&str, Kind); 7] = [
     ("PodList", Kind::List(Some("Pod"))),
     ("ConfigMapList", Kind::List(Some("ConfigMap"))),
     ("SecretList", Kind::List(Some("Secret"))),
+    ("DaemonSet", Kind::Set(SetKind::DaemonSet)),
+    ("StatefulSet", Kind::Set(SetKind::StatefulSet)),
+    ("DaemonSetList", Kind::List(Some("DaemonSet"))),
+    ("StatefulSetList", Kind::List(Some("StatefulSet"))),
 ];
 
 /// Tells what an item of a list is about. In a list of one kind, as an API server gives it, the items do not say it again.
@@ -62,7 +67,7 @@ pub(super) fn of_item(
             item.error(findings, "a list in a list is not read").help("write its items into the outer list");
             None
         }
-        Some(Kind::Pod | Kind::Object(_)) | None => kind,
+        Some(Kind::Pod | Kind::Object(_) | Kind::Set(_)) | None => kind,
     }
 }
 
@@ -90,20 +95,29 @@ pub(super) fn of(document: &Spot<'_>, findings: &mut Findings) -> Option<Kind> {
     };
     let version = match document.get("apiVersion") {
         None => {
-            missing("apiVersion", "v1", findings);
+            missing("apiVersion", kind.map_or("v1", version_of), findings);
             None
         }
         Some(spot) => spot.text(findings).filter(|text| {
             // Of kinds that are not read here the kind is the news.
-            if *text != "v1" && kind.is_some() {
+            let version = kind.map_or("v1", version_of);
+            if *text != version && kind.is_some() {
                 let name = KINDS.iter().find(|(_, k)| Some(*k) == kind).map_or("Pod", |(name, _)| name);
-                spot.error(findings, format!("{} is not v1", quoted(text)))
-                    .help(format!("a {name} has apiVersion: v1"));
+                spot.error(findings, format!("{} is not {version}", quoted(text)))
+                    .help(format!("a {name} has apiVersion: {version}"));
             }
-            *text == "v1"
+            *text == version
         }),
     };
     version.and(kind)
+}
+
+/// The `apiVersion` of a kind.
+fn version_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Set(_) | Kind::List(Some("DaemonSet" | "StatefulSet")) => "apps/v1",
+        Kind::Pod | Kind::Object(_) | Kind::List(_) => "v1",
+    }
 }
 
 fn named(spot: &Spot<'_>, text: &str, findings: &mut Findings) -> Option<Kind> {
@@ -115,10 +129,13 @@ fn named(spot: &Spot<'_>, text: &str, findings: &mut Findings) -> Option<Kind> {
             spot.error(findings, format!("a {text} {why}")).help(help);
         }
         None => {
-            let finding = spot.error(findings, format!("{} is not Pod, ConfigMap or Secret", quoted(text)));
+            let finding = spot.error(
+                findings,
+                format!("{} is not Pod, DaemonSet, StatefulSet, ConfigMap or Secret", quoted(text)),
+            );
             match nearest(text, KINDS.iter().map(|(name, _)| *name)) {
                 Some(near) => finding.help(format!("did you mean {near}?")),
-                None => finding.help("only Pods, and the ConfigMaps and Secrets they refer to, are read"),
+                None => finding.help("only Pods, DaemonSets, StatefulSets, and the ConfigMaps and Secrets they refer to, are read"),
             };
         }
     }

@@ -10,6 +10,7 @@ use super::node::Value;
 use super::security;
 use super::spot::Spot;
 use crate::pod::depends::DEPENDS_ON;
+use crate::pod::set::{OWNER, Owner};
 use crate::pod::{AppArmor, Dependency, Namespace, NodeName, PodKey, PodName, Uid};
 
 /// All annotations of a Pod together, keys and values
@@ -34,6 +35,8 @@ pub(super) struct Metadata {
     /// AppArmor profiles of containers by name, from the annotations that came before the field.
     pub app_armor: BTreeMap<String, AppArmor>,
     pub depends_on: Depends,
+    /// The set that it was made for.
+    pub owner: Option<Owner>,
 }
 
 /// What the annotation [`DEPENDS_ON`] tells.
@@ -88,6 +91,7 @@ pub(super) fn read(document: &Spot<'_>, node: &NodeName, findings: &mut Findings
             annotations: BTreeMap::new(),
             app_armor: BTreeMap::new(),
             depends_on: Depends::default(),
+            owner: None,
         };
     };
     let name = name(&metadata, node, findings);
@@ -97,6 +101,7 @@ pub(super) fn read(document: &Spot<'_>, node: &NodeName, findings: &mut Findings
     let annotations = annotations(&metadata, &mut app_armor, findings);
     Metadata {
         depends_on: depends_on(&metadata, key.as_ref(), node, findings),
+        owner: annotations.get(OWNER).and_then(|text| Owner::parse(text)),
         key,
         uid: uid(&metadata, findings),
         labels: labels(&metadata, findings),
@@ -227,7 +232,7 @@ fn depends_on(
             && let Value::Text(text) = &value.node.value
         {
             out = Depends { list: depends::read(&value, text, own, node, findings), id: Some(value.id()) };
-        } else if key != DEPENDS_ON && key.starts_with(depends::PREFIX) {
+        } else if ![DEPENDS_ON, OWNER].contains(&key) && key.starts_with(depends::PREFIX) {
             let finding = findings.warning(id, &value.path, "is not known to podstrap, and has no effect");
             if nearest(key, [DEPENDS_ON]).is_some() {
                 finding.help(format!("did you mean {DEPENDS_ON}?"));

@@ -1,4 +1,4 @@
-//! Text → validated Pods, ConfigMaps and Secrets, or every problem in it.
+//! Text → validated Pods, DaemonSets, StatefulSets, ConfigMaps and Secrets, or every problem in it.
 //!
 //! Bytes pass guards (`guard`), become trees within a budget (`documents`, `node`), are held against the table of all
 //! fields (`fields`, `schema`) and read field by field with Kubernetes' defaults and rules (`spec` and its parts).
@@ -35,6 +35,7 @@ mod resources;
 mod scalar;
 mod schema;
 mod security;
+pub mod sets;
 mod spec;
 mod spot;
 mod volumes;
@@ -50,6 +51,7 @@ use spot::Spot;
 
 use crate::pod::depends::DEPENDS_ON;
 use crate::pod::objects::Object;
+use crate::pod::set::{Set, SetKey};
 use crate::pod::{Generation, Namespace, NodeName, ObjectKind, ObjectRef, Origin, Pod, PodKey};
 
 /// Bounds on what one file may cost.
@@ -103,6 +105,8 @@ pub struct Document {
     pub key: Option<PodKey>,
     /// The ConfigMap's or Secret's namespace, kind and name, if they could be told, even when it is refused.
     pub object: Option<(Namespace, ObjectRef)>,
+    /// The DaemonSet's or StatefulSet's identity, if it could be told, even when it is refused.
+    pub set: Option<SetKey>,
     /// The Pod or object, or everything for which it is refused, in the order of the text.
     pub outcome: Result<Accepted, Vec<Problem>>,
     /// What has no effect, or another one than it seems, in the order of the text.
@@ -123,6 +127,8 @@ pub enum Accepted {
     },
     /// A ConfigMap or Secret that Pods may refer to.
     Object(Object),
+    /// A DaemonSet or StatefulSet, of which Pods are made.
+    Set(Box<Set>),
 }
 
 /// Reads all documents of one file. There is at least one: a file that cannot be read as text or holds nothing gives one
@@ -192,13 +198,23 @@ pub fn from_canonical(document: &serde_json::Value, context: &Context<'_>) -> Re
             let generation = generation::of(document, context.node);
             pod(&root, origin, generation, context, &mut findings).pod
         }
-        Some(Kind::Object(_) | Kind::List(_)) => {
+        Some(Kind::Object(_) | Kind::Set(_) | Kind::List(_)) => {
             findings.error(0, "kind", "is not Pod");
             None
         }
         None => None,
     };
     pod.ok_or_else(|| findings.place(context.path, 1, None).0)
+}
+
+/// Why this cannot be the key of a label (or taint); `None`: it can.
+pub fn label_key_misfit(text: &str) -> Option<String> {
+    names::qualified(text).err().map(|misfit| misfit.reason)
+}
+
+/// Why this cannot be the value of a label (or taint); `None`: it can.
+pub fn label_value_misfit(text: &str) -> Option<String> {
+    names::label_value(text).err().map(|misfit| misfit.reason)
 }
 
 /// Reads a Pod, for the runtime that is to run it.
@@ -223,6 +239,7 @@ fn refused(number: u32, problem: Problem) -> Document {
         line: problem.line.max(1),
         key: None,
         object: None,
+        set: None,
         outcome: Err(vec![problem]),
         warnings: Vec::new(),
         depends_on: None,
@@ -309,13 +326,15 @@ impl Reading<'_, '_> {
         let line =
             source.place(number, node.id).map_or(0, |offset| problem::line_and_column(source.text, offset).0);
         let root = Spot::root(node);
-        let (mut key, mut object, mut accepted) = (None, None, None);
+        let (mut key, mut object, mut set, mut accepted) = (None, None, None, None);
         let mut depends_on = None;
         match kind {
             Some(Kind::Pod) => {
                 let canonical = generation::canonical(node, implied);
                 let generation = generation::of(&canonical, context.node);
                 let origin = Origin { path: context.path.to_owned(), document: number };
+                let annotations = root.get("metadata").and_then(|m| m.get("annotations"));
+                sets::refuse_owner(annotations.as_ref(), &mut findings);
                 let reading = pod(&root, origin, generation, context, &mut findings);
                 key = reading.key;
                 let offset = reading.depends_on.and_then(|id| source.place(number, id));
@@ -330,6 +349,12 @@ impl Reading<'_, '_> {
                 object = reading.key;
                 accepted = reading.object.map(Accepted::Object);
             }
+            Some(Kind::Set(kind)) => {
+                let origin = Origin { path: context.path.to_owned(), document: number };
+                let reading = sets::read(&root, kind, origin, context, &mut findings);
+                set = reading.key;
+                accepted = reading.set.map(|set| Accepted::Set(Box::new(set)));
+            }
             Some(Kind::List(_)) | None => {}
         }
         let (mut errors, mut warnings) = findings.place(context.path, number, Some(source));
@@ -337,7 +362,7 @@ impl Reading<'_, '_> {
             // Problems go to logs and status.
             errors.iter_mut().chain(&mut warnings).for_each(|problem| problem.excerpt = None);
         }
-        Document { number, line, key, object, outcome: accepted.ok_or(errors), warnings, depends_on }
+        Document { number, line, key, object, set, outcome: accepted.ok_or(errors), warnings, depends_on }
     }
 }
 

@@ -16,6 +16,11 @@ pub(super) fn check_object(document: &Spot<'_>, findings: &mut Findings) {
     object(document, fields::OBJECT, findings);
 }
 
+/// The same for any object with these fields.
+pub(super) fn check_part(document: &Spot<'_>, known: &'static [Field], findings: &mut Findings) {
+    object(document, known, findings);
+}
+
 fn object(spot: &Spot<'_>, known: &'static [Field], findings: &mut Findings) {
     let Value::Map(entries) = &spot.node.value else {
         spot.error(findings, format!("must be an object, and is {}", spot.is()));

@@ -101,6 +101,7 @@ fn pod(
         labels: metadata.labels,
         annotations,
         depends_on: metadata.depends_on.list,
+        owner: metadata.owner,
         restart_policy: restart_policy?,
         grace_seconds: grace?,
         host_network: host.network,

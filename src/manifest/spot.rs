@@ -24,6 +24,11 @@ impl<'n> Spot<'n> {
         Self { node, key: node.id, path: String::new() }
     }
 
+    /// A tree that stands below `path` in its document.
+    pub fn below(node: &'n Node, path: &str) -> Self {
+        Self { node, key: node.id, path: path.to_owned() }
+    }
+
     /// The number to point at.
     pub fn id(&self) -> u32 {
         match self.node.value {

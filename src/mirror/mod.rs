@@ -32,6 +32,7 @@ use self::plan::{Memory, Mirror, Step, plan};
 use crate::helper::text::first_line;
 use crate::log::{rfc3339, rfc3339_ms};
 use crate::paths::Roots;
+use crate::pod::node::NodeFacts;
 use crate::report::{DaemonStatus, MirrorStatus, PodStatusFile};
 use crate::sys::atomic::{self, Durability};
 use crate::sys::net::host_addresses;
@@ -67,6 +68,8 @@ pub struct MirrorSpec {
     pub register_node: bool,
     /// This node's name.
     pub node: String,
+    /// Its labels and taints.
+    pub facts: NodeFacts,
     /// Where the published files are.
     pub roots: Roots,
 }
@@ -303,7 +306,7 @@ impl Shower {
 
     fn host(&self) -> Host {
         let runtime = self.daemon().map(|d| d.runtime).unwrap_or_default();
-        Host::look(&self.spec.node, &runtime, host_addresses())
+        Host::look(&self.spec.facts, &runtime, host_addresses())
     }
 
     /// Renews the Lease, if that is ours to do and due.

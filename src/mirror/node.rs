@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use crate::pod::node::{NodeFacts, architecture};
+
 /// Where Leases of Nodes are.
 pub const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 /// How long a Lease is good for, in seconds: the kubelet's.
@@ -18,6 +20,8 @@ const TAINT: &str = "podstrap.io/no-kubelet";
 pub struct Host {
     /// The Node's name.
     pub name: String,
+    /// Its labels and taints.
+    pub facts: NodeFacts,
     /// Towards the world.
     pub addresses: Vec<IpAddr>,
     /// How many processors there are.
@@ -38,7 +42,7 @@ pub struct Host {
 
 impl Host {
     /// Looks. What cannot be found stays empty: it is only shown.
-    pub fn look(name: &str, runtime: &str, addresses: Vec<IpAddr>) -> Self {
+    pub fn look(facts: &NodeFacts, runtime: &str, addresses: Vec<IpAddr>) -> Self {
         let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let meminfo = line("/proc/meminfo");
         let total = meminfo
@@ -47,7 +51,8 @@ impl Host {
         let release = line("/etc/os-release");
         let pretty = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
         Self {
-            name: name.to_owned(),
+            name: facts.name.to_string(),
+            facts: facts.clone(),
             addresses,
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory_kib: total.unwrap_or(0),
@@ -61,15 +66,20 @@ impl Host {
 
     /// The Node, new.
     pub fn node(&self) -> Value {
+        let taints = self.facts.taints.iter().map(|t| {
+            let mut taint = json!({"key": t.key, "effect": t.effect});
+            if !t.value.is_empty() {
+                taint["value"] = json!(t.value);
+            }
+            taint
+        });
+        let ours = json!({"key": TAINT, "effect": "NoSchedule"});
+        let taints: Vec<Value> = [ours].into_iter().chain(taints).collect();
         json!({
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": self.name, "labels": {
-                "kubernetes.io/hostname": self.name,
-                "kubernetes.io/os": "linux",
-                "kubernetes.io/arch": architecture(),
-            }},
-            "spec": {"taints": [{"key": TAINT, "effect": "NoSchedule"}]},
+            "metadata": {"name": self.name, "labels": self.facts.labels},
+            "spec": {"taints": taints},
         })
     }
 
@@ -149,23 +159,17 @@ impl Host {
     }
 }
 
-/// As Go names it.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn facts() -> NodeFacts {
+        let labels = [("disk".to_owned(), "ssd".to_owned())].into();
+        NodeFacts::new(crate::pod::NodeName::new("n1"), labels, vec!["gpu=yes:NoExecute".parse().unwrap()])
+    }
+
     fn host() -> Host {
-        Host::look("n1", "runc", vec!["192.0.2.1".parse().unwrap()])
+        Host::look(&facts(), "runc", vec!["192.0.2.1".parse().unwrap()])
     }
 
     #[test]
@@ -175,6 +179,8 @@ mod tests {
         let node = host.node();
         assert_eq!(node["spec"]["taints"][0], json!({"key": TAINT, "effect": "NoSchedule"}));
         assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "n1");
+        assert_eq!(node["metadata"]["labels"]["disk"], "ssd");
+        assert_eq!(node["spec"]["taints"][1], json!({"key": "gpu", "value": "yes", "effect": "NoExecute"}));
         let status = &host.status(&Value::Null, "2026-01-01T00:00:00Z")["status"];
         assert_eq!(
             status["addresses"],

@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{major, minor};
 
 use super::{facts, own_volumes};
+use crate::paths::Roots;
 use crate::pod::{Container, Pod, Seccomp, Security};
 use crate::runtime::etc::{self, Cluster};
 use crate::runtime::{Device, Host, HostFiles, profile};
@@ -69,7 +70,7 @@ pub fn files(
     host_name: &str,
     addresses: &[IpAddr],
     cluster: Cluster<'_>,
-    made: &Path,
+    (roots, made): (&Roots, &Path),
     warnings: &mut Vec<String>,
 ) -> io::Result<HostFiles> {
     let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
@@ -80,11 +81,13 @@ pub fn files(
         let path = made.join(name);
         fs::write(&path, text).map(|()| Some(path))
     };
+    let set = pod.owner.as_ref().map(|owner| owner.set(&pod.key.namespace));
+    let members = set.map(|key| text(&roots.members(&key))).unwrap_or_default();
     // In the host's UTS namespace the kernel's word counts, not what the node is called.
     let real = if pod.host_network { nix::unistd::gethostname().ok() } else { None };
     let real = real.map_or_else(|| host_name.to_owned(), |name| name.to_string_lossy().into_owned());
     Ok(HostFiles {
-        hosts: write("hosts", &etc::hosts(pod, addresses, &of_host, cluster))?,
+        hosts: write("hosts", &(etc::hosts(pod, addresses, &of_host, cluster) + &members))?,
         hostname: write("hostname", &format!("{real}\n"))?,
         resolv_conf: write("resolv.conf", &resolver.to_string())?,
         termination_message: None,

@@ -184,7 +184,7 @@ pub fn lay(
     let cluster = Cluster { dns: &spec.cluster_dns, domain: &spec.cluster_domain };
     let host_name = etc::host_name(pod, cluster).map_err(NotStarted::create)?;
     let addresses = sandbox.as_ref().map(|s| s.addresses.as_slice()).unwrap_or_default();
-    host.files = host::files(pod, &host_name, addresses, cluster, &bundle, &mut warnings)
+    host.files = host::files(pod, &host_name, addresses, cluster, (&spec.roots, &bundle), &mut warnings)
         .map_err(|e| NotStarted::at("make files in", &bundle, e))?;
     let message = termination_message(dir);
     message::make(&message).map_err(|e| NotStarted::at("make", &message, e))?;

@@ -7,6 +7,9 @@ use std::net::IpAddr;
 use super::runc::cut;
 use crate::pod::{DnsPolicy, HostAlias, Pod};
 
+/// How the lines begin by which the Pods of a StatefulSet find each other; they stand last in /etc/hosts.
+pub const MEMBERS: &str = "\n# Members of ";
+
 /// What is known of a cluster: perhaps nothing but the name of its domain.
 #[derive(Clone, Copy, Debug)]
 pub struct Cluster<'a> {

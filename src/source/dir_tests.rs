@@ -99,7 +99,7 @@ impl Place {
     /// What the child does with what is to be kept.
     fn keep(&mut self) {
         for keep in self.source.standing.take_keeps() {
-            keep.carry_out().unwrap();
+            keep.carry_out(crate::sys::atomic::Durability::Process).unwrap();
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use super::{Good, HeldObject, Refused};
+use super::{Good, HeldObject, HeldSet, Refused};
 use crate::manifest::{self, Accepted, Context, Document};
+use crate::pod::set::SetKey;
 use crate::pod::{Namespace, ObjectRef, Origin, PodKey};
 
 /// The state of one file.
@@ -16,6 +17,7 @@ pub struct FileState {
     /// A strict prefix of the good content, held back; with the time stamp it had.
     suspect: Option<(Box<[u8]>, i128)>,
     good: Vec<Good>,
+    sets: Vec<HeldSet>,
     objects: Vec<HeldObject>,
     refused: Vec<Refused>,
 }
@@ -24,6 +26,11 @@ impl FileState {
     /// The documents to run.
     pub fn good(&self) -> &[Good] {
         &self.good
+    }
+
+    /// The DaemonSets and StatefulSets.
+    pub fn sets(&self) -> &[HeldSet] {
+        &self.sets
     }
 
     /// The ConfigMaps and Secrets; one that is refused now stays as it was.
@@ -85,14 +92,15 @@ impl FileState {
     /// Takes in that the file is there but cannot be used (unreadable, too large, writable by everybody).
     pub fn take_error(&mut self, why: String, context: &Context<'_>) -> bool {
         let problems: Rc<[String]> = Rc::new([why]);
-        if self.good.is_empty() {
+        if self.good.is_empty() && self.sets.is_empty() {
             let refused = vec![Refused { key: None, origin: origin(context, 1), problems }];
             let changed = self.refused != refused;
             self.refused = refused;
             self.content = None;
             return changed;
         }
-        let changed = self.good.iter().any(|g| g.kept_for.as_ref() != Some(&problems));
+        let kept = self.good.iter().map(|g| &g.kept_for).chain(self.sets.iter().map(|s| &s.kept_for));
+        let changed = kept.into_iter().any(|k| k.as_ref() != Some(&problems));
         self.content = None;
         self.keep_all(&problems);
         changed
@@ -102,11 +110,15 @@ impl FileState {
         for good in &mut self.good {
             good.kept_for = Some(problems.clone());
         }
+        for set in &mut self.sets {
+            set.kept_for = Some(problems.clone());
+        }
         self.refused.clear();
     }
 
     fn apply(&mut self, documents: Vec<Document>, context: &Context<'_>) {
         let former = std::mem::take(&mut self.good);
+        let former_sets = std::mem::take(&mut self.sets);
         let former_objects = std::mem::take(&mut self.objects);
         self.refused.clear();
         let mut refused_objects = Vec::new();
@@ -151,6 +163,24 @@ impl FileState {
                     let canonical: Rc<str> = canonical.to_string().into();
                     self.good.push(Good { pod: Rc::new(*pod), canonical, warnings, kept_for: None });
                 }
+                Ok(Accepted::Set(set)) => {
+                    if self.is_set(&set.key) {
+                        let problem = format!(
+                            "{}: error: {} {}/{} is defined twice in this file; the first one is used",
+                            context.path,
+                            set.key.kind.as_str(),
+                            set.key.namespace,
+                            set.key.name
+                        );
+                        refused_objects.push(Refused {
+                            key: None,
+                            origin: origin(context, document.number),
+                            problems: Rc::new([problem]),
+                        });
+                        continue;
+                    }
+                    self.sets.push(HeldSet { set: Rc::new(*set), warnings, kept_for: None });
+                }
                 Err(problems) => {
                     let problems: Rc<[String]> =
                         problems.iter().chain(&document.warnings).map(ToString::to_string).collect();
@@ -161,6 +191,13 @@ impl FileState {
                         }
                         let origin = origin(context, document.number);
                         refused_objects.push(Refused { key: None, origin, problems });
+                        continue;
+                    }
+                    if let Some(key) = &document.set
+                        && let Some(held) = former_sets.iter().find(|s| s.set.key == *key)
+                        && !self.is_set(key)
+                    {
+                        self.sets.push(HeldSet { kept_for: Some(problems), ..held.clone() });
                         continue;
                     }
                     let kept = document
@@ -185,14 +222,26 @@ impl FileState {
             }
         }
         if !unmatched.is_empty() {
-            self.keep_unnamed(former, former_objects, unmatched.into());
+            self.keep_unnamed(former, former_sets, former_objects, unmatched.into());
         }
         self.refused.extend(refused_objects);
     }
 
     /// Keeps everything that a document without a name of its own might have been.
-    fn keep_unnamed(&mut self, former: Vec<Good>, former_objects: Vec<HeldObject>, problems: Rc<[String]>) {
+    fn keep_unnamed(
+        &mut self,
+        former: Vec<Good>,
+        former_sets: Vec<HeldSet>,
+        former_objects: Vec<HeldObject>,
+        problems: Rc<[String]>,
+    ) {
         let mut told = false;
+        for held in former_sets {
+            if !self.is_set(&held.set.key) {
+                self.sets.push(HeldSet { kept_for: Some(problems.clone()), ..held });
+                told = true;
+            }
+        }
         for good in former {
             if !self.is_defined(&good.pod.key) {
                 self.good.push(Good { kept_for: Some(problems.clone()), ..good });
@@ -211,6 +260,10 @@ impl FileState {
 
     fn is_held(&self, namespace: &Namespace, reference: &ObjectRef) -> bool {
         self.objects.iter().any(|held| is(held, namespace, reference))
+    }
+
+    fn is_set(&self, key: &SetKey) -> bool {
+        self.sets.iter().any(|held| held.set.key == *key)
     }
 
     fn is_defined(&self, key: &PodKey) -> bool {

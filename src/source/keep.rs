@@ -27,7 +27,8 @@ pub struct Kept {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keep {
     file: PathBuf,
-    kept: Option<Kept>,
+    /// What is to stand in it.
+    text: Option<String>,
 }
 
 impl Keep {
@@ -35,7 +36,19 @@ impl Keep {
     pub fn content(directory: &Path, path: &Path, content: &[u8]) -> Self {
         let kept =
             Kept { path: bytes(path).to_vec(), content: String::from_utf8_lossy(content).into_owned() };
-        Self { file: file_of(directory, path), kept: Some(kept) }
+        // A list of numbers and a text can always be written as JSON.
+        let text = serde_json::to_string(&kept).unwrap_or_default();
+        Self::text(file_of(directory, path), text)
+    }
+
+    /// Keep this text in that file.
+    pub fn text(file: PathBuf, text: String) -> Self {
+        Self { file, text: Some(text) }
+    }
+
+    /// Have no such file.
+    pub fn nothing(file: PathBuf) -> Self {
+        Self { file, text: None }
     }
 
     /// Whether both are about one file, so that the later one makes the earlier one needless.
@@ -45,13 +58,16 @@ impl Keep {
 
     /// Forget the manifest at `path`.
     pub fn forget(directory: &Path, path: &Path) -> Self {
-        Self { file: file_of(directory, path), kept: None }
+        Self::nothing(file_of(directory, path))
     }
 
-    /// The child's part.
-    pub(super) fn carry_out(self) -> io::Result<()> {
-        match self.kept {
-            Some(kept) => atomic::write(&self.file, &serde_json::to_vec(&kept)?, 0o600, Durability::Power),
+    /// Does it. What must survive a power cut is the child's part, because it can take long.
+    ///
+    /// # Errors
+    /// It cannot be written or removed.
+    pub fn carry_out(&self, durability: Durability) -> io::Result<()> {
+        match &self.text {
+            Some(text) => atomic::write(&self.file, text.as_bytes(), 0o600, durability),
             None => match fs::remove_file(&self.file) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
                 Ok(()) | Err(_) => Ok(()),
@@ -81,7 +97,7 @@ pub fn forget_others(directory: &Path, of: &Path, here: impl Fn(&Path) -> bool) 
 pub fn run() -> ExitCode {
     let result = (|| -> io::Result<()> {
         let list: Vec<Keep> = serde_json::from_reader(io::stdin().lock())?;
-        list.into_iter().try_for_each(Keep::carry_out)
+        list.iter().try_for_each(|keep| keep.carry_out(Durability::Power))
     })();
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,6 +19,7 @@ use self::standing::Standing;
 use self::url::UrlSource;
 use crate::manifest::Context;
 use crate::pod::objects::Object;
+use crate::pod::set::{Set, SetKey};
 use crate::pod::{Namespace, ObjectRef, Origin, Pod, PodKey};
 use crate::sys::watch::{Change, Watcher};
 
@@ -44,6 +45,17 @@ pub struct HeldObject {
     pub origin: Origin,
 }
 
+/// A DaemonSet or StatefulSet that was accepted, now or by an earlier content of its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldSet {
+    /// The set.
+    pub set: Rc<Set>,
+    /// Warnings, rendered.
+    pub warnings: Rc<[String]>,
+    /// The file's present content is refused for these reasons; this is what it said before.
+    pub kept_for: Option<Rc<[String]>>,
+}
+
 /// One document (or whole file) that was refused and has no earlier version to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -62,6 +74,8 @@ pub struct Merged {
     pub good: BTreeMap<PodKey, Good>,
     /// The ConfigMaps and Secrets that Pods may refer to.
     pub objects: BTreeMap<(Namespace, ObjectRef), HeldObject>,
+    /// The DaemonSets and StatefulSets of which Pods are made.
+    pub sets: BTreeMap<SetKey, HeldSet>,
     /// What was refused.
     pub refused: Vec<Refused>,
     /// Every source has been read at least once.
@@ -71,8 +85,10 @@ pub struct Merged {
 impl Merged {
     /// How many documents are refused now, those too of which an earlier version goes on.
     pub fn refusals(&self) -> usize {
-        let kept = self.good.values().filter(|g| g.kept_for.is_some()).count();
-        self.refused.len().saturating_add(kept)
+        let is_kept = |g: &&Good| g.kept_for.is_some() && g.pod.owner.is_none();
+        let kept = self.good.values().filter(is_kept).count();
+        let sets = self.sets.values().filter(|s| s.kept_for.is_some()).count();
+        self.refused.len().saturating_add(kept).saturating_add(sets)
     }
 }
 
@@ -175,6 +191,7 @@ fn merge_files<'s>(sources: impl IntoIterator<Item = (bool, Vec<(&'s FileState, 
     let mut merged = Merged { complete: true, ..Merged::default() };
     // What has gone from one file counts only as long as no other file has it: that is a file that was renamed.
     let mut leaving: BTreeSet<PodKey> = BTreeSet::new();
+    let mut leaving_sets: BTreeSet<SetKey> = BTreeSet::new();
     for (is_synced, files) in sources {
         merged.complete &= is_synced;
         for (file, is_leaving) in files {
@@ -200,6 +217,23 @@ fn merge_files<'s>(sources: impl IntoIterator<Item = (bool, Vec<(&'s FileState, 
                             good.pod.origin, good.pod.key, first.pod.origin
                         )]),
                     }),
+                }
+            }
+            for held in file.sets() {
+                let key = &held.set.key;
+                match merged.sets.get(key) {
+                    Some(_) if is_leaving => {}
+                    Some(first) if !leaving_sets.remove(key) => merged.refused.push(Refused {
+                        key: None,
+                        origin: held.set.origin.clone(),
+                        problems: Rc::new([twice(&held.set, &first.set.origin)]),
+                    }),
+                    Some(_) | None => {
+                        if is_leaving {
+                            leaving_sets.insert(key.clone());
+                        }
+                        merged.sets.insert(key.clone(), held.clone());
+                    }
                 }
             }
             for held in file.objects() {
@@ -228,4 +262,16 @@ fn merge_files<'s>(sources: impl IntoIterator<Item = (bool, Vec<(&'s FileState, 
     }
     // A refused document whose Pod is kept running from another place is still worth telling, so it stays in the list.
     merged
+}
+
+/// What is told of a set that another document has defined already.
+fn twice(set: &Set, first: &Origin) -> String {
+    format!(
+        "{}: error: {} {}/{} is defined in {first} already, and the first file in byte order wins; remove or rename one of \
+         the two",
+        set.origin,
+        set.key.kind.as_str(),
+        set.key.namespace,
+        set.key.name
+    )
 }

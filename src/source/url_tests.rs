@@ -244,7 +244,7 @@ fn what_was_said_last_is_known_after_a_boot_whatever_the_query() {
     let mut url = Url::kept_in(dir.clone());
     url.answers(&pod("foo", "bar"));
     for keep in url.source().standing_mut().take_keeps() {
-        keep.carry_out().unwrap();
+        keep.carry_out(crate::sys::atomic::Durability::Process).unwrap();
     }
     let mut again = Url::kept_in(dir.clone());
     again.fails("connection refused");

@@ -61,6 +61,8 @@ impl Fixture {
             cgroup_root: "podstrap".into(),
             runtime_binary: self.root.join("runc"),
             reading: podstrap::report::Reading::default(),
+            sets: Vec::new(),
+            node: None,
             warnings: vec![],
         }
     }

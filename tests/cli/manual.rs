@@ -7,7 +7,7 @@ fn podstrap(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_podstrap")).args(args).output().unwrap()
 }
 
-const VERBS: [&[&str]; 16] = [
+const VERBS: [&[&str]; 20] = [
     &["run"],
     &["status"],
     &["wait"],
@@ -16,8 +16,12 @@ const VERBS: [&[&str]; 16] = [
     &["validate"],
     &["plan"],
     &["why"],
+    &["restart"],
     &["down"],
     &["handover"],
+    &["claim"],
+    &["claim", "list"],
+    &["claim", "rm"],
     &["image"],
     &["image", "load"],
     &["image", "pull"],
@@ -103,7 +107,7 @@ fn the_manual_names_every_exit_code_and_file() {
 
 #[test]
 fn the_manual_is_clean() {
-    for page in ["podstrap.8", "podstrap-manifest.5", "podstrap-cloud-init.7"] {
+    for page in ["podstrap.8", "podstrap-manifest.5", "podstrap-sets.5", "podstrap-cloud-init.7"] {
         let path = format!("{}/man/{page}", env!("CARGO_MANIFEST_DIR"));
         let output = Command::new("mandoc").args(["-T", "lint", "-W", "warning", &path]).output();
         let output = output.expect("this test needs mandoc");

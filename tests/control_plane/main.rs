@@ -12,6 +12,7 @@ mod common;
 mod handover;
 mod init;
 mod mirror;
+#[allow(dead_code)] // the benchmark uses the rest of it
 mod plane;
 mod three_hosts;
 

@@ -7,6 +7,7 @@ use argh::FromArgs;
 
 use super::{CLUSTER_DOMAIN, LOG_DIR, RUN_DIR, STATE_DIR};
 use crate::cli::values::{Endpoint, Millis, Size};
+use crate::cli::values_node::{LabelArg, TaintArg};
 use crate::cli::values_url::{HeaderArg, UrlArg};
 use crate::config::{BackOff, MissingDir, OnExit, RuntimeChoice};
 
@@ -57,6 +58,12 @@ pub struct RunArgs {
     /// name of this node, the suffix of every Pod's name (default the host's name in lower case)
     #[argh(option, arg_name = "NAME")]
     pub node_name: Option<String>,
+    /// label of this node, as KEY=VALUE, by which DaemonSets choose nodes; may be given several times
+    #[argh(option, arg_name = "LABEL")]
+    pub node_label: Vec<LabelArg>,
+    /// taint of this node, as KEY[=VALUE]:EFFECT, which DaemonSets must tolerate; may be given several times
+    #[argh(option, arg_name = "TAINT")]
+    pub node_taint: Vec<TaintArg>,
     /// what becomes of the Pods when the daemon ends: keep or stop (default keep)
     #[argh(option, default = "OnExit::Keep", arg_name = "WHAT")]
     pub on_exit: OnExit,

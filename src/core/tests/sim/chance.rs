@@ -88,6 +88,9 @@ impl Sim {
         }
         let pods: BTreeSet<PodKey> =
             NAMES.iter().filter(|_| self.dice.once_in(2)).map(|name| key(name)).collect();
+        if self.dice.once_in(2) {
+            return vec![Event::Restart { pods }];
+        }
         vec![Event::Hold { pods }]
     }
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A small generator (SplitMix64).
-pub(super) struct Dice(u64);
+pub(in crate::core::tests) struct Dice(u64);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::core::tests) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn roll(&mut self, sides: u64) -> u64 {
+    pub(in crate::core::tests) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,20 +19,20 @@ impl Dice {
     }
 
     /// Once in so many times.
-    pub(super) fn once_in(&mut self, times: u64) -> bool {
+    pub(in crate::core::tests) fn once_in(&mut self, times: u64) -> bool {
         self.roll(times) == 0
     }
 
-    pub(super) fn one_of<T: Clone>(&mut self, list: &[T]) -> T {
+    pub(in crate::core::tests) fn one_of<T: Clone>(&mut self, list: &[T]) -> T {
         list[self.roll(list.len() as u64) as usize].clone()
     }
 
-    pub(super) fn pick<T: Clone>(&mut self, set: &BTreeSet<T>) -> Option<T> {
+    pub(in crate::core::tests) fn pick<T: Clone>(&mut self, set: &BTreeSet<T>) -> Option<T> {
         (!set.is_empty()).then(|| set.iter().nth(self.roll(set.len() as u64) as usize).cloned()).flatten()
     }
 
     /// A key of which the value fits.
-    pub(super) fn pick_key<K: Clone, V>(
+    pub(in crate::core::tests) fn pick_key<K: Clone, V>(
         &mut self,
         map: &BTreeMap<K, V>,
         fits: impl Fn(&K, &V) -> bool,

@@ -12,7 +12,7 @@
 mod carry;
 mod chance;
 mod crash;
-mod dice;
+pub(super) mod dice;
 
 mod histories;
 mod host;
@@ -66,6 +66,8 @@ struct Sim {
     told: Told,
     /// By `podstrap down POD`: which generation of each.
     held: BTreeMap<PodKey, Generation>,
+    /// By `podstrap restart POD`, at any time.
+    restarted: BTreeSet<PodKey>,
     /// When the full stop began: every Pod that there was.
     at_stop: BTreeMap<PodKey, Rc<Pod>>,
     parallel_starts: usize,
@@ -89,6 +91,7 @@ impl Sim {
             files: BTreeMap::new(),
             told: Told::default(),
             held: BTreeMap::new(),
+            restarted: BTreeSet::new(),
             at_stop: BTreeMap::new(),
             parallel_starts,
             crashes: 0,
@@ -205,6 +208,7 @@ impl Sim {
                     self.held.extend(pod.map(|p| (key.clone(), p.generation.clone())));
                 }
             }
+            Event::Restart { pods } => self.restarted.extend(pods.iter().cloned()),
             Event::Desired { pods, .. } => {
                 self.held.retain(|key, held| pods.get(key).is_none_or(|p| p.generation == *held));
             }

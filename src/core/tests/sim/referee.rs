@@ -342,6 +342,7 @@ impl Sim {
                 new.generation != pod.generation && new.all_containers().all(is_here) && !in_the_way
             }),
             StopReason::Held => self.held.contains_key(&pod.key) && self.may_be_held(pod),
+            StopReason::Restarted => self.restarted.contains(&pod.key),
             StopReason::Drain => self.world.is_draining(),
             StopReason::Finished => {
                 let lost = self.host.lost.contains(&pod.generation);
