@@ -18,9 +18,11 @@ fn other_kind(kind: &str) -> Option<(&'static str, &'static str)> {
             "needs a controller of an API server",
             "write its template as a Pod with restartPolicy: OnFailure",
         ),
-        "Service" | "Ingress" | "Endpoints" => {
-            ("needs an API server", "a static Pod is reached by hostNetwork")
-        }
+        "Service" => (
+            "needs an API server",
+            "take it out: a static Pod is reached by hostNetwork, and the Pods of a StatefulSet find each other without it",
+        ),
+        "Ingress" | "Endpoints" => ("needs an API server", "a static Pod is reached by hostNetwork"),
         "PodTemplate" => ("needs an API server", "write its template as a Pod"),
         _ => return None,
     })
