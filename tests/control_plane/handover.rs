@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::MACHINE;
 use crate::common::engine::{self, Engine};
 use crate::common::image::{self, in_tree};
-use crate::common::{NODE, assert_exit, describe, host, text};
+use crate::common::{NODE, assert_exit, describe, host};
 use crate::plane::{ADDRESS, PODS, Plane, START, plane};
 
 /// What a kubelet writes outside of its own directories goes to mounts of its own: logs, and the kernel's settings, which are
