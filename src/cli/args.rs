@@ -1,7 +1,7 @@
 //! The command line exactly as it was typed. What follows from it is worked out elsewhere: [`super::settings`] for `run`, the
 //! verbs' own files for the rest.
 //!
-//! argh knows neither `--name=value` nor `-it`: [`split`] turns both into what it knows, before it sees them.
+//! argh knows neither `--name=value` nor `-it`: [`split()`] turns both into what it knows, before it sees them.
 
 mod image;
 mod run;

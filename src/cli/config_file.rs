@@ -9,10 +9,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use argh::FromArgs;
 use serde::Deserialize;
 use serde_yaml::{Deserializer, Value};
 
-use super::args::{Known, options_of};
+use super::args::{Known, Top, options_of};
 use crate::manifest::nearest;
 
 /// A larger file is not read, in bytes.
@@ -23,11 +24,22 @@ const OWN: (&str, &str) = ("podstrap.io/v1", "PodstrapConfiguration");
 /// The kubelet's (<https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/>).
 const KUBELET: (&str, &str) = ("kubelet.config.k8s.io/v1beta1", "KubeletConfiguration");
 
+/// One value of one option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// As it is typed, without dashes.
+    pub option: String,
+    /// Its value.
+    pub value: String,
+    /// What it is called in the file.
+    pub field: String,
+}
+
 /// What a file says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ConfigFile {
-    /// Options with their values, in the order of the file; one with several values stands several times.
-    pub options: Vec<(String, String)>,
+    /// Options with their values; one with several values stands several times.
+    pub options: Vec<Setting>,
     /// Fields that mean nothing here.
     pub unused: Vec<String>,
 }
@@ -36,7 +48,7 @@ impl ConfigFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// What is wrong with it, for people, with its name.
+    /// What is wrong with it, for people, with its name and the line.
     pub fn read(path: &Path) -> Result<Self, String> {
         let fail = |why: String| format!("{}: {why}", path.display());
         let mut text = String::new();
@@ -46,7 +58,32 @@ impl ConfigFile {
         if text.len() as u64 > MOST_BYTES {
             return Err(fail(format!("is larger than {} KiB", MOST_BYTES >> 10)));
         }
-        Self::parse(&text).map_err(fail)
+        Self::parse(&text).and_then(Self::checked).map_err(|why| match line_of(&text, &why) {
+            Some(line) => format!("{}:{line}: {why}", path.display()),
+            None => fail(why),
+        })
+    }
+
+    /// Whether `run` takes each value, by what it says of it where it is typed.
+    fn checked(self) -> Result<Self, String> {
+        for Setting { option, value, field } in &self.options {
+            let typed = format!("--{option}");
+            let words = [typed.as_str(), value.as_str()];
+            let is_switch = known().iter().any(|o| o.is_switch && o.name == *option);
+            let wrong = match (is_switch, value.as_str()) {
+                (true, "true" | "false") => None,
+                (true, _) => Some("must be true or false".to_owned()),
+                (false, _) => {
+                    Top::from_args(&["podstrap"], &["run", words[0], words[1]]).err().map(|e| e.output)
+                }
+            };
+            if let Some(why) = wrong {
+                let why = why.trim_end();
+                let told = why.split_once(&format!("with value '{value}': ")).map_or(why, |(_, told)| told);
+                return Err(format!("{field}: {value:?}: {told}"));
+            }
+        }
+        Ok(self)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -121,7 +158,7 @@ fn kubelet(fields: &BTreeMap<&str, &Value>) -> Result<ConfigFile, String> {
                         .as_str()
                         .ok_or_else(|| format!("{name}: the name of a header must be text"))?;
                     for value in texts(name, values)? {
-                        file.options.push(("manifest-url-header".to_owned(), format!("{header}: {value}")));
+                        file.push("manifest-url-header", name, format!("{header}: {value}"));
                     }
                 }
             }
@@ -142,19 +179,24 @@ fn kubelet(fields: &BTreeMap<&str, &Value>) -> Result<ConfigFile, String> {
     let address = health.get("healthzBindAddress").map_or("127.0.0.1", String::as_str);
     match health.get("healthzPort").map(String::as_str) {
         None => file.unused.extend(health.keys().map(|name| (*name).to_owned())),
-        Some("0") => file.options.push(("healthz-address".to_owned(), "off".to_owned())),
+        Some("0") => file.push("healthz-address", "healthzPort", "off".to_owned()),
         Some(port) => {
             let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-            file.options.push(("healthz-address".to_owned(), format!("{host}:{port}")));
+            file.push("healthz-address", "healthzPort", format!("{host}:{port}"));
         }
     }
     Ok(file)
 }
 
 impl ConfigFile {
+    fn push(&mut self, option: &str, field: &str, value: String) {
+        self.options.push(Setting { option: option.to_owned(), value, field: field.to_owned() });
+    }
+
     fn add(&mut self, option: &str, field: &str, value: &Value) -> Result<(), String> {
-        let values = texts(field, value)?;
-        self.options.extend(values.into_iter().map(|value| (option.to_owned(), value)));
+        for value in texts(field, value)? {
+            self.push(option, field, value);
+        }
         Ok(())
     }
 
@@ -190,6 +232,17 @@ fn texts(field: &str, value: &Value) -> Result<Vec<String>, String> {
     }
 }
 
+/// The line, from 1, of the field that a message begins with. The parser tells no places; but a field of the outermost level
+/// begins a line, unless the file is JSON in one piece.
+fn line_of(text: &str, why: &str) -> Option<usize> {
+    let (field, _) = why.split_once(':')?;
+    let begins = |line: &str| {
+        let rest = line.trim_start().trim_start_matches(['"', '{', ' ']).strip_prefix(field);
+        rest.is_some_and(|rest| rest.trim_start_matches('"').trim_start().starts_with(':'))
+    };
+    text.lines().position(begins).map(|at| at + 1)
+}
+
 /// The words of `run` with what its `--config` file adds, and lines to tell. Without that option they are as they were.
 ///
 /// # Errors
@@ -202,14 +255,12 @@ pub fn with_file(words: Vec<String>) -> Result<(Vec<String>, Vec<String>), Strin
     let Some(path) = path else { return Ok((words, Vec::new())) };
     let file = ConfigFile::read(Path::new(path))?;
     let mut all = words.clone();
-    let switches: Vec<String> = known().into_iter().filter(|o| o.is_switch).map(|o| o.name).collect();
-    for (option, value) in file.options.into_iter().filter(|(option, _)| !given(option)) {
+    for Setting { option, value, .. } in file.options.into_iter().filter(|s| !given(&s.option)) {
         // What has no value where it is typed is true or false in a file.
-        match (switches.contains(&option), value.as_str()) {
-            (true, "false") => {}
-            (true, "true") => all.push(format!("--{option}")),
-            (true, _) => return Err(format!("{}: {}: must be true or false", path, camel(&option))),
-            (false, _) => all.extend([format!("--{option}"), value]),
+        match known().iter().any(|o| o.is_switch && o.name == option) {
+            true if value == "true" => all.push(format!("--{option}")),
+            true => {}
+            false => all.extend([format!("--{option}"), value]),
         }
     }
     let mut lines = Vec::new();
@@ -225,7 +276,7 @@ mod tests {
 
     fn options(text: &str) -> Vec<String> {
         let file = ConfigFile::parse(text).unwrap();
-        file.options.into_iter().map(|(option, value)| format!("{option}={value}")).collect()
+        file.options.into_iter().map(|s| format!("{}={}", s.option, s.value)).collect()
     }
 
     #[test]
@@ -302,7 +353,11 @@ mod tests {
         };
         assert_eq!(with("true").unwrap(), "--allow-foreign-manifests --kubeconfig /k --register-node");
         assert_eq!(with("false").unwrap(), "--kubeconfig /k");
-        assert!(with("maybe").unwrap_err().contains("allowForeignManifests: must be true or false"));
+        assert!(
+            with("maybe")
+                .unwrap_err()
+                .contains(":5: allowForeignManifests: \"maybe\": must be true or false")
+        );
         std::fs::remove_file(&path).unwrap();
     }
 

@@ -432,7 +432,9 @@ pub(super) fn since_worked(
     entry: &crate::report::PodStatusFile,
 ) -> Option<(String, Vec<differences::Change>)> {
     let key = PodKey { namespace: entry.namespace.clone()?, name: entry.name.clone()? };
-    let worked = Worked::read(roots, &key.to_string())?;
+    let key = key.to_string();
+    let bytes = fs::read(roots.worked(&key)).ok()?;
+    let worked = serde_json::from_slice::<Worked>(&bytes).ok().filter(|worked| worked.key == key)?;
     let generation = entry.generation.as_ref().filter(|g| **g != worked.generation)?;
     let now = read_stored(roots, generation, &process::boot_id().unwrap_or_default())?;
     Some((worked.since, differences::between(&worked.document, &now.document)))

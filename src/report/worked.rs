@@ -1,10 +1,7 @@
 //! What a Pod was when it last worked, for `why`: most of what is wrong with a Pod is what was changed last.
 
-use std::fs;
-
 use serde::{Deserialize, Serialize};
 
-use crate::paths::Roots;
 use crate::pod::Generation;
 
 /// STATE/worked/*.json: the last generation of a Pod that was ready for a while. It outlives the generation, the manifest and
@@ -20,12 +17,4 @@ pub struct Worked {
     pub since: String,
     /// The input document.
     pub document: serde_json::Value,
-}
-
-impl Worked {
-    /// What is known of the Pod of this key.
-    pub fn read(roots: &Roots, key: &str) -> Option<Self> {
-        let bytes = fs::read(roots.worked(key)).ok()?;
-        serde_json::from_slice::<Self>(&bytes).ok().filter(|worked| worked.key == key)
-    }
 }

@@ -144,8 +144,10 @@ mod tests {
             command.args(["-c", script]).env("PODSTRAP_TEST_MARK", value).spawn().unwrap()
         };
         let value = std::process::id().to_string();
-        // The second's child has another environment, and is a child all the same.
-        let mut marked = [start("exec sleep 1000", &value), start("env -i sleep 1000 & wait", &value)];
+        // The second's child has another environment, and is a child all the same. Where that one is killed first, its
+        // shell may end by itself before it is killed, too.
+        let mut marked =
+            [start("exec sleep 1000", &value), start("env -i sleep 1000 & wait; exit 1", &value)];
         let mut other = start("exec sleep 1000", &format!("{value}0"));
         let of = |parent: u32| {
             let all = table().unwrap();

@@ -42,8 +42,11 @@ fn a_bad_file_is_a_usage_error_that_names_it() {
     let config = i.dir.join("podstrap.yaml");
     let head = "apiVersion: podstrap.io/v1\nkind: PodstrapConfiguration\n";
     for (lines, words) in [
-        ("rescan: soon\n", "expected a duration"),
-        ("reskan: 1s\n", "did you mean rescan?"),
+        ("rescan: soon\n", "podstrap.yaml:3: rescan: \"soon\": expected a duration"),
+        (
+            "nodeName: n\nreskan: 1s\n",
+            "podstrap.yaml:4: reskan: there is no such option; did you mean rescan?",
+        ),
         ("rescan: 0.1\n", "--rescan"),
         ("rescan: [\n", "podstrap.yaml: "),
     ] {
