@@ -2,7 +2,7 @@
 
 pub mod args;
 mod changes;
-mod config_file;
+pub mod config_file;
 pub mod cri;
 mod dispatch;
 pub mod down;

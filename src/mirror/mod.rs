@@ -6,7 +6,7 @@
 //! RUN/mirror.json, where `status` finds it.
 
 mod client;
-mod kubeconfig;
+pub mod kubeconfig;
 mod node;
 mod object;
 mod plan;
