@@ -57,15 +57,18 @@ macro_rules! targets {
 targets! {
     archive: [], 20;
     cni: [], 20;
+    config: [], 60;
     docker: [], 20;
     docker_log: [], 20;
     files: [], 20;
     grpc: [], 60;
     health: [], 60;
+    kubeconfig: [], 60;
     layer: [], 20;
     log: [], 20;
     manifest: ["tests/corpus", "tests/kubeadm", "tests/whole"], 5;
     reference: [], 20;
     state: [], 20;
     tar: [], 60;
+    url: [], 60;
 }

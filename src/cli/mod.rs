@@ -3,7 +3,7 @@
 pub mod args;
 mod changes;
 pub mod claim;
-mod config_file;
+pub mod config_file;
 pub mod cri;
 mod dispatch;
 pub mod down;

@@ -214,7 +214,12 @@ fn has_settled(entry: &PodStatusFile, container: &ContainerStatus) -> bool {
     let spec = specs.and_then(|all| all.iter().find(|c| c["name"] == container.name.as_str()));
     let probed = |s: &serde_json::Value| s["readinessProbe"].is_object() || s["startupProbe"].is_object();
     let started = container.state.running.as_ref().and_then(|r| unix_ms(&r.started_at));
-    spec.is_some_and(probed) || started.is_none_or(|at| clock::unix_ms().saturating_sub(at) >= SETTLED_MS)
+    spec.is_some_and(probed) || started.is_none_or(|at| is_past(at, clock::unix_ms()))
+}
+
+/// Whether it began long enough ago. What seems to begin only later did so before the clock was set back.
+fn is_past(started: i64, now: i64) -> bool {
+    now.saturating_sub(started).saturating_abs() >= SETTLED_MS
 }
 
 /// Why an entry is not there yet, in one line.
@@ -387,5 +392,19 @@ pub fn until_gone(
             return Ok(false);
         }
         changes.wait(RECHECK_MS.min(until - now))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait() {
+        for (started, now, past) in
+            [(0, 0, false), (0, 1_999, false), (0, 2_000, true), (3_600_000, 0, true), (1_000, 0, false)]
+        {
+            assert_eq!(is_past(started, now), past, "{started} at {now}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 mod act;
 mod client;
-mod kubeconfig;
+pub mod kubeconfig;
 mod node;
 mod object;
 mod plan;

@@ -2,7 +2,7 @@
 //! the Pods must be what their manifests say, once, and nothing may be left behind.
 //!
 //! Every fault that the project's failure model names, and who tries it. Names without a program are of this one; `lifecycle`,
-//! `monitor`, `docker`, `notify`, `timing`, `corpus` and `sandbox` are test programs beside it.
+//! `monitor`, `docker`, `notify`, `timing`, `corpus`, `sandbox`, `url_source` and `fresh_host` are test programs beside it.
 //!
 //! | fault | tried by |
 //! |---|---|
@@ -15,8 +15,9 @@
 //! | the manifest directory cannot be read, is replaced, mounted over, unmounted | source::the_directory_is_replaced…, `lifecycle` files::a_directory_that_cannot_be_read… |
 //! | … is missing | `lifecycle` edits::a_manifest_directory_moved_aside… |
 //! | a manifest goes and comes back during its Pod's stop | `lifecycle` edits::removed_and_put_back_at_once…, kills |
-//! | the daemon is stopped and started | `lifecycle` adoption::term_leaves_pods_running…; by systemd and as another build: not here, it needs a machine of its own |
-//! | the host is shut down, loses power, is suspended; units and disks come late | not here: each needs a machine of its own |
+//! | the daemon is stopped and started | `lifecycle` adoption::term_leaves_pods_running…; by systemd: `fresh_host` |
+//! | the host is shut down, loses power | `fresh_host` a_fresh_host_becomes_a_control_plane…: it needs a machine of its own |
+//! | the host is suspended; units and disks come late | not here |
 //! | state of an earlier boot; numbers of processes that are others' by now | stored::what_another_boot_left…, whole::after_a_reboot…, `monitor` leftovers_of_another_boot_kill_nobody |
 //! | runc has lost its state | runc::a_runc_that_has_lost_its_own_state… |
 //! | a disk is full | disk |
@@ -34,10 +35,10 @@
 //! | many exits at one time, exits at once | containers::fifty_that_exit_in_one_instant…, one_that_exits_at_once… |
 //! | no process, no descriptor to be had | machine::without_a_process…, process::without_a_descriptor… |
 //! | no inotify; more events than it keeps; floods of them | process::without_inotify…, machine::more_events…, ten_thousand_events_a_second, source::two_thousand_renames… |
-//! | the clock jumps | not here: the machine's clock is others' too; no deadline is reckoned by it (`clippy.toml`, sys::clock) |
+//! | the clock jumps by an hour, forward and back | `fresh_host` clock::a_clock_that_jumps…: it needs a machine of its own |
 //! | the daemon is paused | process::stopped_for_ten_seconds_it_catches_up |
 //! | the daemon leaks | `timing` for wake-ups; for memory a soak of days is needed |
-//! | the daemon's loop hangs | `notify` systemd_hears… (the watchdog's signs of life); its bite is systemd's |
+//! | the daemon's loop hangs | `notify` systemd_hears… (the watchdog's signs of life); its bite: `fresh_host` a_daemon_that_hangs_is_replaced |
 //! | an image is missing, damaged, cannot be pulled | `lifecycle` images |
 //! | TERM is ignored; KILL does not help | containers::one_that_ignores_term…, machine::what_cannot_be_killed… |
 //! | grace periods without bound | `corpus` |

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod clock;
 #[path = "../common/mod.rs"]
 #[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
@@ -78,7 +79,7 @@ fn a_fresh_host_becomes_a_control_plane_and_stays_one() {
     fs::create_dir_all(&dir).unwrap();
     let began = Instant::now();
     let pin = bundle(&dir.join("bundle"), &kubernetes);
-    seed(&dir, &pin, kubernetes.value("version"));
+    seed(&dir, &user_data(&pin, kubernetes.value("version")));
     Vm::make_disk(&dir, &base);
     say(&format!("a machine with {}", base.value("accel")));
 
@@ -123,6 +124,12 @@ fn a_fresh_host_becomes_a_control_plane_and_stays_one() {
 
 /// The machine's base and the programs. `None`, said aloud, where they cannot be had.
 fn tools() -> Option<(Tool, Tool)> {
+    let found = machine().and_then(|base| Ok((base, Tool::run("control-plane")?)));
+    found.map_err(|reason| host::skip(&reason)).ok()
+}
+
+/// The machine's base, or why there is none.
+fn machine() -> Result<Tool, String> {
     let missing = match () {
         () if !nix::unistd::geteuid().is_root() => Some("not root".to_owned()),
         () if !cfg!(target_arch = "x86_64") => Some("the machine is an x86-64 one".to_owned()),
@@ -131,11 +138,7 @@ fn tools() -> Option<(Tool, Tool)> {
             .find(|program| host::find(program).is_none())
             .map(|program| format!("no {program} on PATH")),
     };
-    let found = match missing {
-        Some(missing) => Err(missing),
-        None => Tool::run("vm").and_then(|base| Ok((base, Tool::run("control-plane")?))),
-    };
-    found.map_err(|reason| host::skip(&reason)).ok()
+    missing.map_or_else(|| Tool::run("vm"), Err)
 }
 
 /// Makes what the web server has, as podstrap-cloud-init(7) tells to; gives the number that vouches for it.
@@ -177,10 +180,10 @@ fn user_data(pin: &str, version: &str) -> String {
 }
 
 /// Makes the medium on which cloud-init finds what it is to do: the NoCloud data source.
-fn seed(dir: &Path, pin: &str, version: &str) {
+fn seed(dir: &Path, user_data: &str) {
     let seed = dir.join("seed");
     fs::create_dir_all(&seed).unwrap();
-    fs::write(seed.join("user-data"), user_data(pin, version)).unwrap();
+    fs::write(seed.join("user-data"), user_data).unwrap();
     fs::write(seed.join("meta-data"), "instance-id: fresh-host\nlocal-hostname: node1\n").unwrap();
     let network = format!(
         "version: 2\nethernets:\n  link0:\n    match: {{macaddress: '52:54:00:12:34:56'}}\n    \

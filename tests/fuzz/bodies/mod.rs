@@ -5,17 +5,20 @@
 
 mod archive;
 mod cni;
+mod config;
 mod docker;
 mod docker_log;
 mod files;
 mod grpc;
 mod health;
+mod kubeconfig;
 mod layer;
 mod log;
 mod manifest;
 mod reference;
 mod state;
 mod tar;
+mod url;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,20 +29,23 @@ use nix::time::{ClockId, clock_gettime};
 type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 13] = [
+pub const TARGETS: [(&str, Body); 16] = [
     ("archive", archive::run),
     ("cni", cni::run),
+    ("config", config::run),
     ("docker", docker::run),
     ("docker_log", docker_log::run),
     ("files", files::run),
     ("grpc", grpc::run),
     ("health", health::run),
+    ("kubeconfig", kubeconfig::run),
     ("layer", layer::run),
     ("log", log::run),
     ("manifest", manifest::run),
     ("reference", reference::run),
     ("state", state::run),
     ("tar", tar::run),
+    ("url", url::run),
 ];
 
 /// One input may take this much processor time. libFuzzer's code and cargo's for tests are several times slower than a
