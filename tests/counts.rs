@@ -38,6 +38,18 @@ struct Counts {
     sleeps: usize,
 }
 
+impl Counts {
+    /// Fails if any of them is above its bound.
+    fn at_most(&self, bound: Self) {
+        let kept = self.spawned <= bound.spawned
+            && self.calls <= bound.calls
+            && self.bytes <= bound.bytes
+            && self.flushes <= bound.flushes
+            && self.sleeps <= bound.sleeps;
+        assert!(kept, "{self:?}, and at most {bound:?} are allowed");
+    }
+}
+
 fn traced(args: &[&str]) -> Option<Traced> {
     if common::runtime() != "runc" {
         return None;
@@ -186,7 +198,12 @@ fn a_start_a_restart_and_a_removal_cost_what_they_did() {
         |i| i.restarts("counted", "main") == 1 && i.running_pid("counted", "main").is_some(),
     );
     let removal = t.count("removal", |i| i.remove("counted.yaml"), |i| i.pod("counted").is_none());
-    let _ = (start, restart, removal);
+    // The monitor, its runc, and whoever keeps the manifest: its two flushes, after the start, are the only ones.
+    start.at_most(Counts { spawned: 3, calls: 800, bytes: 18_000, flushes: 2, sleeps: 8 });
+    // The next monitor and its runc.
+    restart.at_most(Counts { spawned: 2, calls: 950, bytes: 18_000, flushes: 0, sleeps: 10 });
+    // Who forgets the kept manifest, and who removes what the Pod leaves. runc has no part in it.
+    removal.at_most(Counts { spawned: 2, calls: 1_050, bytes: 15_000, flushes: 2, sleeps: 12 });
 }
 
 #[test]
@@ -205,4 +222,7 @@ fn an_idle_daemon_wakes_for_its_rescan_alone() {
     let text = t.text();
     let counts = t.of(&text, &text[before..]);
     eprintln!("four scans: {counts:?}");
+    // One look at the manifests is one wake-up, and the archives are looked at by the same.
+    counts.at_most(Counts { spawned: 0, calls: 300, bytes: 0, flushes: 0, sleeps: 5 });
+    assert!(counts.sleeps >= 3, "it does wake: {counts:?}");
 }

@@ -713,7 +713,7 @@ fn the_daemon_is_nudged() {
     stage.run();
     let line = format!("{} c 0", stage.pod.generation);
     let heard = fifo.drain().0;
-    assert!(heard.len() >= 3 && heard.iter().all(|l| *l == line), "{heard:?}");
+    assert!(heard.len() >= 2 && heard.iter().all(|l| *l == line), "{heard:?}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod one;
 mod plane;
 mod plot;
 mod pods;
+mod readyz;
 mod report;
 mod sample;
 mod scale;
@@ -83,29 +84,12 @@ const PARTS: &[Part] = &[
     ("scale", &[], scale::curves),
     ("manifests", &[], |e| manifests::thousand(e).into()),
     ("logs", LOGS, |e| logs::three_ways(e).into()),
-    ("control-plane", &[], |e| control_plane(e).into()),
+    ("control-plane", &[], |e| readyz::readyz(e).into()),
     ("size", &[], |_| {
         let size = Line::of("binary, stripped", Unit::Size, vec![machine::program_size()]);
         vec![size.bound(Bound::Most(5.0 * 1024.0 * 1024.0))].into()
     }),
 ];
-
-/// The control plane of kubeadm: its processes started by hand, and by podstrap from its manifests.
-fn control_plane(effort: &Effort) -> Vec<Line> {
-    let mut plane = plane::plane().expect("it can be had");
-    plane.load();
-    let (mut ours, mut by_hand) = (vec![], vec![]);
-    for n in 0..effort.few {
-        for turn in [n, n + 1] {
-            match turn % 2 {
-                0 => ours.push(plane.readyz_by_podstrap().as_secs_f64()),
-                _ => by_hand.push(plane.readyz_by_hand().as_secs_f64()),
-            }
-        }
-    }
-    let line = Line::of("podstrap run → kube-apiserver's /readyz", Unit::Time, ours);
-    vec![line.against("the four programs by hand", by_hand).bound(Bound::Times(1.10))]
-}
 
 /// What every part needs.
 const NEEDED: &[&str] =

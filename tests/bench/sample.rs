@@ -32,6 +32,7 @@ impl Unit {
             Self::Size if n < 1024.0 * 1024.0 => format!("{} KiB", digits(n / 1024.0)),
             Self::Size => format!("{} MiB", digits(n / 1024.0 / 1024.0)),
             Self::Rate => format!("{} MB/s", digits(n / 1e6)),
+            Self::Load if n < 0.001 => format!("{:.4} %", n * 100.0),
             Self::Load => format!("{} %", digits(n * 100.0)),
             Self::Count => digits(n).trim_end_matches(".00").to_owned(),
         }

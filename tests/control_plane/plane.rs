@@ -1,19 +1,15 @@
 //! One control plane: what kubeadm writes on a node of the test's own, podstrap on it, and kubectl.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::thread::JoinHandle;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use crate::common::engine::{Engine, runtime};
 use crate::common::image;
 use crate::common::kubernetes::Kubernetes;
 use crate::common::node::Node;
-use crate::common::{
-    Instance, NODE, SOON, assert_exit, describe, host, instance_without_engine, podstrap, runtime_name, text,
-};
+use crate::common::{Instance, NODE, assert_exit, describe, host, instance_without_engine, text};
 
 /// The node's address: of a network that is set aside for documentation.
 pub const ADDRESS: &str = "192.0.2.10";
@@ -172,81 +168,5 @@ impl Plane {
     /// A manifest as it is now.
     pub fn manifest(&self, pod: &str) -> String {
         fs::read_to_string(self.i.manifests.join(format!("{pod}.yaml"))).unwrap()
-    }
-
-    // How long until /readyz is ok.
-
-    /// Loads the images, so that nothing is unpacked while the clock runs.
-    pub fn load(&self) {
-        for pod in PODS {
-            let output = Command::new(podstrap())
-                .args(["image", "load", "--runtime", runtime_name()])
-                .args(self.i.docker.iter().flat_map(|cli| ["--docker-binary".into(), cli.clone()]))
-                .arg("--state-dir")
-                .arg(&self.i.state)
-                .arg("--run-dir")
-                .arg(&self.i.run)
-                .arg(self.i.images_dir().join(format!("{pod}.tar")))
-                .output()
-                .unwrap();
-            assert_exit(&output, 0);
-        }
-    }
-
-    /// With the commands of the manifests started by hand, as processes of the node.
-    pub fn readyz_by_hand(&self) -> Duration {
-        self.forget();
-        let began = Instant::now();
-        let ready = self.watch_readyz(began);
-        let mut started: Vec<_> = PODS
-            .iter()
-            .map(|pod| {
-                let manifest: serde_json::Value = serde_yaml::from_str(&self.manifest(pod)).unwrap();
-                let words = manifest["spec"]["containers"][0]["command"].as_array().unwrap().clone();
-                let mut command = self.node.command(&self.kubernetes.program(words[0].as_str().unwrap()));
-                command.args(words[1..].iter().map(|w| w.as_str().unwrap()));
-                command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap()
-            })
-            .collect();
-        let took = ready.join().unwrap();
-        for child in started.iter_mut().rev() {
-            let _ = child.kill();
-            child.wait().unwrap();
-        }
-        took.unwrap_or_else(|| panic!("started by hand, not ready within {START:?}"))
-    }
-
-    /// With podstrap, from the start of its daemon.
-    pub fn readyz_by_podstrap(&mut self) -> Duration {
-        self.forget();
-        let began = Instant::now();
-        let ready = self.watch_readyz(began);
-        self.i.start();
-        let took = ready.join().unwrap();
-        self.i.cli_ok("down", &["--timeout", "120s"]);
-        self.i.daemon_exit(SOON);
-        took.unwrap_or_else(|| panic!("with podstrap, not ready within {START:?}"))
-    }
-
-    /// Makes etcd a new one.
-    fn forget(&self) {
-        for path in host::entries(&self.i.dir.join("etcd")) {
-            fs::remove_dir_all(path).unwrap();
-        }
-    }
-
-    /// Asks for /readyz every 20 ms, in a thread of its own. `None` when it is never ok.
-    fn watch_readyz(&self, since: Instant) -> JoinHandle<Option<Duration>> {
-        self.node.in_thread(move |agent| {
-            let url = format!("https://{ADDRESS}:6443/readyz");
-            while since.elapsed() < START {
-                // Anybody may ask, and any answer but 200 is an error.
-                if agent.get(&url).call().is_ok() {
-                    return Some(since.elapsed());
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            None
-        })
     }
 }
