@@ -282,10 +282,17 @@ mod tests {
     #[test]
     fn our_own_file_has_the_options_in_camel_case() {
         let text = "apiVersion: podstrap.io/v1\nkind: PodstrapConfiguration\nmanifestDir: [/a, /b]\nlogMaxFiles: 3\n\
-                    restartBackoff: 10s,300s\nrunDir: null\n";
+                    restartBackoff: 10s,300s\nrunDir: null\nnodeLabel: [disk=ssd]\nnodeTaint: gpu:NoSchedule\n";
         assert_eq!(
             options(text),
-            ["log-max-files=3", "manifest-dir=/a", "manifest-dir=/b", "restart-backoff=10s,300s"]
+            [
+                "log-max-files=3",
+                "manifest-dir=/a",
+                "manifest-dir=/b",
+                "node-label=disk=ssd",
+                "node-taint=gpu:NoSchedule",
+                "restart-backoff=10s,300s"
+            ]
         );
         let wrong = |line: &str| {
             let text = format!("apiVersion: podstrap.io/v1\nkind: PodstrapConfiguration\n{line}\n");

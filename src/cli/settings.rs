@@ -266,6 +266,12 @@ mod tests {
         assert_eq!(c.cni.bin_dirs, [Path::new("/opt/cni/bin"), Path::new("/usr/lib/cni")]);
         assert!(c.cluster_dns.is_empty() && c.cluster_domain == "cluster.local");
         assert_eq!((c.healthz, c.mirror), (None, None));
+        let c = config(&["--node-label", "disk=ssd", "--node-taint", "gpu=yes:NoSchedule"]).unwrap();
+        assert_eq!(
+            (c.facts.labels["disk"].as_str(), c.facts.labels["kubernetes.io/hostname"].as_str()),
+            ("ssd", "host1")
+        );
+        assert_eq!(c.facts.taints[0].to_string(), "gpu=yes:NoSchedule");
         let c = config(&["--kubeconfig", "/k", "--register-node"]).unwrap();
         assert_eq!(c.mirror, Some(MirrorConfig { kubeconfig: "/k".into(), register_node: true }));
         let c = config(&[]).unwrap();
@@ -306,6 +312,9 @@ mod tests {
             (&["--manifest-url-period", "0.5"], "--manifest-url-period"),
             (&["--cgroup-root", ""], "--cgroup-root"),
             (&["--rescan", "0.5"], "--rescan"),
+            (&["--node-label", "a=b", "--node-label", "a=c"], "another value"),
+            (&["--node-label", "a"], "KEY=VALUE"),
+            (&["--node-taint", "a=b"], "NoSchedule"),
             (&["--register-node"], "--kubeconfig"),
             (&["--log-max-files", "0"], "--log-max-files"),
             (&["--manifest-dir", "/a", "--manifest-dir", "/a"], "twice"),

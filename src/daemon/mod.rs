@@ -399,6 +399,9 @@ impl Daemon {
             self.expand(now);
             let actions = self.world.plan(now);
             self.planned_at = now.boot;
+            // Whose turn it is to be replaced is no matter of its manifest alone: a daemon that comes after this one must know
+            // that it was, or would start again what has just ended.
+            self.save_ends_of_members(&actions);
             for action in actions {
                 self.act(action, now);
                 doom::done("an action");

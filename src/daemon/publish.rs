@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Daemon;
 use super::{view, waits};
 use crate::config::{MissingDir, RunConfig};
-use crate::core::{Life, Refusal, Saved};
+use crate::core::{Action, Refusal, Saved};
 use crate::log::rfc3339;
 use crate::paths::{Roots, fnv1a};
 use crate::pod::{Generation, PodKey};
@@ -155,9 +155,7 @@ impl Publisher {
     }
 
     /// Writes what the next daemon has to know of a life, if that has changed.
-    fn save(&mut self, life: &Life, roots: &Roots) {
-        let saved = life.saved();
-        let generation = &life.pod.generation;
+    fn save(&mut self, generation: &Generation, saved: Saved, roots: &Roots) {
         if self.saved.get(generation) != Some(&saved)
             && let Ok(bytes) = serde_json::to_vec(&saved)
         {
@@ -196,7 +194,24 @@ impl Daemon {
     /// follows.
     pub(super) fn save_lives(&mut self) {
         for life in self.world.dirty().filter_map(|key| self.world.slot(key)?.life.as_ref()) {
-            self.publisher.save(life, &self.config.roots);
+            self.publisher.save(&life.pod.generation, life.saved(), &self.config.roots);
+        }
+    }
+
+    /// The same of the Pods of sets that are about to be told to end. That they were told is not written yet: should this daemon
+    /// be killed, the next one tells them again.
+    pub(super) fn save_ends_of_members(&mut self, actions: &[Action]) {
+        let ends = actions.iter().filter_map(|action| match action {
+            Action::Term { pod, run, .. } if pod.owner.is_some() => Some((&pod.key, run)),
+            _ => None,
+        });
+        for (key, run) in ends {
+            let Some(life) = self.world.slot(key).and_then(|slot| slot.life.as_ref()) else { continue };
+            let mut saved = life.saved();
+            if let Some(stop) = saved.containers.get_mut(&run.container).and_then(|c| c.stop.as_mut()) {
+                stop.termed = false;
+            }
+            self.publisher.save(&life.pod.generation, saved, &self.config.roots);
         }
     }
 
@@ -266,7 +281,7 @@ impl Daemon {
         let waits = slot.waiting.as_ref().map(|waiting| waits::tell(&self.world, waiting));
         let to_mend = slot.waiting.as_ref().and_then(|w| waits::tell_of_manifests(&self.world, w));
         if let Some(life) = &slot.life {
-            self.publisher.save(life, &self.config.roots);
+            self.publisher.save(&life.pod.generation, life.saved(), &self.config.roots);
         }
         let good = self.merged.good.get(key);
         let stored = self.stored_document(slot);

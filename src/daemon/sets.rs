@@ -87,6 +87,7 @@ impl Daemon {
     /// Returns whether it was.
     pub(super) fn expand(&mut self, now: Stamp) -> bool {
         let is_changed = std::mem::take(&mut self.sets.is_changed);
+        self.sets.deadline = None;
         // In a full stop nothing is begun, and each Pod has its turn to end.
         if self.world.is_draining() && !is_changed {
             return false;
@@ -96,7 +97,6 @@ impl Daemon {
         if has_none && !is_changed {
             return false;
         }
-        self.sets.deadline = None;
         let mut goods = self.sets.plain.clone();
         let held: Vec<(SetKey, HeldSet)> =
             self.merged.sets.iter().map(|(k, h)| (k.clone(), h.clone())).collect();

@@ -37,8 +37,8 @@ fn it_runs_where_the_node_fits_and_says_why_where_not() {
                     matchExpressions: [{key: disk, operator: NotIn, values: [ssd]}, {key: kubernetes.io/os, operator: In, \
                     values: [linux]}]}]}}}\n";
     i.write_manifest("agent.yaml", &choosy(&format!("{tolerant}{affinity}")));
+    i.until("it runs", |i| pods(i, "agent").len() == 1);
     wait_ready(&i, "daemonset/agent");
-    assert_eq!(pods(&i, "agent").len(), 1);
     let log = fs::read_to_string(i.daemon_log()).unwrap();
     assert!(!log.contains("has no effect"), "{log}");
     // Another node, another answer: the Pod goes.

@@ -54,6 +54,7 @@ fn pods_begin_in_order_when_the_former_is_ready_and_go_in_reverse() {
     assert_eq!(events(&i)[3..], ["a 2 term", "a 1 term"]);
     // The whole set goes in the same way.
     i.write_manifest("web.yaml", &web(&i, &["replicas: 3", "serviceName: nginx"], "a", &[READY_FILE]));
+    i.until("all three are back", |i| events(i).len() == 7);
     wait_ready(&i, "statefulset/web");
     i.remove("web.yaml");
     assert_exit(&i.wait(&["--for", "gone", "--timeout", "60s", "statefulset/web"]), 0);
