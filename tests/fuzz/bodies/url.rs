@@ -55,13 +55,13 @@ fn answers(bytes: &[u8]) {
         let is_error = told.is_err();
         let _ = source.answered(told, now);
         assert_eq!(source.deadline(), Some(now + 20_000));
-        assert_eq!(source.error().is_some(), is_error);
+        assert_eq!(source.standing().error().is_some(), is_error);
         let (mine, pods) = pods_of(source);
         source = mine;
         // No body: what it said last goes on.
         assert!(is_body || pods == known, "{pods:?} after {known:?}");
         known = pods;
-        let _ = (source.take_news(), source.take_keeps(), source.is_settled());
+        let _ = (source.standing_mut().take_news(), source.standing_mut().take_keeps(), source.is_settled());
     }
 }
 
