@@ -36,7 +36,11 @@ fn man() -> String {
 
 /// The options of the parser itself: the literals of its source, so that none can be left out of help.
 fn declared() -> BTreeSet<String> {
-    let source = include_str!("../../src/cli/args.rs");
+    let source = concat!(
+        include_str!("../../src/cli/args.rs"),
+        include_str!("../../src/cli/args/image.rs"),
+        include_str!("../../src/cli/args/run.rs"),
+    );
     let mut found = BTreeSet::new();
     let mut option = false;
     let mut long = None;
