@@ -95,7 +95,7 @@ impl DocumentReport {
                 depends_on = document.depends_on.map(|place| (pod.depends_on.clone(), place));
                 (Some(pod.generation.to_string()), Vec::new())
             }
-            Ok(Accepted::Object(_) | Accepted::Set(_)) => (None, Vec::new()),
+            Ok(Accepted::Object(_) | Accepted::Set(_) | Accepted::Nothing) => (None, Vec::new()),
             Err(errors) => (None, errors),
         };
         let named = document.key.clone();
