@@ -43,6 +43,7 @@ fn documents(bytes: &[u8]) -> Vec<Document> {
                 again.origin.document = document.number;
                 assert_eq!(again, **pod);
             }
+            Ok(Accepted::Nothing) => assert!(!document.warnings.is_empty()),
             Ok(Accepted::Set(set)) => {
                 assert_eq!(document.set.as_ref(), Some(&set.key));
                 let claims = Path::new("/claims");

@@ -100,7 +100,7 @@ impl DocumentReport {
                 host_ports.extend(pod.host_ports());
                 (Some(pod.generation.to_string()), Vec::new())
             }
-            Ok(Accepted::Object(_) | Accepted::Set(_)) => (None, Vec::new()),
+            Ok(Accepted::Object(_) | Accepted::Set(_) | Accepted::Nothing) => (None, Vec::new()),
             Err(errors) => (None, errors),
         };
         let named = document.key.clone();

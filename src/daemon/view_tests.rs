@@ -23,7 +23,7 @@ fn accepted(command: &str, extra: &str) -> (Pod, Value) {
         Context { node: &node, path: "/m/web.yaml", limits: Limits::default(), runtime: Runtime::default() };
     match read(text.as_bytes(), &context).remove(0).outcome.unwrap() {
         Accepted::Pod { pod, canonical } => (*pod, canonical),
-        Accepted::Object(_) | Accepted::Set(_) => panic!("not a Pod"),
+        Accepted::Object(_) | Accepted::Set(_) | Accepted::Nothing => panic!("not a Pod"),
     }
 }
 

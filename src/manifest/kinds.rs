@@ -18,10 +18,6 @@ fn other_kind(kind: &str) -> Option<(&'static str, &'static str)> {
             "needs a controller of an API server",
             "write its template as a Pod with restartPolicy: OnFailure",
         ),
-        "Service" => (
-            "needs an API server",
-            "take it out: a static Pod is reached by hostNetwork, and the Pods of a StatefulSet find each other without it",
-        ),
         "Ingress" | "Endpoints" => ("needs an API server", "a static Pod is reached by hostNetwork"),
         "PodTemplate" => ("needs an API server", "write its template as a Pod"),
         _ => return None,
@@ -34,11 +30,13 @@ pub(super) enum Kind {
     Pod,
     Object(ObjectKind),
     Set(SetKind),
+    /// A Service, of which only the headless one of a StatefulSet has a place here.
+    Service,
     /// Of things that each tell their kind, or all are of this one.
     List(Option<&'static str>),
 }
 
-const KINDS: [(&str, Kind); 11] = [
+const KINDS: [(&str, Kind); 12] = [
     ("Pod", Kind::Pod),
     ("ConfigMap", Kind::Object(ObjectKind::ConfigMap)),
     ("Secret", Kind::Object(ObjectKind::Secret)),
@@ -46,6 +44,7 @@ const KINDS: [(&str, Kind); 11] = [
     ("PodList", Kind::List(Some("Pod"))),
     ("ConfigMapList", Kind::List(Some("ConfigMap"))),
     ("SecretList", Kind::List(Some("Secret"))),
+    ("Service", Kind::Service),
     ("DaemonSet", Kind::Set(SetKind::DaemonSet)),
     ("StatefulSet", Kind::Set(SetKind::StatefulSet)),
     ("DaemonSetList", Kind::List(Some("DaemonSet"))),
@@ -69,7 +68,7 @@ pub(super) fn of_item(
             item.error(findings, "a list in a list is not read").help("write its items into the outer list");
             None
         }
-        Some(Kind::Pod | Kind::Object(_) | Kind::Set(_)) | None => kind,
+        Some(Kind::Pod | Kind::Object(_) | Kind::Set(_) | Kind::Service) | None => kind,
     }
 }
 
@@ -118,8 +117,25 @@ pub(super) fn of(document: &Spot<'_>, findings: &mut Findings) -> Option<Kind> {
 fn version_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Set(_) | Kind::List(Some("DaemonSet" | "StatefulSet")) => "apps/v1",
-        Kind::Pod | Kind::Object(_) | Kind::List(_) => "v1",
+        Kind::Pod | Kind::Object(_) | Kind::Service | Kind::List(_) => "v1",
     }
+}
+
+/// A headless Service beside a StatefulSet says no more than its serviceName does. Any other has nobody who would route to it.
+/// Returns whether it is passed over.
+pub(super) fn service(document: &Spot<'_>, findings: &mut Findings) -> bool {
+    let address = document.get("spec").and_then(|s| s.get("clusterIP"));
+    let is_headless = matches!(address.map(|a| &a.node.value), Some(Value::Text(text)) if text == "None");
+    let Some(kind) = document.get("kind") else { return false };
+    if is_headless {
+        kind.warning(
+            findings,
+            "a headless Service has no effect: a StatefulSet's Pods find each other by its serviceName",
+        );
+    } else {
+        kind.error(findings, "a Service needs an API server").help("a static Pod is reached by hostNetwork");
+    }
+    is_headless && !findings.refused()
 }
 
 fn named(spot: &Spot<'_>, text: &str, findings: &mut Findings) -> Option<Kind> {

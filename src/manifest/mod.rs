@@ -129,6 +129,8 @@ pub enum Accepted {
     Object(Object),
     /// A DaemonSet or StatefulSet, of which Pods are made.
     Set(Box<Set>),
+    /// A document that has a right to be there and no effect: a headless Service.
+    Nothing,
 }
 
 /// Reads all documents of one file. There is at least one: a file that cannot be read as text or holds nothing gives one
@@ -198,7 +200,7 @@ pub fn from_canonical(document: &serde_json::Value, context: &Context<'_>) -> Re
             let generation = generation::of(document, context.node);
             pod(&root, origin, generation, context, &mut findings).pod
         }
-        Some(Kind::Object(_) | Kind::Set(_) | Kind::List(_)) => {
+        Some(Kind::Object(_) | Kind::Set(_) | Kind::Service | Kind::List(_)) => {
             findings.error(0, "kind", "is not Pod");
             None
         }
@@ -354,6 +356,9 @@ impl Reading<'_, '_> {
                 let reading = sets::read(&root, kind, origin, context, &mut findings);
                 set = reading.key;
                 accepted = reading.set.map(|set| Accepted::Set(Box::new(set)));
+            }
+            Some(Kind::Service) => {
+                accepted = kinds::service(&root, &mut findings).then_some(Accepted::Nothing);
             }
             Some(Kind::List(_)) | None => {}
         }

@@ -21,10 +21,10 @@ use super::node::Value;
 use super::resources::quantity;
 use super::spot::Spot;
 use super::{Context, fields, names, schema};
+use crate::pod::Origin;
 use crate::pod::node::{Operator, Placement, Requirement};
 use crate::pod::quantity::Bytes;
 use crate::pod::set::{Claim, Retention, Set, SetKey, SetKind, Update};
-use crate::pod::{Origin, Pod};
 
 /// More Pods of one set on one host are a typing error.
 const MOST_REPLICAS: i64 = 1000;
@@ -71,20 +71,20 @@ pub(super) fn read(
             findings.error(spec.id(), "spec.template", "is missing").help("it is a Pod without a name");
         }
         Some(template) => {
-            let pod = template::read(&template, kind, key.as_ref(), &names, context, findings);
-            if let Some(pod) = &pod {
-                labels.clone_from(&pod.pod.labels);
+            made = template::read(&template, kind, key.as_ref(), &names, context, findings);
+            let at = |path: &str| made.as_ref().and_then(|m| m.pointer(path));
+            for (label, value) in at("/metadata/labels").and_then(|l| l.as_object()).into_iter().flatten() {
+                labels.extend(value.as_str().map(|text| (label.clone(), text.to_owned())));
             }
             if kind == SetKind::DaemonSet
                 && let Some(spec) = template.get("spec")
             {
-                let host_network = pod.as_ref().is_some_and(|p| p.pod.host_network);
+                let host_network = at("/spec/hostNetwork").is_some_and(|h| h == true);
                 placement = placement::read(&spec, host_network, findings);
             }
-            made = pod;
         }
     }
-    selector(&spec, made.as_ref().map(|m| m.pod.as_ref()), &labels, findings);
+    selector(&spec, made.is_some(), &labels, findings);
     let update = match kind {
         SetKind::DaemonSet => daemon_update(&spec, findings),
         SetKind::StatefulSet => stateful_update(&spec, findings),
@@ -105,7 +105,7 @@ pub(super) fn read(
     let parallel = spec.get("podManagementPolicy").and_then(|s| s.choice(findings, POLICIES));
     let retention = retention(&spec, findings);
     let set = key.clone().zip(made).map(|(key, made)| Set {
-        template: render::template(&made.document, service, names),
+        template: render::template(&made, service, names),
         key,
         origin,
         replicas,
@@ -118,13 +118,6 @@ pub(super) fn read(
         retention,
     });
     Reading { key, set: set.filter(|_| !findings.refused()) }
-}
-
-/// What a template gives: a Pod as the first of the set would be, and the document without a name.
-#[derive(Debug)]
-struct Made {
-    pod: Box<Pod>,
-    document: serde_json::Value,
 }
 
 fn key(document: &Spot<'_>, kind: SetKind, findings: &mut Findings) -> Option<SetKey> {
@@ -163,7 +156,7 @@ fn service(spec: &Spot<'_>, kind: SetKind, findings: &mut Findings) -> Option<St
 }
 
 /// `spec.selector` must match the labels of the template, and match something at all.
-fn selector(spec: &Spot<'_>, pod: Option<&Pod>, labels: &BTreeMap<String, String>, findings: &mut Findings) {
+fn selector(spec: &Spot<'_>, is_read: bool, labels: &BTreeMap<String, String>, findings: &mut Findings) {
     const OPERATORS: &[(&str, Operator)] = &[
         ("In", Operator::In),
         ("NotIn", Operator::NotIn),
@@ -180,7 +173,7 @@ fn selector(spec: &Spot<'_>, pod: Option<&Pod>, labels: &BTreeMap<String, String
         count += 1;
         let value = labels.get(&requirement.key).map(String::as_str);
         // Of a template that could not be read the labels are not known.
-        if pod.is_some() && !requirement.is_met(value) {
+        if is_read && !requirement.is_met(value) {
             let message = format!("does not match the template's labels: {requirement}");
             spot.error(findings, message).help("a set's Pods must be found by its selector");
         }

@@ -19,7 +19,7 @@ pub const OWNER: &str = "podstrap.io/owner";
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// Which kind of set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SetKind {
     /// One Pod here, if the node fits.
     DaemonSet,
@@ -57,8 +57,9 @@ impl SetKind {
     }
 }
 
-/// The identity of a set.
+/// The identity of a set; in files as text, `NAMESPACE/statefulset/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct SetKey {
     /// Its kind.
     pub kind: SetKind,
@@ -71,6 +72,24 @@ pub struct SetKey {
 impl fmt::Display for SetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.namespace, self.kind.word(), self.name)
+    }
+}
+
+impl TryFrom<String> for SetKey {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const WRONG: &str = "no NAMESPACE/KIND/NAME of a set";
+        let (namespace, rest) = text.split_once('/').ok_or(WRONG)?;
+        let (word, name) = rest.split_once('/').ok_or(WRONG)?;
+        let kind = SetKind::ALL.into_iter().find(|k| k.word() == word).ok_or(WRONG)?;
+        Ok(Self { kind, namespace: Namespace::new(namespace), name: name.to_owned() })
+    }
+}
+
+impl From<SetKey> for String {
+    fn from(key: SetKey) -> Self {
+        key.to_string()
     }
 }
 
@@ -99,6 +118,7 @@ impl fmt::Display for Revision {
 
 /// Whose a Pod is: `KIND/NAME/REVISION/ORDINAL` as text. The namespace is the Pod's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Owner {
     /// The set's kind.
     pub kind: SetKind,
@@ -126,6 +146,20 @@ impl Owner {
     /// The set.
     pub fn set(&self, namespace: &Namespace) -> SetKey {
         SetKey { kind: self.kind, namespace: namespace.clone(), name: self.name.clone() }
+    }
+}
+
+impl TryFrom<String> for Owner {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("no KIND/NAME/REVISION/ORDINAL of a set's Pod")
+    }
+}
+
+impl From<Owner> for String {
+    fn from(owner: Owner) -> Self {
+        owner.to_string()
     }
 }
 
@@ -220,6 +254,10 @@ mod tests {
         };
         assert_eq!(owner.to_string(), "StatefulSet/web/0123456789/7");
         assert_eq!(Owner::parse(&owner.to_string()), Some(owner));
+        let key = SetKey { kind: SetKind::DaemonSet, namespace: Namespace::new("ns"), name: "a.b".into() };
+        assert_eq!(serde_json::to_string(&key).unwrap(), "\"ns/daemonset/a.b\"");
+        assert_eq!(SetKey::try_from(key.to_string()), Ok(key));
+        assert!(SetKey::try_from("ns/pod/a".to_owned()).is_err());
         for text in ["", "StatefulSet/web/1", "Pod/web/1/2", "StatefulSet/web/1/x", "StatefulSet/web/1/2/3"] {
             assert_eq!(Owner::parse(text), None, "{text}");
         }

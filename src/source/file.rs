@@ -163,6 +163,7 @@ impl FileState {
                     let canonical: Rc<str> = canonical.to_string().into();
                     self.good.push(Good { pod: Rc::new(*pod), canonical, warnings, kept_for: None });
                 }
+                Ok(Accepted::Nothing) => {}
                 Ok(Accepted::Set(set)) => {
                     if self.is_set(&set.key) {
                         let problem = format!(

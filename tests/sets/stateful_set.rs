@@ -171,7 +171,12 @@ fn the_plan_and_validate_tell_of_sets() {
 #[test]
 fn members_find_each_other_by_name() {
     let Some(mut i) = instance() else { return };
-    i.write_manifest("web.yaml", &web(&i, &["replicas: 2", "serviceName: nginx"], "a", &[]));
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: nginx, labels: {app: web}}\nspec: {clusterIP: None, ports: [{port: 80, name: web}], \
+                   selector: {app: web}}\n---\n";
+    i.write_manifest(
+        "web.yaml",
+        &(service.to_owned() + &web(&i, &["replicas: 2", "serviceName: nginx"], "a", &[])),
+    );
     i.start();
     wait_ready(&i, "statefulset/web");
     for (pod, other) in [("web-0", "web-1"), ("web-1", "web-0")] {

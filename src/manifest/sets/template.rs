@@ -1,6 +1,8 @@
 //! A template as the document of a Pod: the same nodes, so that every finding has its place.
 
-use super::{Made, SetKind, render};
+use serde_json::Value as Json;
+
+use super::{SetKind, render};
 use crate::manifest::escape::quoted;
 use crate::manifest::findings::Findings;
 use crate::manifest::node::{Entry, Node, Value};
@@ -9,7 +11,8 @@ use crate::manifest::{Context, generation, pod};
 use crate::pod::set::{OWNER, SetKey};
 use crate::pod::{Generation, Origin};
 
-/// Reads the template as the first Pod of the set.
+/// Reads the template as the first Pod of the set, reporting everything that is wrong with that. Returns the Pod's document,
+/// be it refused: what is held against it beside is told as well.
 pub(super) fn read(
     template: &Spot<'_>,
     kind: SetKind,
@@ -17,7 +20,7 @@ pub(super) fn read(
     claims: &[String],
     context: &Context<'_>,
     findings: &mut Findings,
-) -> Option<Made> {
+) -> Option<Json> {
     let Value::Map(_) = template.node.value else { return None };
     if template.get("spec").is_none() {
         findings.error(template.id(), &template.path_of("spec"), "is missing");
@@ -28,10 +31,8 @@ pub(super) fn read(
     let tree = tree(template, kind, &name, key, claims, findings);
     let root = Spot::below(&tree, &template.path);
     let origin = Origin { path: context.path.to_owned(), document: 1 };
-    let reading = pod(&root, origin, Generation::new(""), context, findings);
-    let document = generation::canonical(&tree, None);
-    // The selector is held against the labels even where something else is refused; the Pod is of no other use here.
-    reading.pod.map(|pod| Made { pod: Box::new(pod), document })
+    pod(&root, origin, Generation::new(""), context, findings);
+    Some(generation::canonical(&tree, None))
 }
 
 /// What the API server refuses of a template (`ValidatePodTemplateSpecForStatefulSet` and its like).

@@ -178,6 +178,17 @@ fn what_is_wrong_in_a_template_is_told_at_its_place() {
 }
 
 #[test]
+fn every_problem_is_told_at_once() {
+    let found = errors(
+        &STATEFUL
+            .replace("image: nginx", "image: \"no image\"")
+            .replace("app: nginx\n  serviceName", "app: x\n  serviceName"),
+    );
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("does not match the template's labels"), "{found:?}");
+}
+
+#[test]
 fn what_cannot_be_is_refused_by_name_and_place() {
     for (text, from, to, wanted) in [
         (
