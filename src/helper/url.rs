@@ -111,7 +111,8 @@ impl Url {
             None | Some("") => None,
             Some(digits) => Some(digits.parse().ok()?),
         };
-        if host.is_empty() {
+        // A request's lines and what is shown to people have no place for such.
+        if host.is_empty() || host.contains(|c: char| c.is_control() || c.is_whitespace()) {
             return None;
         }
         Some(Self { https, host: host.to_owned(), port, path: request_target(&without_dots(path)) })
@@ -208,6 +209,17 @@ mod tests {
             "http://h:80/a%20b/%C3%BC%7B%7D%25zz%41?q=%221%22"
         );
         assert_eq!(Url::new(true, "h", 6443, "/livez").to_string(), "https://h:6443/livez");
+    }
+
+    #[test]
+    fn a_host_has_no_control_characters() {
+        for bad in ["http://h\0/", "http://\u{7f}h/", "http://h\u{9b}2J:80/"] {
+            assert_eq!(Url::parse(bad), None, "{bad:?}");
+        }
+        let url = Url::parse("http://h/").unwrap();
+        for bad in ["http://h\0/", "//h\x1b[2J/", "https://a b/"] {
+            assert_eq!(url.join(bad), None, "{bad:?}");
+        }
     }
 
     #[test]
