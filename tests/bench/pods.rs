@@ -141,10 +141,13 @@ pub fn memory(pid: i32) -> (f64, f64) {
     (value("Rss:"), value("Pss:"))
 }
 
-/// What a process has taken of processor time, in seconds, its children that have ended included.
+/// What a process has taken of processor time, in seconds, with all of its threads; its children that have ended included.
 pub fn cpu(pid: i32) -> f64 {
-    let ran = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
-    let own: f64 = ran.split(' ').next().unwrap().parse().unwrap();
+    let ran = |thread: PathBuf| {
+        let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    let own: f64 = host::entries(Path::new(&format!("/proc/{pid}/task"))).into_iter().map(ran).sum();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     let ticks: f64 = fields[13..15].iter().map(|t| t.parse::<f64>().unwrap()).sum();
