@@ -32,15 +32,18 @@ impl World {
             None => self.settings.parallel_starts.saturating_sub(starting),
         };
         let held_back = self.held_back(now.boot);
-        let waits = self.waits();
+        let former = self.waits();
         self.plan_slots(now, &mut room, &mut actions, |key, slot| {
-            slot.life.is_some().then(|| Gate::new(slot, waits.get(key), held_back.contains(key)))
+            slot.life.is_some().then(|| Gate::new(slot, former.get(key), held_back.contains(key)))
         });
         // Who has become ready just now, or is to end, counts from here on. Nothing becomes ready by what follows.
         let waits = self.waits();
         let changed = self.note_waits(&waits, now);
         self.plan_slots(now, &mut room, &mut actions, |key, slot| {
-            let goes_on = slot.life.is_none() || changed.binary_search(key).is_ok();
+            // A wait that came and went within this call was never noted, but has held up the first round.
+            let goes_on = slot.life.is_none()
+                || changed.binary_search(key).is_ok()
+                || former.get(key) != waits.get(key);
             goes_on.then(|| Gate::new(slot, waits.get(key), held_back.contains(key)))
         });
         self.dirty.extend(changed);
