@@ -216,7 +216,10 @@ fn an_idle_daemon_wakes_for_its_rescan_alone() {
     for n in 0..3 {
         t.i.until_ready(&format!("pod-{n}"));
     }
-    std::thread::sleep(Duration::from_secs(2));
+    // What has been well for a while is written down, once.
+    let worked = t.i.state.join("worked");
+    t.i.until("each has worked for a while", |_| fs::read_dir(&worked).is_ok_and(|all| all.count() == 3));
+    t.rest();
     let before = t.text().len();
     std::thread::sleep(Duration::from_secs(20));
     let text = t.text();
