@@ -22,6 +22,7 @@ use crate::pod::objects::References;
 use crate::pod::{Origin, Pod, Volume};
 use crate::report::ManifestState;
 use crate::source::{Merged, Source};
+use crate::sys::process;
 
 /// What is there to be handed over.
 #[derive(Debug, Default)]
@@ -62,7 +63,7 @@ pub fn look(args: &HandoverArgs) -> Result<Facts, Error> {
     let merged = crate::source::merge(&sources);
     let unread = plan::unread(&sources);
     let held = published.entries.iter().filter(|e| e.manifest == ManifestState::Held).map(label).collect();
-    let mut facts = Facts { kubelet: kubelet(), unread, held, ..Facts::default() };
+    let mut facts = Facts { kubelet: process::named("kubelet"), unread, held, ..Facts::default() };
     for source in &sources {
         let shown = source.standing().shown();
         facts.sources.push(shown.to_owned());
@@ -105,13 +106,6 @@ fn kind_of(content: &[u8]) -> Option<String> {
     };
     let word = kind.split('#').next().unwrap_or(&kind);
     Some(word.trim().trim_matches(['"', '\'']).to_owned())
-}
-
-fn kubelet() -> Option<i32> {
-    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).find(|pid| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "kubelet")
-    })
 }
 
 /// Whether a kubelet would run the same Pods.

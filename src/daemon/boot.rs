@@ -179,7 +179,8 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
         }
     };
     // Before anything there is touched.
-    let warnings = remote::warn(&config.manifest_dirs);
+    let mut warnings = remote::warn(&config.manifest_dirs);
+    warnings.extend(kubelet_beside(&config));
     let sources = sources(&config, engine::runtime(&engine));
     if config.has_sources() {
         info!(
@@ -373,4 +374,17 @@ fn forget_other_boot(roots: &Roots, boot_id: &str) -> Result<bool, BootError> {
     atomic::write(&stamp, boot_id.as_bytes(), 0o600, Durability::Process)
         .map_err(io_error("write", &stamp))?;
     Ok(!same_state)
+}
+
+/// What there is to say of a kubelet on the same host: of one directory both would run every Pod, and two of one etcd do not
+/// go together.
+fn kubelet_beside(config: &RunConfig) -> Option<String> {
+    // Who only stops Pods has nothing to do with it.
+    let pid = config.has_sources().then(|| process::named("kubelet"))??;
+    let line = format!(
+        "a kubelet runs beside podstrap (pid {pid}): if it reads the same manifests, every Pod runs twice; stop one of the \
+         two (podstrap handover, or systemctl disable --now kubelet)"
+    );
+    warning!("{line}");
+    Some(line)
 }

@@ -131,6 +131,17 @@ pub fn is_running(pid: i32) -> bool {
         .is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
+/// The first process of this name that is no container's: one of our own pid namespace.
+pub fn named(name: &str) -> Option<i32> {
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).find(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+            && fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|other| other == namespace)
+            && is_running(*pid)
+    })
+}
+
 /// The command name may hold spaces and parentheses, so fields are counted after the last `)`.
 fn parse_start_ticks(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()

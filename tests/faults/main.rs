@@ -55,7 +55,8 @@
 //! | /proc hides others | machine::a_proc_that_hides… |
 //! | a thousand manifests | source::a_thousand_refused_manifests_and_a_good_one |
 //! | hooks and network plugins hang | whole::running, whole::network |
-//! | a manifest URL, mirror Pods fail, hang, lie | `url_source`, `lifecycle` mirror; a kubelet beside is not to be had here |
+//! | a manifest URL, mirror Pods fail, hang, lie | `url_source`, `lifecycle` mirror |
+//! | a kubelet beside, or after | process::a_kubelet_on_the_same_host…, `control_plane` handover |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

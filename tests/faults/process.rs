@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::common::yaml::{canary, one};
-use crate::common::{Instance, host};
+use crate::common::{Instance, host, text};
 use crate::inject::{assert_no_double, cpu_ms, guard, instance, resident_kib, until_guarded};
 
 fn prefix(i: &mut Instance, words: &[&str]) {
@@ -237,4 +237,19 @@ fn without_inotify_changes_are_seen_by_the_scan() {
     i.until("it is gone", |i| i.pod("web").is_none());
     assert!(resident_kib(i.daemon_pid()) > 0);
     assert_no_double(&i);
+}
+
+#[test]
+fn a_kubelet_on_the_same_host_is_warned_of() {
+    let Some(mut i) = instance() else { return };
+    let program = i.dir.join("kubelet");
+    fs::copy(host::find("sleep").unwrap(), &program).unwrap();
+    let mut kubelet = Command::new(&program).arg("1000").spawn().unwrap();
+    let line = format!("a kubelet runs beside podstrap (pid {})", kubelet.id());
+    i.start();
+    let said = text(&i.cli("status", &[]).stdout);
+    kubelet.kill().unwrap();
+    kubelet.wait().unwrap();
+    assert!(said.contains(&line), "{said}");
+    assert!(fs::read_to_string(i.daemon_log()).unwrap().contains(&line));
 }

@@ -132,6 +132,8 @@ fn what_was_changed_since_it_last_worked_is_told() {
     let changed = "spec.containers[main].env[A].value: \"one\" → \"three\"";
     until_why(&i, "web", &["ended with exit code 4", "changed since it last worked", changed]);
     i.write_manifest("web.yaml", &web);
+    // One that ends at once is ready for an instant, too.
+    i.until("the first one runs again", |i| i.lines("web").len() == 3);
     i.until_ready("web");
     assert!(!why(&i, "web").contains("last worked"));
 }
