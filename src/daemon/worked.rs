@@ -14,6 +14,8 @@ use crate::sys::clock;
 
 /// A Pod that has been ready for so many milliseconds works: one that crashes is ready for a moment, too.
 const WORKS_AFTER_MS: u64 = 10_000;
+/// Full so many milliseconds: Pods that became ready together are written down by one wake-up.
+const TOGETHER_MS: u64 = 1_000;
 
 /// What is known of that.
 #[derive(Debug, Default)]
@@ -39,7 +41,7 @@ impl WorkedDesk {
         if noted == Some(generation) {
             self.settling.remove(key);
         } else if self.settling.get(key).is_none_or(|(settling, _)| settling != generation) {
-            let at = now.saturating_add(WORKS_AFTER_MS);
+            let at = now.saturating_add(WORKS_AFTER_MS).next_multiple_of(TOGETHER_MS);
             self.settling.insert(key.clone(), (generation.clone(), at));
         }
     }
@@ -125,5 +127,7 @@ mod tests {
         desk.forget(&key);
         desk.see(&key, Some(&one), 50_000);
         assert_eq!(desk.deadline(), Some(60_000));
+        desk.see(&PodKey { name: PodName::new("b-n"), ..key }, Some(&one), 49_200);
+        assert_eq!((desk.deadline(), desk.due(60_000).len()), (Some(60_000), 2), "by one wake-up");
     }
 }

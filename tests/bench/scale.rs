@@ -1,5 +1,6 @@
 //! What grows with the number of Pods: time, memory, and what is done when nothing happens.
 
+use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -137,7 +138,10 @@ fn running(pods: usize, extra: &str) -> (Bench, f64) {
     b.i.launch();
     let started = seconds(began, b.stamps.count("start", pods));
     b.i.until("all are known to run", |_| b.inits().len() == pods);
-    std::thread::sleep(Duration::from_secs(3));
+    // What has been well for ten seconds is written down, once; then nothing is left to do.
+    let worked = b.i.state.join("worked");
+    b.i.until("what works is written down", |_| fs::read_dir(&worked).is_ok_and(|all| all.count() == pods));
+    std::thread::sleep(Duration::from_secs(1));
     (b, started)
 }
 
