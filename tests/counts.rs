@@ -97,6 +97,13 @@ impl Traced {
         });
     }
 
+    /// Waits until it is written down of so many Pods that they work, which is done once.
+    fn until_worked(&self, pods: usize) {
+        let worked = self.i.state.join("worked");
+        let count = || fs::read_dir(&worked).map_or(0, Iterator::count);
+        self.i.until("what works is written down", |_| count() == pods);
+    }
+
     /// Counts in a part of a trace; who is whose child stands in the whole of it.
     fn of(&self, whole: &str, part: &str) -> Counts {
         let daemon = self.i.daemon_pid();
@@ -186,6 +193,7 @@ fn a_start_a_restart_and_a_removal_cost_what_they_did() {
     // What is made once is made by the first.
     t.i.write_manifest("first.yaml", &one(&t.i, "first", "exec sleep 1000", &[]));
     t.i.until_ready("first");
+    t.until_worked(1);
     let pod = one(&t.i, "counted", "trap exit TERM; sleep 1000 & wait", &[]);
     let start = t.count(
         "start",
@@ -216,9 +224,7 @@ fn an_idle_daemon_wakes_for_its_rescan_alone() {
     for n in 0..3 {
         t.i.until_ready(&format!("pod-{n}"));
     }
-    // What has been well for a while is written down, once.
-    let worked = t.i.state.join("worked");
-    t.i.until("each has worked for a while", |_| fs::read_dir(&worked).is_ok_and(|all| all.count() == 3));
+    t.until_worked(3);
     t.rest();
     let before = t.text().len();
     std::thread::sleep(Duration::from_secs(20));

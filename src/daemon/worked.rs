@@ -9,7 +9,7 @@ use super::act::StoredPod;
 use crate::log::rfc3339;
 use crate::pod::{Generation, PodKey};
 use crate::report::worked::Worked;
-use crate::sys::atomic::{self, Durability};
+use crate::source::keep::Keep;
 use crate::sys::clock;
 
 /// A Pod that has been ready for so many milliseconds works: one that crashes is ready for a moment, too.
@@ -66,7 +66,7 @@ impl WorkedDesk {
 }
 
 impl Daemon {
-    /// Writes down what has been found to work. It is worth no flush to the disk and no second try: it is only told of.
+    /// Has what has been found to work written down, by the child that keeps manifests: the disk may be slow.
     pub(super) fn note_what_works(&mut self) {
         for (key, generation) in self.worked.due(clock::boot_ms()) {
             let roots = &self.config.roots;
@@ -76,9 +76,9 @@ impl Daemon {
             let path = roots.worked(&key);
             if let Some(StoredPod { document, .. }) = stored
                 && let since = rfc3339(clock::unix_ms())
-                && let Ok(bytes) = serde_json::to_vec(&Worked { key, generation, since, document })
+                && let Ok(text) = serde_json::to_string(&Worked { key, generation, since, document })
             {
-                let _ = atomic::write(&path, &bytes, 0o600, Durability::Process);
+                self.keep_also(Keep::text(path, text));
             }
         }
     }

@@ -68,19 +68,25 @@ pub(super) fn read(document: &Spot<'_>, kind: ObjectKind, findings: &mut Finding
     Reading { key, object }
 }
 
-fn key(document: &Spot<'_>, kind: ObjectKind, findings: &mut Findings) -> Option<(Namespace, ObjectRef)> {
+/// A document's `metadata.name`, which it must have.
+pub(super) fn name_of<'d>(document: &Spot<'d>, findings: &mut Findings) -> Option<Spot<'d>> {
     let metadata = document.get("metadata");
-    let Some(spot) = metadata.as_ref().and_then(|m| m.get("name")) else {
+    let name = metadata.as_ref().and_then(|m| m.get("name"));
+    if name.is_none() {
         let at = metadata.as_ref().map_or(document.id(), Spot::id);
         findings.error(at, "metadata.name", "is missing");
-        return None;
-    };
+    }
+    name
+}
+
+fn key(document: &Spot<'_>, kind: ObjectKind, findings: &mut Findings) -> Option<(Namespace, ObjectRef)> {
+    let spot = name_of(document, findings)?;
     let text = spot.text(findings)?;
     if let Err(reason) = names::subdomain(text) {
         misfit(&spot, text, reason, findings);
         return None;
     }
-    let namespace = metadata.and_then(|m| metadata::namespace(&m, findings))?;
+    let namespace = document.get("metadata").and_then(|m| metadata::namespace(&m, findings))?;
     Some((namespace, ObjectRef { kind, name: text.to_owned() }))
 }
 

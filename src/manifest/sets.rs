@@ -121,12 +121,7 @@ pub(super) fn read(
 }
 
 fn key(document: &Spot<'_>, kind: SetKind, findings: &mut Findings) -> Option<SetKey> {
-    let metadata = document.get("metadata");
-    let Some(spot) = metadata.as_ref().and_then(|m| m.get("name")) else {
-        let at = metadata.as_ref().map_or(document.id(), Spot::id);
-        findings.error(at, "metadata.name", "is missing");
-        return None;
-    };
+    let spot = super::objects::name_of(document, findings)?;
     let text = spot.text(findings)?;
     let fits = match kind {
         SetKind::DaemonSet => names::subdomain(text),
@@ -141,7 +136,7 @@ fn key(document: &Spot<'_>, kind: SetKind, findings: &mut Findings) -> Option<Se
         spot.error(findings, message).help("the Pods' host names and labels are made of it");
         return None;
     }
-    let namespace = metadata.and_then(|m| namespace(&m, findings))?;
+    let namespace = document.get("metadata").and_then(|m| namespace(&m, findings))?;
     Some(SetKey { kind, namespace, name: text.to_owned() })
 }
 
