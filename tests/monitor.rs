@@ -123,6 +123,7 @@ impl Stage {
             engine: podstrap::runtime::engine::Engine::Runc { binary: self.runc.clone() },
             image: None,
             cgroup_root: self.cgroup_root(),
+            cgroups: Default::default(),
             log_max_bytes: self.log_max_bytes,
             log_max_files: self.log_max_files,
             cluster_dns: self.cluster_dns.clone(),

@@ -183,6 +183,7 @@ impl Daemon {
             engine: self.engine.clone(),
             image: self.image_for_docker(pod, &run.container),
             cgroup_root: self.config.cgroup_root.clone(),
+            cgroups: self.cgroups.clone(),
             log_max_bytes: self.config.log_max_bytes,
             log_max_files: self.config.log_max_files,
             cluster_dns: self.config.cluster_dns.iter().map(ToString::to_string).collect(),

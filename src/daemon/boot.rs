@@ -25,6 +25,7 @@ use crate::paths::Roots;
 use crate::pod::PodKey;
 use crate::source::Merged;
 use crate::sys::atomic::{self, Durability};
+use crate::sys::cgroup::Cgroups;
 use crate::sys::fifo::Fifo;
 use crate::sys::lock::{self, Lock, Taken};
 use crate::sys::signals::Signals;
@@ -198,6 +199,7 @@ pub fn boot(config: RunConfig, only: Option<&[PodKey]>) -> Result<(Daemon, Signa
     let herald = if config.has_sources() { Herald::from_environment() } else { Herald::default() };
     let mut daemon = Daemon {
         engine,
+        cgroups: Cgroups::detect().unwrap_or_default(),
         world: World::new(settings(&config)),
         events: Default::default(),
         fetches: fetches::of(&config),

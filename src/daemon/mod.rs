@@ -53,6 +53,7 @@ use crate::source::dir::{DirSource, Rules};
 use crate::source::keep::Keep;
 use crate::source::url::UrlSource;
 use crate::source::{self, Merged, Refused, Source};
+use crate::sys::cgroup::Cgroups;
 use crate::sys::fifo::Fifo;
 use crate::sys::lock::Lock;
 use crate::sys::signals::Signals;
@@ -107,6 +108,8 @@ pub enum End {
 struct Daemon {
     config: RunConfig,
     engine: Engine,
+    /// The host's control groups; none where they could not be looked at, and whoever needs them looks.
+    cgroups: Cgroups,
     boot_id: String,
     world: World,
     events: VecDeque<Event>,

@@ -148,7 +148,7 @@ fn own(dir: &AttemptDir) -> Result<(), MonitorError> {
     let mut recorder = Recorder::begin(dir, &spec, boot);
     recorder.save();
 
-    let cgroups = Cgroups::detect().map_err(|e| MonitorError::Setup("mountinfo", e))?;
+    let cgroups = spec.cgroups.clone().still_there().map_err(|e| MonitorError::Setup("mountinfo", e))?;
     let remains = Remains { dir, spec: &spec, cgroups: &cgroups };
     // runc knows no more of a container that has ended than where its own directory and control groups are; calling it takes
     // longer than all the rest. Of one that it did not bring up it may know better.

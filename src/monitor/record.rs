@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::paths::{AttemptDir, Roots};
 use crate::pod::{ContainerId, ContainerName, Generation, Pod};
 use crate::runtime::engine::Engine;
+use crate::sys::cgroup::Cgroups;
 
 /// The version of both files' format.
 pub const VERSION: u32 = 1;
@@ -40,6 +41,9 @@ pub struct MonitorSpec {
     pub image: Option<String>,
     /// The parent of all Pod cgroups, without slashes at its ends: `podstrap`.
     pub cgroup_root: String,
+    /// The host's control groups, as the daemon has found them.
+    #[serde(default)]
+    pub cgroups: Cgroups,
     /// A log file is rotated when it would grow beyond this many bytes.
     pub log_max_bytes: u64,
     /// How many log files of one run are kept, the live one included.

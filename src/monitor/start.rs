@@ -221,6 +221,7 @@ pub fn make_bundle(
     cgroups.require().map_err(NotStarted::create)?;
     let Ground { sandbox, variables, sources, security, host, host_name, mut warnings } =
         lay(dir, spec, container, cgroups)?;
+    cgroups.expect_a_move();
     let rootfs = dir.rootfs();
     let mut open = DirBuilder::new();
     open.recursive(true).mode(0o755).create(&rootfs).map_err(|e| NotStarted::at("make", &rootfs, e))?;

@@ -120,6 +120,7 @@ fn main() -> ExitCode {
     }
     // What runc leaves running by itself is to be ours to wait for.
     podstrap::sys::process::become_subreaper().unwrap();
+    stamp::heed_interrupts();
     let machine = machine::describe();
     println!("{}", machine::sentence(&machine));
     let mut all = Findings::default();

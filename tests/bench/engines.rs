@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::Effort;
 use crate::common::engine::{self, Engine};
 use crate::common::host;
-use crate::one::{life, seconds};
+use crate::one::{life, rest, seconds};
 use crate::pods::{Bench, bench};
 use crate::sample::{Bound, Line, Unit};
 use crate::stamp::{IMAGE, image, now};
@@ -32,10 +32,12 @@ pub fn docker(effort: &Effort) -> Vec<Line> {
             let name = format!("bare-{n}");
             let mut run = vec!["run", "-d", "--name", &name, "--restart", "always", "--network", "host"];
             run.extend(["-v", &volume, IMAGE, "/stamp", &name]);
+            rest();
             let began = now();
             engine::ok(&engine.cli, &run);
             by_docker[0] = seconds(began, b.stamps.nth(&name, "start", 1));
             let pid = engine::ok(&engine.cli, &["inspect", "--format", "{{.State.Pid}}", &name]);
+            rest();
             host::signal(pid.parse().unwrap(), Signal::SIGUSR1);
             let ended = b.stamps.nth(&name, "exit", 1);
             by_docker[1] = seconds(ended, b.stamps.nth(&name, "start", 2));
@@ -74,6 +76,7 @@ pub fn podman(effort: &Effort) -> Vec<Line> {
     let play = |b: &Bench, name: &str| {
         let file = b.i.dir.join(format!("{name}.yaml"));
         fs::write(&file, b.manifest(name, &[], "")).unwrap();
+        rest();
         let began = now();
         engine::ok(&engine.cli, &["kube", "play", file.to_str().unwrap()]);
         let took = seconds(began, b.stamps.nth(name, "start", 1));
@@ -104,6 +107,7 @@ pub fn compose(effort: &Effort) -> Vec<Line> {
             b.i.shared.display()
         );
         fs::write(b.i.dir.join("compose.yaml"), file).unwrap();
+        rest();
         let began = now();
         call(&b.i.dir, &["up", "-d"]);
         let took = seconds(began, b.stamps.nth(name, "start", 1));

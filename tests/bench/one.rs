@@ -15,6 +15,16 @@ use crate::stamp::{now, wait};
 /// How long the absence of a manifest is looked at before it is believed, in nanoseconds.
 const SETTLES: u64 = 250_000_000;
 
+/// The first process that is moved into a control group after a quiet moment waits for the kernel (5 to 20 ms), and others
+/// that follow within some milliseconds do not. What is measured begins after a quiet moment on every side, in nanoseconds: so
+/// do manifests and crashes.
+const QUIET: u64 = 100_000_000;
+
+/// Lets that moment pass.
+pub fn rest() {
+    std::thread::sleep(std::time::Duration::from_nanos(QUIET));
+}
+
 /// Seconds between two readings of the clock.
 pub fn seconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e9
@@ -59,9 +69,11 @@ pub fn with_runc(effort: &Effort) -> Vec<Line> {
 
 /// A Pod's whole life: its start, its restart and its removal, in seconds.
 pub fn life(b: &Bench, name: &str) -> [f64; 3] {
+    rest();
     let began = now();
     b.add(name);
     let start = seconds(began, b.stamps.nth(name, "start", 1));
+    rest();
     b.signal(name, Signal::SIGUSR1);
     let ended = b.stamps.nth(name, "exit", 1);
     let restart = seconds(ended, b.stamps.nth(name, "start", 2));
@@ -83,6 +95,7 @@ pub fn life(b: &Bench, name: &str) -> [f64; 3] {
 /// The same by runc: its start, and its end with TERM.
 fn bare_life(b: &Bench, bare: &Bare, name: &str) -> [f64; 2] {
     bare.bundle(name);
+    rest();
     let began = now();
     bare.run(name);
     let start = seconds(began, b.stamps.nth(name, "start", 1));

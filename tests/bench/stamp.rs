@@ -1,5 +1,6 @@
 //! The contained process of the benchmarks, and what it says: when it was started, by its own clock.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use podstrap::paths::fnv1a;
+use podstrap::sys::signals::Signals;
 
 use crate::common::image::{in_tree, pack};
 
@@ -18,8 +21,25 @@ pub const IMAGE: &str = "localhost/stamp:bench";
 /// How long anything may take that is waited for.
 const LONG: Duration = Duration::from_secs(300);
 
+thread_local! {
+    static INTERRUPTS: RefCell<Option<Signals>> = const { RefCell::new(None) };
+}
+
+/// From now on an interrupt does not end this process on the spot, but at its next look at the clock, as a failure does:
+/// daemons, Pods and mounts are taken away.
+pub fn heed_interrupts() {
+    let signals = Signals::block(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).unwrap();
+    INTERRUPTS.set(Some(signals));
+}
+
+fn heed() {
+    let seen = INTERRUPTS.with_borrow_mut(|s| s.as_mut().map(Signals::drain).unwrap_or_default());
+    assert!(seen.is_empty() || std::thread::panicking(), "interrupted ({})", seen[0]);
+}
+
 /// Nanoseconds by the clock that the contained process reads.
 pub fn now() -> u64 {
+    heed();
     let t = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
     t.tv_sec().unsigned_abs() * 1_000_000_000 + t.tv_nsec().unsigned_abs()
 }
@@ -120,6 +140,7 @@ impl Stamps {
 
 /// Waits for an event, for a second at most, and takes all that are there.
 pub fn wait(events: &Inotify) {
+    heed();
     let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(events), PollFlags::POLLIN)];
     let _ = poll(&mut fds, PollTimeout::from(1000_u16));
     while events.read_events().is_ok_and(|e| !e.is_empty()) {}
