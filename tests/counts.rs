@@ -206,11 +206,10 @@ fn a_start_a_restart_and_a_removal_cost_what_they_did() {
         |i| i.restarts("counted", "main") == 1 && i.running_pid("counted", "main").is_some(),
     );
     let removal = t.count("removal", |i| i.remove("counted.yaml"), |i| i.pod("counted").is_none());
-    // The monitor, its runc, and whoever keeps the manifest: its two flushes, after the start, are the only ones.
-    // A start: the monitor, the child by which it has the kernel wait early (`sys::cgroup::early`), runc, and who keeps the
-    // manifest. A restart keeps none.
+    // The monitor, the child by which it has the kernel wait early, its runc, and whoever keeps the manifest: its two flushes,
+    // after the start, are the only ones.
     start.at_most(Counts { spawned: 4, calls: 800, bytes: 18_000, flushes: 2, sleeps: 8 });
-    // The next monitor and its runc.
+    // The next monitor, its child and its runc.
     restart.at_most(Counts { spawned: 3, calls: 950, bytes: 18_000, flushes: 0, sleeps: 10 });
     // Who forgets the kept manifest, and who removes what the Pod leaves. runc has no part in it.
     removal.at_most(Counts { spawned: 2, calls: 1_050, bytes: 15_000, flushes: 2, sleeps: 12 });
