@@ -16,6 +16,8 @@ mod harness;
 #[path = "faults/inject.rs"]
 #[allow(dead_code)] // shared with the faults of runc
 mod inject;
+#[path = "docker/lies.rs"]
+mod lies;
 #[path = "docker/nth.rs"]
 mod nth;
 #[path = "faults/scenario.rs"]
