@@ -32,8 +32,9 @@ const AGAIN_MS: u64 = 1_000;
 const AGAIN_MAX_MS: u64 = 2_000;
 /// Events that end by themselves are asked for again at least this often, in milliseconds.
 const LISTEN_MAX_MS: u64 = 60_000;
-/// A look may take this long, in milliseconds: containers that nobody knows may have their grace period to end.
-const LOOK_MS: u64 = 60_000;
+/// A look may take this long, in milliseconds: docker has a minute to answer it, containers that nobody knows have another
+/// to end, and all that it asks has a deadline of its own.
+const LOOK_MS: u64 = 180_000;
 /// A line longer than this is no event.
 const LINE_MAX: usize = 1 << 20;
 

@@ -4,11 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::stage::{docker, instance, starts, the, until_restarted};
+use super::harness::load_busybox;
+use super::stage::{all, docker, instance, starts, the, until_restarted};
 use crate::common::yaml::{canary, one};
-use crate::common::{Instance, host};
+use crate::common::{Instance, engine, host, image};
 
 /// Puts a script before the real command line, which it has in `real`; `dir` is the instance's directory.
 fn before_docker(i: &mut Instance, script: &str) {
@@ -96,4 +97,30 @@ fn a_container_that_is_swept_alive_keeps_its_log_and_its_exit_code() {
     assert!(previous.contains("last words"), "{previous:?}");
     let last = i.container("web", "main").unwrap().last_state.terminated.unwrap();
     assert_eq!((last.exit_code, last.reason.as_str()), (137, "Error"), "{last:?}");
+}
+
+/// A container of this instance that nobody knows, and that docker cannot get rid of, keeps nothing else from being begun.
+#[test]
+fn a_container_that_docker_does_not_get_done_with_holds_up_nothing_else() {
+    let Some(mut i) = instance() else { return };
+    load_busybox(i.docker.as_ref().unwrap());
+    let label = format!("{}={}", engine::RUN_LABEL, i.run.display());
+    let create = ["create", "--label", &label, "--label", "io.podstrap.id=stray-main-0", image::BUSYBOX];
+    let stray = docker(&i, &create);
+    before_docker(
+        &mut i,
+        &format!(r#"case "$1 $*" in rm*{stray}*) exec sleep 1000;; esac; exec $real "$@""#),
+    );
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &[]));
+    let began = Instant::now();
+    i.start();
+    i.until_within(Duration::from_secs(40), "it is begun", |i| i.ready("web"));
+    eprintln!("begun after {:?}", began.elapsed());
+    let told = fs::read_to_string(i.daemon_log()).unwrap();
+    assert!(told.contains("stray-main-0, which nobody knows: did not end within"), "{told}");
+    let real = fs::read_to_string(i.dir.join("docker")).unwrap();
+    fs::write(i.dir.join("part"), real.replace("rm*", "not-any-more")).unwrap();
+    fs::set_permissions(i.dir.join("part"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(i.dir.join("part"), i.dir.join("docker")).unwrap();
+    i.until_within(Duration::from_secs(40), "it is removed at a later look", |i| !all(i).contains(&stray));
 }
