@@ -53,6 +53,8 @@ pub struct DockerDesk {
     listen_at: Option<u64>,
     listen_pause: u64,
     listening_since: u64,
+    /// Nobody has listened for a while, and what happened then is not known yet.
+    missed: bool,
     /// Something failed that only a docker that does not answer makes fail, or it is time: look.
     look_at: Option<u64>,
     /// Pause containers.
@@ -188,7 +190,10 @@ impl Daemon {
             Ok(read) => {
                 self.docker.events = Some(Lines { pipe: File::from(read), pending: Vec::new() });
             }
-            Err(e) => self.docker_is_away(format!("docker events cannot be started: {e}")),
+            Err(e) => {
+                self.docker.listen_at = Some(clock::boot_ms().saturating_add(LISTEN_MAX_MS));
+                self.docker_is_away(format!("docker events cannot be started: {e}"));
+            }
         }
     }
 
@@ -250,10 +255,13 @@ impl Daemon {
         self.docker.pause = 0;
         self.docker.again = None;
         self.docker.look_at = Some(clock::boot_ms().saturating_add(self.config.rescan_ms));
+        let missed = std::mem::take(&mut self.docker.missed);
         if self.docker.away {
             self.trouble(None);
-            self.images_changed();
+        } else if !missed {
+            return;
         }
+        self.images_changed();
     }
 
     /// The child that tells of events has ended: docker's daemon has, or has been started anew.
@@ -285,7 +293,9 @@ impl Daemon {
         let now = clock::boot_ms();
         if !self.docker.away && self.docker.listen_at.is_some_and(|t| t <= now) {
             self.docker.listen_at = None;
+            self.docker.missed = true;
             self.listen();
+            self.look_soon();
         }
         if self.docker.again.is_some_and(|t| t <= now) {
             self.docker.again = None;

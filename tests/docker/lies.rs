@@ -124,3 +124,31 @@ fn a_container_that_docker_does_not_get_done_with_holds_up_nothing_else() {
     fs::rename(i.dir.join("part"), i.dir.join("docker")).unwrap();
     i.until_within(Duration::from_secs(40), "it is removed at a later look", |i| !all(i).contains(&stray));
 }
+
+/// What happens to images while nobody listens is seen as soon as somebody does again.
+#[test]
+fn an_image_that_comes_while_nobody_listens_is_found() {
+    let Some(mut i) = instance() else { return };
+    load_busybox(i.docker.as_ref().unwrap());
+    // It leaves its pid, and keeps it.
+    before_docker(
+        &mut i,
+        r#"[ "$1" = events ] && echo $$ >$dir/pid && mv $dir/pid $dir/events; exec $real "$@""#,
+    );
+    let name = format!("localhost/tagged-{}:now", std::process::id());
+    let fields = [format!("image: {name}"), "imagePullPolicy: Never".to_owned()];
+    let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+    i.write_manifest("web.yaml", &one(&i, "web", &canary("web"), &fields));
+    i.args(&["--rescan", "1h"]).start();
+    i.until("it waits for its image", |i| i.cli_ok("status", &[]).contains("ErrImageNeverPull"));
+    let listener = fs::read_to_string(i.dir.join("events")).unwrap().trim().parse().unwrap();
+    fs::remove_file(i.dir.join("events")).unwrap();
+    host::signal(listener, nix::sys::signal::Signal::SIGKILL);
+    i.until("nobody listens", |_| !host::alive(listener));
+    docker(&i, &["tag", image::BUSYBOX, &name]);
+    assert!(!i.dir.join("events").exists(), "nobody listened while the image came");
+    i.until_ready("web");
+    i.remove("web.yaml");
+    i.until("it is gone", |i| i.pod("web").is_none());
+    docker(&i, &["rmi", &name]);
+}
