@@ -134,7 +134,7 @@ fn start(
         };
         let made = docker.run(&parts, image).map_err(|e| match e {
             RunError::Bundle(e) => start::not_bundled(e),
-            RunError::Variable(_) => NotStarted::config(e),
+            RunError::NoProgram(_) | RunError::Variable(_) => NotStarted::config(e),
         })?;
         write(&env_file, &made.env_file)?;
         let _ = fs::remove_file(&id_file);
