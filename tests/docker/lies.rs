@@ -152,3 +152,24 @@ fn an_image_that_comes_while_nobody_listens_is_found() {
     i.until("it is gone", |i| i.pod("web").is_none());
     docker(&i, &["rmi", &name]);
 }
+
+/// Whoever started it was told that it had not been, and finds it under its name: it is taken up as if he had known.
+#[test]
+fn a_container_that_was_started_already_is_taken_up_with_its_log() {
+    let Some(mut i) = instance() else { return };
+    before_docker(
+        &mut i,
+        r#"[ "$1" = run ] && $real "$@" >/dev/null && for word; do
+    [ "$last" = --cidfile ] && rm -f "$word"; last=$word
+done; exec $real "$@""#,
+    );
+    i.write_manifest("web.yaml", &one(&i, "web", &format!("echo first words; {}", canary("web")), &[]));
+    i.start();
+    i.until_ready("web");
+    i.until("its log is read while it runs", |i| {
+        let logs = i.cli("logs", &["web"]);
+        logs.status.success() && crate::common::text(&logs.stdout).contains("first words")
+    });
+    i.until("it has begun", |i| starts(i, "web") == 1);
+    assert_eq!((all(&i).len(), i.restarts("web", "main")), (1, 0));
+}
