@@ -9,6 +9,8 @@
 #[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
 
+#[path = "docker/auto.rs"]
+mod auto;
 #[path = "docker/dockerd.rs"]
 mod dockerd;
 #[path = "docker/harness.rs"]
