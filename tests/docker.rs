@@ -9,6 +9,8 @@
 #[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
 
+#[path = "docker/auto.rs"]
+mod auto;
 #[path = "docker/dockerd.rs"]
 mod dockerd;
 #[path = "docker/harness.rs"]
@@ -16,6 +18,8 @@ mod harness;
 #[path = "faults/inject.rs"]
 #[allow(dead_code)] // shared with the faults of runc
 mod inject;
+#[path = "docker/lies.rs"]
+mod lies;
 #[path = "docker/nth.rs"]
 mod nth;
 #[path = "faults/scenario.rs"]

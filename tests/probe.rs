@@ -418,6 +418,14 @@ impl DockerContainer {
         fs::rename(temporary, self.cli()).unwrap();
     }
 
+    /// A docker whose daemon takes what it is told, and answers nothing.
+    fn speak_to_nobody(&self) {
+        let temporary = self.directory.join("docker.new");
+        fs::write(&temporary, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::rename(temporary, self.cli()).unwrap();
+    }
+
     fn docker(&self) -> Command {
         let mut command = Command::new(self.cli());
         command.env("HOME", "/root");
@@ -465,9 +473,8 @@ impl DockerContainer {
 
 impl Drop for DockerContainer {
     fn drop(&mut self) {
-        if let Some(socket) = std::env::var_os("PODSTRAP_TEST_DOCKER_SOCKET") {
-            self.speak_to(Path::new(&socket));
-        }
+        // A test may have made it speak to nobody.
+        self.speak_to(&host::engine::docker_socket());
         let _ = self.docker().args(["rm", "--force", &self.name]).output();
         let _ = self.docker().args(["rmi", "--force", &self.name]).output();
         let _ = fs::remove_dir_all(&self.directory);
@@ -501,6 +508,13 @@ fn docker_commands_are_judged_as_runcs_are() {
     assert_eq!(verdict, Verdict::Error, "{line}");
     c.speak_to(&host::engine::docker_socket());
     assert_eq!(c.probe(&["true"], 20_000).0, Verdict::Success);
+    // It hangs: whatever is in the container was not asked.
+    c.speak_to_nobody();
+    let (verdict, line, took) = c.probe(&["true"], 500);
+    let said = "docker exec: the command was not seen to run within 0.5s";
+    assert_eq!((verdict, line.as_str()), (Verdict::Error, said));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    c.speak_to(&host::engine::docker_socket());
     // A container that is held, one that has ended, and none at all.
     for (verb, word) in
         [("pause", "paused"), ("unpause", ""), ("kill", "not running"), ("rm", "No such container")]

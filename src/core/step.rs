@@ -57,17 +57,29 @@ impl World {
             }
             Event::Started { run, at, image_id, container: id } => {
                 self.with_run(&run, |container, state, _| {
-                    if matches!(state.phase, Phase::Starting { attempt, .. } if attempt == run.attempt) {
-                        let probes = Probes::new(container, at.boot, now.boot);
-                        state.phase = Phase::Running(Box::new(Run {
-                            attempt: run.attempt,
-                            at,
-                            image_id,
-                            container: id,
-                            probes,
-                            post_start: no_hook_is_done(container),
-                            stop: None,
-                        }));
+                    let probes = Probes::new(container, at.boot, now.boot);
+                    match &mut state.phase {
+                        Phase::Starting { attempt, .. } if *attempt == run.attempt => {
+                            state.phase = Phase::Running(Box::new(Run {
+                                attempt: run.attempt,
+                                at,
+                                image_id,
+                                container: id,
+                                probes,
+                                post_start: no_hook_is_done(container),
+                                stop: None,
+                            }));
+                        }
+                        // Somebody has started it anew, behind our back: the run is the same one, and what was found out about
+                        // its program is void.
+                        Phase::Running(r) if r.attempt == run.attempt && r.at != at => {
+                            (r.at, r.probes) = (at, probes);
+                        }
+                        Phase::Waiting { .. }
+                        | Phase::Backoff { .. }
+                        | Phase::Starting { .. }
+                        | Phase::Running(_)
+                        | Phase::Done => {}
                     }
                 })
             }

@@ -44,6 +44,13 @@ pub enum BootError {
     NoRunc,
     /// Neither is there.
     NoRuntime,
+    /// Neither can be used.
+    Neither {
+        /// Why not runc.
+        runc: Box<BootError>,
+        /// Why not docker, which is there.
+        docker: Box<BootError>,
+    },
     /// Pods run with another runtime than the one that is asked for.
     OtherRuntime {
         /// What they run with.
@@ -101,6 +108,9 @@ impl fmt::Display for BootError {
                 "neither runc nor docker was found in {}; install one (Debian: apt-get install runc)",
                 spawn::PATH
             ),
+            Self::Neither { runc, docker } => {
+                write!(f, "{runc}; and docker, which would do instead, cannot be used: {docker}")
+            }
             Self::OtherRuntime { running, asked } => write!(
                 f,
                 "Pods of an earlier daemon run with {running}, and {asked} is asked for: use --runtime {running}, or stop \

@@ -32,8 +32,9 @@ const AGAIN_MS: u64 = 1_000;
 const AGAIN_MAX_MS: u64 = 2_000;
 /// Events that end by themselves are asked for again at least this often, in milliseconds.
 const LISTEN_MAX_MS: u64 = 60_000;
-/// A look may take this long, in milliseconds: containers that nobody knows may have their grace period to end.
-const LOOK_MS: u64 = 60_000;
+/// A look may take this long, in milliseconds: docker has a minute to answer it, containers that nobody knows have another
+/// to end, and all that it asks has a deadline of its own.
+const LOOK_MS: u64 = 180_000;
 /// A line longer than this is no event.
 const LINE_MAX: usize = 1 << 20;
 
@@ -52,6 +53,8 @@ pub struct DockerDesk {
     listen_at: Option<u64>,
     listen_pause: u64,
     listening_since: u64,
+    /// Nobody has listened for a while, and what happened then is not known yet.
+    missed: bool,
     /// Something failed that only a docker that does not answer makes fail, or it is time: look.
     look_at: Option<u64>,
     /// Pause containers.
@@ -187,7 +190,10 @@ impl Daemon {
             Ok(read) => {
                 self.docker.events = Some(Lines { pipe: File::from(read), pending: Vec::new() });
             }
-            Err(e) => self.docker_is_away(format!("docker events cannot be started: {e}")),
+            Err(e) => {
+                self.docker.listen_at = Some(clock::boot_ms().saturating_add(LISTEN_MAX_MS));
+                self.docker_is_away(format!("docker events cannot be started: {e}"));
+            }
         }
     }
 
@@ -249,10 +255,13 @@ impl Daemon {
         self.docker.pause = 0;
         self.docker.again = None;
         self.docker.look_at = Some(clock::boot_ms().saturating_add(self.config.rescan_ms));
+        let missed = std::mem::take(&mut self.docker.missed);
         if self.docker.away {
             self.trouble(None);
-            self.images_changed();
+        } else if !missed {
+            return;
         }
+        self.images_changed();
     }
 
     /// The child that tells of events has ended: docker's daemon has, or has been started anew.
@@ -284,7 +293,9 @@ impl Daemon {
         let now = clock::boot_ms();
         if !self.docker.away && self.docker.listen_at.is_some_and(|t| t <= now) {
             self.docker.listen_at = None;
+            self.docker.missed = true;
             self.listen();
+            self.look_soon();
         }
         if self.docker.again.is_some_and(|t| t <= now) {
             self.docker.again = None;

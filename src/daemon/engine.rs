@@ -56,7 +56,8 @@ fn asked_for(config: &RunConfig) -> Result<Engine, BootError> {
         RuntimeChoice::Auto => runc().or_else(|no_runc| match (no_runc, docker(binary)) {
             (_, Ok(engine)) => Ok(engine),
             (BootError::NoRunc, Err(BootError::NoDocker)) => Err(BootError::NoRuntime),
-            (e, Err(_)) => Err(e),
+            (e, Err(BootError::NoDocker)) => Err(e),
+            (runc, Err(docker)) => Err(BootError::Neither { runc: Box::new(runc), docker: Box::new(docker) }),
         }),
     }
 }

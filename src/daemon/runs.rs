@@ -35,7 +35,8 @@ pub struct RunInfo {
     /// What runs it: not always what this daemon begins runs by.
     pub engine: Engine,
     monitor: Monitor,
-    told_started: bool,
+    /// The start that was told: Unix time in milliseconds.
+    told_started: Option<i64>,
     told_ended: bool,
 }
 
@@ -55,7 +56,7 @@ pub enum Monitor {
 impl RunInfo {
     /// A run whose monitor we have just started.
     pub fn child(dir: AttemptDir, id: ContainerId, key: PodKey, engine: Engine) -> Self {
-        Self { dir, id, key, engine, monitor: Monitor::Child, told_started: false, told_ended: false }
+        Self { dir, id, key, engine, monitor: Monitor::Child, told_started: None, told_ended: false }
     }
 
     /// A run that an earlier daemon left, with its monitor's pidfd if that lives; what its record said has been told.
@@ -73,7 +74,7 @@ impl RunInfo {
             key,
             engine,
             monitor,
-            told_started: record.is_some_and(|r| r.init.is_some()),
+            told_started: record.filter(|r| r.init.is_some()).and_then(|r| r.started_unix_ms),
             told_ended: record.is_some_and(|r| r.end.is_some()),
         }
     }
@@ -188,14 +189,13 @@ impl Daemon {
             return;
         };
         let name = info.name(run);
-        if !info.told_started
-            && record.init.is_some()
-            && let Some(at) = started(&record)
+        if record.init.is_some()
+            && let Some(at) = started(&record).filter(|at| info.told_started != Some(at.unix_ms))
         {
-            info.told_started = true;
-            match run.attempt {
-                0 => info!("{name}: started"),
-                n => info!("{name}: started (restart {n})"),
+            match (info.told_started.replace(at.unix_ms), run.attempt) {
+                (Some(_), _) => info!("{name}: was started anew, by somebody else"),
+                (None, 0) => info!("{name}: started"),
+                (None, n) => info!("{name}: started (restart {n})"),
             }
             for warning in &record.warnings {
                 // The same for every container of this host: told once.

@@ -134,7 +134,7 @@ fn start(
         };
         let made = docker.run(&parts, image).map_err(|e| match e {
             RunError::Bundle(e) => start::not_bundled(e),
-            RunError::Variable(_) => NotStarted::config(e),
+            RunError::NoProgram(_) | RunError::Variable(_) => NotStarted::config(e),
         })?;
         write(&env_file, &made.env_file)?;
         let _ = fs::remove_file(&id_file);
@@ -143,13 +143,16 @@ fn start(
         let _ = fs::remove_file(&env_file);
         match result {
             Ok(_) => {
-                let mut warnings = std::mem::take(&mut ground.warnings);
-                warnings.extend(made.warnings);
-                return started(dir, spec, docker, recorder, warnings, &log);
+                let found = just_made(dir, docker, recorder)?;
+                let warnings = ground.warnings.into_iter().chain(made.warnings).collect();
+                return Ok(started(spec, recorder, warnings, found));
             }
             Err(ChildError::Ended(status, text)) => match docker::name_holder(&text) {
                 Some(holder) => match in_the_way(spec, docker, holder)? {
-                    Holder::Itself(found) => return Ok(*found),
+                    Holder::Itself(found) => {
+                        let warnings = ground.warnings.into_iter().chain(made.warnings).collect();
+                        return Ok(started(spec, recorder, warnings, *found));
+                    }
                     Holder::Gone => {}
                     Holder::Stranger => {
                         name = run::other_name(&name, fnv1a(spec.roots.run.as_os_str().as_encoded_bytes()));
@@ -228,32 +231,35 @@ fn in_the_way(spec: &MonitorSpec, docker: &Docker, holder: &str) -> Result<Holde
     Ok(Holder::Gone)
 }
 
-fn started(
-    dir: &AttemptDir,
-    spec: &MonitorSpec,
-    docker: &Docker,
-    recorder: &mut Recorder,
-    warnings: Vec<String>,
-    log: &Path,
-) -> Result<Inspected, NotStarted> {
+/// What docker has just made by our word.
+fn just_made(dir: &AttemptDir, docker: &Docker, recorder: &mut Recorder) -> Result<Inspected, NotStarted> {
     let id = read_id(dir).ok_or_else(|| {
         NotStarted::create("docker started the container but did not write its id".to_owned())
     })?;
     recorder.record.container = Some(id.clone());
+    inspect(docker, &id).map_err(|e| NotStarted::create(format!("docker inspect: {e}")))?.ok_or_else(|| {
+        NotStarted::create("the container was removed as soon as it had been started".to_owned())
+    })
+}
+
+/// Notes what is to be told of a start, and where its log is.
+fn started(
+    spec: &MonitorSpec,
+    recorder: &mut Recorder,
+    warnings: Vec<String>,
+    found: Inspected,
+) -> Inspected {
     if spec.attempt == 0 {
         warnings.iter().for_each(|warning| recorder.warn(warning));
     }
     recorder.record.warnings = warnings;
-    let found =
-        inspect(docker, &id).map_err(|e| NotStarted::create(format!("docker inspect: {e}")))?.ok_or_else(
-            || NotStarted::create("the container was removed as soon as it had been started".to_owned()),
-        )?;
     if let Some(target) = found.log_path.as_deref().filter(|path| !path.is_empty())
         && let Err(e) = start::log_place(spec).point(Path::new(target))
     {
+        let log = spec.roots.log_file(&spec.pod, &spec.container, spec.attempt);
         recorder.warn(&format!("cannot link {} to docker's log: {e}", log.display()));
     }
-    Ok(found)
+    found
 }
 
 fn read_id(dir: &AttemptDir) -> Option<String> {

@@ -333,13 +333,12 @@ pub fn is_no_image(output: &str) -> bool {
         || lower.contains("unable to find image")
 }
 
-/// The id of the container that holds a name which was wanted, if that is what docker complains about.
+/// The id of the container that holds a name which was wanted, if that is what docker complains about: `… name "/x" is already
+/// in use by container "ID"`, and without the word and the quotes from podman.
 pub fn name_holder(output: &str) -> Option<&str> {
-    let lower = output.to_ascii_lowercase();
-    if !lower.contains("already in use") {
-        return None;
-    }
-    output.split(|c: char| !c.is_ascii_hexdigit()).find(|word| word.len() == 64)
+    let (_, holder) = output.split_once("\" is already in use by ")?;
+    let holder = holder.strip_prefix("container ").unwrap_or(holder).trim_start_matches('"');
+    holder.get(..64).filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Whether docker's daemon does not answer.
@@ -403,5 +402,25 @@ mod tests {
         let ids: Vec<String> = parse_list(&text).into_iter().map(|l| l.id).collect();
         assert_eq!(ids, ["0123-web-0", "0123-POD", ""]);
         assert!(parse_list(&text).iter().all(|l| l.container == id));
+    }
+
+    #[test]
+    fn who_holds_a_name_is_told_and_nothing_else_that_is_in_use() {
+        let id = "727f5a89349a42027d9c7d5529409562e34ff864a20493d1f14bc2509d515a37";
+        let of_docker = format!(
+            "docker: Error response from daemon: Conflict. The container name \"/xx\" is already in use by container \
+             \"{id}\". You have to remove (or rename) that container to be able to reuse that name."
+        );
+        let of_podman = format!(
+            "Error: creating container storage: the container name \"x\" is already in use by {id}. You have to remove \
+             that container to be able to reuse that name: that name is already in use"
+        );
+        assert_eq!(name_holder(&of_docker), Some(id));
+        assert_eq!(name_holder(&of_podman), Some(id));
+        let port = format!(
+            "{id}\ndocker: Error response from daemon: driver failed programming external connectivity on endpoint yy \
+             ({id}): Error starting userland proxy: listen tcp4 0.0.0.0:80: bind: address already in use."
+        );
+        assert_eq!(name_holder(&port), None);
     }
 }

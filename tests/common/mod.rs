@@ -69,6 +69,8 @@ pub struct Instance {
     pub node: String,
     /// `--docker-binary`, where docker or podman is the runtime.
     pub docker: Option<PathBuf>,
+    /// `--runtime`, where no `--docker-binary` is given.
+    pub runtime: &'static str,
     /// What `run` is given beside the roots.
     args: Vec<String>,
     /// A program and its arguments that the daemon's command line is handed to, such as `env -i`.
@@ -125,6 +127,7 @@ fn new_instance(docker: Option<PathBuf>) -> Instance {
         cgroup_root: name,
         node: NODE.to_owned(),
         docker,
+        runtime: "runc",
         args: Vec::new(),
         prefix: Vec::new(),
         env: Vec::new(),
@@ -175,7 +178,7 @@ impl Instance {
         command.args(["--node-name", &self.node, "--cgroup-root", &self.cgroup_root]);
         match &self.docker {
             Some(cli) => command.args(["--runtime", "docker", "--docker-binary"]).arg(cli),
-            None => command.args(["--runtime", "runc"]),
+            None => command.args(["--runtime", self.runtime]),
         };
         command.args(&self.args);
         command.stdin(Stdio::null());

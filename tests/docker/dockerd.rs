@@ -83,6 +83,8 @@ fn said(i: &Instance) -> String {
 fn a_dockerd_that_hangs_costs_nothing_and_is_told() {
     let Some((engine, mut i)) = instance_and_dockerd() else { return };
     write_pods(&i);
+    let probe = "livenessProbe: {exec: {command: [\"true\"]}, periodSeconds: 1, failureThreshold: 1}";
+    i.write_manifest("c.yaml", &one(&i, "c", &canary("c"), &[probe]));
     i.start();
     until_all_run_once(&i);
     let pids = PODS.map(|p| i.running_pid(p, "main").unwrap());
@@ -97,7 +99,10 @@ fn a_dockerd_that_hangs_costs_nothing_and_is_told() {
         assert!(status.status.success(), "the daemon answers: {}", crate::common::describe(&status));
         std::thread::sleep(Duration::from_millis(500));
     }
-    assert!(pids[1..].iter().all(|p| host::alive(*p)), "what runs goes on");
+    assert!(
+        pids[1..].iter().all(|p| host::alive(*p)),
+        "what runs goes on, whatever its probes cannot find out"
+    );
     i.until_within(Duration::from_secs(60), "status says that docker does not answer", |i| {
         said(i).contains("docker does not answer")
     });

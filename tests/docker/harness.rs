@@ -11,7 +11,7 @@ use crate::common::engine::{self, Engine};
 use crate::common::{host, image};
 
 /// Makes docker know the busybox image, without any daemon of ours.
-fn load_busybox(cli: &Path) {
+pub fn load_busybox(cli: &Path) {
     engine::ok(cli, &["load", "-i", image::busybox().to_str().unwrap()]);
 }
 

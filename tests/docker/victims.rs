@@ -57,16 +57,31 @@ fn a_container_removed_by_hand_is_back() {
 
 #[test]
 fn a_container_that_is_restarted_by_hand_runs_once() {
-    let Some(i) = with_web() else { return };
+    let Some(mut i) = instance() else { return };
+    // Ready as long as a file is there that each of its starts removes.
+    let script = format!("rm -f /shared/good; {}", canary("web"));
+    let probe = "readinessProbe: {exec: {command: [test, -e, /shared/good]}, periodSeconds: 3600}";
+    i.write_manifest("web.yaml", &one(&i, "web", &script, &[probe, "startupProbe: {exec: {command: [test, -e, /shared/good]}, periodSeconds: 1, failureThreshold: 60}"]));
+    i.start();
+    i.until("it has begun", |i| starts(i, "web") == 1);
+    std::fs::write(i.shared.join("good"), "").unwrap();
+    i.until_ready("web");
     docker(&i, &["restart", "-t", "1", &the(&i, "web", "main")]);
-    i.until("it runs again", |i| {
-        i.ready("web") && i.running_pid("web", "main").is_some() && starts(i, "web") >= 2
-    });
+    i.until("it is not ready before its probes say so again", |i| starts(i, "web") >= 2 && !i.ready("web"));
+    std::fs::write(i.shared.join("good"), "").unwrap();
+    i.until("it runs again", |i| i.ready("web") && i.running_pid("web", "main").is_some());
     i.holds_for(Duration::from_secs(2), "there is one of it", |i| containers(i, "web", "main").len() <= 2);
     i.until("one container is left", |i| containers(i, "web", "main").len() == 1);
     let running = inspect(&i, &the(&i, "web", "main"));
     assert_eq!(running["State"]["Running"], true, "{running}");
     assert_eq!(running["State"]["Pid"], i.running_pid("web", "main").unwrap(), "and it is the one we know");
+    let started = i.container("web", "main").unwrap().state.running.unwrap().started_at;
+    let of_docker = running["State"]["StartedAt"].as_str().unwrap();
+    assert_eq!(
+        started.trim_end_matches('Z'),
+        of_docker.split('.').next().unwrap(),
+        "since docker's last start of it"
+    );
 }
 
 #[test]

@@ -26,6 +26,7 @@
 //! | runc fails, hangs, lies, is killed | nth (each call once, in eight ways), runc, kills |
 //! | docker's command line fails or is killed | `docker` nth |
 //! | dockerd hangs, ends, is killed | `docker` dockerd |
+//! | docker is wrong about a container, or does not get done with one | `docker` lies |
 //! | a name is taken already | stored::runs_whose_files_were_removed…, `docker` victims::foreign_containers… |
 //! | runc is missing, cannot be run, talks too much | runc::a_runc_that_is_gone…, a_runc_that_talks… |
 //! | a monitor is killed | deaths, kills, `lifecycle` adoption::a_killed_monitor… |

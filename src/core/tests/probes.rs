@@ -93,3 +93,41 @@ fn a_prober_error_counts_neither_way() {
     assert_eq!(actions, [], "three tries at once, then the next period");
     assert_eq!(s.deadline(), Some(10_000));
 }
+
+/// `docker restart`: the same run, and a program that has just begun.
+#[test]
+fn a_run_that_was_started_anew_is_probed_as_one_that_has_just_begun() {
+    let mut s = Script::new();
+    let mut p = pod("a", "g1", &["c"]);
+    p.containers[0].startup = Some(exec_probe(5, 30));
+    s.want(&[&p]);
+    let r = run("g1", "c", 0);
+    let begun = s.now;
+    s.started(&r);
+    s.event(Event::Probed {
+        run: r.clone(),
+        kind: ProbeKind::Startup,
+        verdict: Verdict::Success,
+        message: String::new(),
+    });
+    let state = |s: &Script| {
+        let (_, slot) = s.world.slots().next().unwrap();
+        let state = &slot.life.as_ref().unwrap().containers[0];
+        let state::Phase::Running(run) = &state.phase else { panic!("{:?}", state.phase) };
+        (run.at.boot, state.is_started())
+    };
+    assert_eq!(state(&s), (Time(begun), true));
+    s.pass(60_000);
+    let actions = s.started(&r);
+    assert!(matches!(actions.as_slice(), [Action::Probe { kind: ProbeKind::Startup, .. }]), "{actions:?}");
+    assert_eq!(state(&s), (Time(begun + 60_000), false));
+    // What is told twice changes nothing.
+    s.event(Event::Probed {
+        run: r.clone(),
+        kind: ProbeKind::Startup,
+        verdict: Verdict::Success,
+        message: String::new(),
+    });
+    assert_eq!(s.started(&r), []);
+    assert!(state(&s).1);
+}

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use crate::command::CommandLine;
 use crate::monitor::child::{self, ChildError};
 use crate::runtime::docker::{self, Docker, Inspected};
 
@@ -12,7 +13,20 @@ use crate::runtime::docker::{self, Docker, Inspected};
 ///
 /// docker could not be asked, or what it said is not understood.
 pub fn inspect(docker: &Docker, container: &str) -> Result<Option<Inspected>, ChildError> {
-    match child::run(&docker.inspect(container)) {
+    inspected(&docker.inspect(container))
+}
+
+/// The same, where nobody can wait for the answer longer than this, in milliseconds.
+///
+/// # Errors
+///
+/// As those of [`inspect`].
+pub fn inspect_within(docker: &Docker, container: &str, ms: u64) -> Result<Option<Inspected>, ChildError> {
+    inspected(&docker.inspect(container).deadline(ms))
+}
+
+fn inspected(line: &CommandLine) -> Result<Option<Inspected>, ChildError> {
+    match child::run(line) {
         Ok(text) => match docker::parse_inspect(&text) {
             Some(found) => Ok(Some(found)),
             None => Err(ChildError::Spawn(io::Error::other("docker inspect: its answer is not understood"))),
@@ -28,12 +42,25 @@ pub fn inspect(docker: &Docker, container: &str) -> Result<Option<Inspected>, Ch
 ///
 /// docker could not be asked, or did not do it.
 pub fn remove(docker: &Docker, container: &str) -> Result<(), ChildError> {
-    match child::run(&docker.remove([container])) {
+    removed(&docker.remove([container]), &docker.inspect(container))
+}
+
+/// The same, where nobody can wait for it longer than this, in milliseconds.
+///
+/// # Errors
+///
+/// As those of [`remove`].
+pub fn remove_within(docker: &Docker, container: &str, ms: u64) -> Result<(), ChildError> {
+    removed(&docker.remove([container]).deadline(ms), &docker.inspect(container).deadline(ms))
+}
+
+fn removed(line: &CommandLine, asking: &CommandLine) -> Result<(), ChildError> {
+    match child::run(line) {
         Ok(_) => Ok(()),
         Err(ChildError::Ended(_, text)) if docker::is_missing(&text) => Ok(()),
         // Another is at it; whether it is gone will be seen.
         Err(ChildError::Ended(status, text)) if text.contains("is already in progress") => {
-            match inspect(docker, container) {
+            match inspected(asking) {
                 Ok(None) => Ok(()),
                 Ok(Some(_)) | Err(_) => Err(ChildError::Ended(status, text)),
             }

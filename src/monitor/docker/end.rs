@@ -21,6 +21,8 @@ use crate::sys::{clock, process};
 const NOTICE_MS: u64 = 30_000;
 /// How long it is waited for at a time, in milliseconds.
 const WAIT_MS: u64 = 1_000;
+/// How long a container has to end when it was killed, in milliseconds.
+const KILLED_MS: u64 = 10_000;
 
 /// Asks how the run ended, takes its log over, and clears away.
 pub fn finish(
@@ -40,8 +42,8 @@ pub fn finish(
     if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
 }
 
-/// How and when (Unix time, milliseconds) the run ended. `None`: it has not, or somebody has started it anew (`docker restart`);
-/// its init is noted.
+/// How and when (Unix time, milliseconds) the run ended. `None`: somebody has started it anew (`docker restart`); its init and
+/// its start are noted.
 fn ending(docker: &Docker, recorder: &mut Recorder) -> Result<Option<(End, i64)>, MonitorError> {
     let lost = || Ok(Some((End::Lost, clock::unix_ms())));
     let Some(id) = recorder.record.container.clone() else { return lost() };
@@ -60,13 +62,16 @@ fn ending(docker: &Docker, recorder: &mut Recorder) -> Result<Option<(End, i64)>
             Some(found) if !found.state.is_alive() => return Ok(Some(end_of(&found))),
             Some(found) => found,
         };
-        // It is docker's word only where the process is there.
+        // docker is late to notice an end, and another process may have the pid by then: started anew is what has another start
+        // time than the one that was noted. And it is docker's word only where the process is there.
         let pid = found.state.pid;
-        if let Some(start_ticks) =
-            process::start_ticks(pid).ok().flatten().filter(|_| process::is_running(pid))
+        let since =
+            unix_ms(&found.state.started_at).filter(|at| recorder.record.started_unix_ms != Some(*at));
+        if let Some(since) = since
+            && let Some(start_ticks) =
+                process::start_ticks(pid).ok().flatten().filter(|_| process::is_running(pid))
         {
-            recorder.record.init = Some(ProcessId { pid, start_ticks });
-            recorder.save();
+            recorder.running_since(ProcessId { pid, start_ticks }, since);
             recorder.save_for_sure();
             return Ok(None);
         }
@@ -138,8 +143,8 @@ fn clear_host(dir: &AttemptDir, spec: &MonitorSpec, left: &mut Vec<String>) {
     }
 }
 
-/// Makes an end of a run whose helper was killed, whatever it left: what lives of it is killed. An exit code that docker
-/// knows is kept.
+/// Makes an end of a run whose helper was killed, whatever it left: what lives of it is killed. Its log is kept, and an exit
+/// code that docker knows.
 pub fn sweep(
     dir: &AttemptDir,
     spec: &MonitorSpec,
@@ -162,6 +167,7 @@ pub fn sweep(
         }
     };
     let known = record.as_ref().and_then(|r| r.container.clone()).or_else(|| read_id(dir));
+    let known = known.or_else(|| containers.first().cloned());
     containers.retain(|id| Some(id) != known.as_ref());
     let unended = record.as_ref().is_none_or(|r| r.end.is_none());
     let record = record.filter(|r| r.boot_id == boot).unwrap_or_else(|| {
@@ -170,7 +176,7 @@ pub fn sweep(
     });
     let mut recorder = Recorder::of(dir, spec, record);
     if let (Some(id), true) = (&known, unended) {
-        match inspect(docker, id) {
+        match stopped(docker, id) {
             Ok(Some(found)) if found.state.has_ended() => {
                 if recorder.record.init.is_none() {
                     note_start(&mut recorder, &found);
@@ -207,6 +213,18 @@ pub fn sweep(
     }
     clear_host(dir, spec, &mut left);
     left
+}
+
+/// What is known of a container that must not go on. It is killed before it is removed, so that there is an exit code and a
+/// whole log; what cannot be killed so is removed all the same, alive.
+fn stopped(docker: &Docker, id: &str) -> Result<Option<Inspected>, ChildError> {
+    let found = inspect(docker, id)?;
+    if !found.as_ref().is_some_and(|found| found.state.is_alive()) {
+        return Ok(found);
+    }
+    let _ = child::run(&docker.kill(id));
+    let _ = child::run(&docker.wait(id).deadline(KILLED_MS));
+    inspect(docker, id)
 }
 
 /// Whether these arguments (as /proc has them) are those of a `docker run` of this run.

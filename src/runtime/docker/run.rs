@@ -90,6 +90,8 @@ pub struct RunLine {
 pub enum RunError {
     /// The same as for a bundle.
     Bundle(BundleError),
+    /// The program has no name when the variables in it are replaced: docker would run the arguments.
+    NoProgram(String),
     /// A variable that docker's CLI itself would take for a setting of its own, with a value that its files cannot hold.
     Variable(String),
 }
@@ -98,6 +100,11 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bundle(e) => e.fmt(f),
+            Self::NoProgram(word) => write!(
+                f,
+                "command: the program is {word:?}, and nothing is left of that when its variables are replaced: give them a \
+                 value, or name the program"
+            ),
             Self::Variable(name) => write!(
                 f,
                 "env: {name:?} is a setting of the docker CLI itself, and its value has a line break or is longer than \
@@ -162,6 +169,9 @@ impl Docker {
         let (command, args) = (expanded(&container.command), expanded(&container.args));
         let mut rest = command.as_slice();
         if let Some((program, others)) = command.split_first() {
+            if program.is_empty() {
+                return Err(RunError::NoProgram(container.command.first().cloned().unwrap_or_default()));
+            }
             words.pair("--entrypoint", program.as_str());
             rest = others;
         }

@@ -31,6 +31,16 @@ fn made(
     variables: &[(String, String)],
     sources: &[Source],
 ) -> RunLine {
+    try_made(docker, pod, host, variables, sources).unwrap()
+}
+
+fn try_made(
+    docker: &Docker,
+    pod: &Pod,
+    host: &Host,
+    variables: &[(String, String)],
+    sources: &[Source],
+) -> Result<RunLine, RunError> {
     let container = pod.containers.first().unwrap();
     let (id, name) = (ContainerId::new("g-c-0"), name(pod, "c", 2));
     let parts = RunParts {
@@ -56,7 +66,7 @@ fn made(
         id_file: Path::new("/a/id"),
         env_file: Path::new("/a/env"),
     };
-    docker.run(&parts, "box").unwrap()
+    docker.run(&parts, "box")
 }
 
 fn words(line: &CommandLine) -> String {
@@ -208,4 +218,19 @@ fn the_pause_container_and_its_ports() {
         "{text}"
     );
     assert!(text.ends_with("--entrypoint /podstrap -- podstrap-pause:1 pause container"), "{text}");
+}
+
+/// `--entrypoint ""` has docker run the arguments, or what the image names.
+#[test]
+fn a_program_of_which_its_variables_leave_nothing_is_refused() {
+    let mut pod = pod();
+    pod.containers.first_mut().unwrap().command = vec!["$(W)".into(), "/bin/app".into()];
+    let run =
+        |value: &str| try_made(&docker(Flavour::Docker), &pod, &HOST, &[("W".into(), value.into())], &[]);
+    let refused = run("").unwrap_err().to_string();
+    assert!(
+        refused.starts_with("command: the program is \"$(W)\", and nothing is left of that"),
+        "{refused}"
+    );
+    assert!(words(&run("nice").unwrap().line).contains("--entrypoint nice -- box /bin/app"));
 }

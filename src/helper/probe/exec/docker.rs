@@ -1,12 +1,16 @@
 //! A command in a container of docker's. It is no descendant of ours: containerd starts it, and goes on with it when the
 //! CLI is killed. So it gets a mark into its environment, which its children inherit, and is found by that. Only a process
 //! that has thrown its environment away, as has every ancestor of it that still lives, cannot be found.
+//!
+//! A docker that hangs, or that has too much to do, says nothing about the container: only a command that is seen to run when
+//! the time is up has failed.
 
 use std::fs;
 use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::super::Millis;
 use super::{Leftovers, Outcome, described};
 use crate::runtime::docker::Docker;
 use crate::runtime::docker::exec::{ExecEnd, ExecOptions, is_running};
@@ -47,12 +51,23 @@ pub fn run(docker: &Docker, id: &str, command: &[String], timeout_ms: u64, lefto
             let output = child.output.take().map(|capture| capture.finish()).unwrap_or_default();
             judge(docker, id, status, &output)
         }
-        Ok(None) => match end(&mut child, &mark) {
-            Ok(()) => Outcome::timed_out(timeout_ms),
-            Err(e) => Outcome::failure(format!(
-                "timed out after {timeout_ms} ms, and its processes could not be killed: {e}"
-            )),
-        },
+        Ok(None) => {
+            // A docker that hung begins it when it goes on: that is not the command's fault.
+            let begun = kill_marked(&mark);
+            match (begun, end(&mut child, &mark)) {
+                (Ok(0), Ok(())) => Outcome::error(format!(
+                    "docker exec: the command was not seen to run within {}",
+                    Millis(timeout_ms)
+                )),
+                (Ok(_), Ok(())) => Outcome::timed_out(timeout_ms),
+                (Ok(1..), Err(e)) => Outcome::failure(format!(
+                    "timed out after {timeout_ms} ms, and its processes could not be killed: {e}"
+                )),
+                (Ok(0), Err(e)) | (Err(e), _) => {
+                    Outcome::error(format!("docker exec: the command cannot be looked for: {e}"))
+                }
+            }
+        }
         Err(e) => {
             let _ = end(&mut child, &mark);
             Outcome::error(format!("wait for {}: {e}", docker.binary.display()))
