@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::super::bundle::BundleError;
 use super::super::capabilities::{self, SYS_RESOURCE};
+use super::super::pod_group::PodGroup;
 use super::super::process::expand;
 use super::super::{Host, Source, labels, resources, user};
-use super::{CgroupDriver, Docker, Flavour};
+use super::{Docker, Flavour};
 use crate::command::CommandLine;
 use crate::pod::variables;
 use crate::pod::{Container, ContainerId, Pod, Propagation, Seccomp};
@@ -244,11 +245,7 @@ impl Docker {
     }
 
     fn cgroup_parent(&self, words: &mut Words, root: &str, pod: &Pod) {
-        let parent = match self.cgroups {
-            CgroupDriver::Cgroupfs => format!("/{root}/pod{}", pod.generation),
-            CgroupDriver::Systemd => format!("{}-pod{}.slice", root.replace(['/', '-'], "_"), pod.generation),
-        };
-        words.pair("--cgroup-parent", parent);
+        words.pair("--cgroup-parent", PodGroup::of(root, &pod.generation, Some(self)).word());
     }
 
     fn security(

@@ -5,6 +5,7 @@ use super::*;
 use crate::pod::quantity::{Bytes, MilliCpu};
 use crate::pod::{Mount, Port, VolumeName};
 use crate::runtime::HostFiles;
+use crate::runtime::docker::CgroupDriver;
 
 const HOST: Host = Host {
     capabilities: (1 << 41) - 1,
