@@ -145,7 +145,10 @@ fn filters() -> Vec<Case> {
             &format!("{SHOW}; unshare -U true 2>/dev/null || echo refused"),
             "securityContext: {seccompProfile: {type: RuntimeDefault}}",
         )
-        .differs("podman", "its filter lets user namespaces be made")
+        .differs("podman", "its filter lets user namespaces be made", |t| {
+            t.ended("main");
+            assert_eq!(t.logs("main").trim(), "Seccomp:\t2");
+        })
         .says("Seccomp:\t2\nrefused"),
         case("spec.securityContext.seccompProfile", "of the Pod, for all containers")
             .spec("securityContext: {seccompProfile: {type: RuntimeDefault}}")
