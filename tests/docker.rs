@@ -18,6 +18,8 @@ mod harness;
 mod inject;
 #[path = "docker/nth.rs"]
 mod nth;
+#[path = "docker/pulls.rs"]
+mod pulls;
 #[path = "faults/scenario.rs"]
 mod scenario;
 #[path = "docker/seen.rs"]
