@@ -253,9 +253,11 @@ impl Pod {
         stop::priority(self.priority_class.as_deref(), self.priority)
     }
 
-    /// Whether the Pod needs namespaces of its own that outlive its containers: network, IPC, UTS, perhaps processes.
+    /// Whether the Pod needs namespaces of its own that outlive its containers: network, IPC, UTS, perhaps processes. One
+    /// container in the host's network shares IPC with nobody, and has a namespace of its own for that.
     pub fn needs_sandbox(&self) -> bool {
-        !self.host_network || self.share_process_namespace
+        let shares_ipc = !self.host_ipc && self.all_containers().nth(1).is_some();
+        !self.host_network || self.share_process_namespace || shares_ipc
     }
 
     /// The quality of service class that Kubernetes derives from requests and limits

@@ -22,6 +22,8 @@ mod inject;
 mod lies;
 #[path = "docker/nth.rs"]
 mod nth;
+#[path = "docker/pulls.rs"]
+mod pulls;
 #[path = "faults/scenario.rs"]
 mod scenario;
 #[path = "docker/seen.rs"]

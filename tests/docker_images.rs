@@ -9,8 +9,7 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -23,6 +22,7 @@ use podstrap::image::hand_over::{HandOverError, hand_over};
 use podstrap::runtime::docker::Docker;
 
 use common::host::{self, skip};
+use common::registry::{Registry, gzip, parts};
 use common::{describe, podstrap, text};
 
 /// One test's directory, and its docker.
@@ -151,25 +151,8 @@ impl Drop for Place {
 /// A compression.
 type Codec = fn(&[u8]) -> Vec<u8>;
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
 fn zstd(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
-}
-
-/// Configuration and plain layer of an archive that `pack` has made.
-fn parts(archive: &Path) -> (Vec<u8>, Vec<u8>) {
-    let member = |name: &str| {
-        let out = Command::new("tar").arg("-xOf").arg(archive).arg(format!("./{name}")).output().unwrap();
-        assert!(out.status.success(), "{}", describe(&out));
-        out.stdout
-    };
-    let manifest: serde_json::Value = serde_json::from_slice(&member("manifest.json")).unwrap();
-    (member(manifest[0]["Config"].as_str().unwrap()), member(manifest[0]["Layers"][0].as_str().unwrap()))
 }
 
 /// An OCI archive of an image, with its layer stored as it is given, under these names.
@@ -405,91 +388,13 @@ fn a_docker_that_hangs_or_fails_is_told_by_its_own_words() {
     assert_eq!(fs::read_dir(place.dir.join("spool")).unwrap().count(), 0);
 }
 
-/// A registry with one image, `app:1`. It lives until its process ends.
-struct Registry {
-    port: u16,
-    manifest: String,
-}
-
-impl Registry {
-    fn start(config: Vec<u8>, layer: &[u8]) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let layer = gzip(layer);
-        let descriptor = |kind: &str, bytes: &[u8]| serde_json::json!({"mediaType": kind, "digest": Digest::of(bytes).to_string(), "size": bytes.len()});
-        let kind = "application/vnd.docker.distribution.manifest.v2+json";
-        let manifest = serde_json::json!({
-            "schemaVersion": 2,
-            "mediaType": kind,
-            "config": descriptor("application/vnd.docker.container.image.v1+json", &config),
-            "layers": [descriptor("application/vnd.docker.image.rootfs.diff.tar.gzip", &layer)],
-        });
-        let manifest = manifest.to_string().into_bytes();
-        let digest = Digest::of(&manifest).to_string();
-        let known = digest.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (manifest, config, layer, digest) =
-                    (manifest.clone(), config.clone(), layer.clone(), digest.clone());
-                std::thread::spawn(move || {
-                    let _ = serve(stream, |path| {
-                        let last = path.rsplit('/').next().unwrap_or_default();
-                        match path {
-                            "/v2/" => Some(("application/json", b"{}".to_vec())),
-                            _ if last == "1" || last == digest => Some((kind, manifest.clone())),
-                            _ => [&config, &layer]
-                                .into_iter()
-                                .find(|bytes| last == Digest::of(bytes).to_string())
-                                .map(|bytes| ("application/octet-stream", bytes.clone())),
-                        }
-                    });
-                });
-            }
-        });
-        Self { port, manifest: known }
-    }
-}
-
-fn serve(stream: TcpStream, answer: impl Fn(&str) -> Option<(&'static str, Vec<u8>)>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut stream = stream;
-    loop {
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            if line == "\r\n" {
-                break;
-            }
-            lines.push(line);
-        }
-        let mut words = lines[0].split(' ');
-        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let unknown = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
-        let (status, kind, body) = match answer(path) {
-            Some((kind, body)) => ("200 OK", kind, body),
-            None => ("404 Not Found", "application/json", unknown.to_vec()),
-        };
-        let digest = Digest::of(&body);
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nDocker-Content-Digest: {digest}\r\n\r\n",
-            body.len()
-        )?;
-        if method == "GET" {
-            stream.write_all(&body)?;
-        }
-    }
-}
-
 #[test]
 fn docker_pulls_and_says_why_it_cannot() {
     let Some(mut place) = Place::with_docker("pull") else { return };
     let (config, layer) = parts(&place.pack("parts.tar", "", "pulled"));
-    let registry = Registry::start(config.clone(), &layer);
-    let name = format!("127.0.0.1:{}/app", registry.port);
+    let registry = Registry::start();
+    let manifest = registry.put("1", &config, &layer);
+    let name = registry.name();
     // What is to be removed in the end.
     place.prefix = name.clone();
     let credentials = place.dir.join("auth.json");
@@ -504,7 +409,7 @@ fn docker_pulls_and_says_why_it_cannot() {
     assert_eq!(place.hello(&format!("{name}:1")), "pulled");
     assert_eq!(fs::read_dir(place.dir.join("run/docker")).unwrap().count(), 0, "no credentials are left");
     // Both a tag and a digest: only the digest counts, and the name as it was asked for is remembered.
-    let both = format!("{name}:other@{}", registry.manifest);
+    let both = format!("{name}:other@{manifest}");
     let output = place.image("pull", &[&both]);
     assert!(output.status.success(), "{}", describe(&output));
     let known = fs::read_to_string(place.dir.join("state/docker/archives.json")).unwrap();

@@ -53,10 +53,10 @@ fn holder<'a>(table: &Table<'a>, key: &PodKey, port: &HostPort) -> Option<&'a Po
     all.iter().find(|(other, owner)| *owner != key && other.conflicts(port)).map(|(_, owner)| *owner)
 }
 
-/// Whether a life has its ports still: one that has come to its own end has them as long as its namespaces are there.
+/// Whether a life has its ports still: one that has come to its own end has them as long as its network is there.
 fn holds_ports(life: &Life) -> bool {
     let is_finished = life.stop.is_some_and(|stop| !stop.why.removes()) && is_over(life);
-    !is_finished || life.pod.needs_sandbox()
+    !is_finished || !life.pod.host_network
 }
 
 /// What takes the place of what lives, or lived, by all that is known now.

@@ -18,11 +18,12 @@ use super::stuck;
 use crate::command::{CommandLine, SELF};
 use crate::core::{Action, Ending, Event, ProbeKind, RunKey, Stamp, Time, Verdict};
 use crate::helper::probe::{ExecTarget, ProbeSpec};
-use crate::helper::remove::{Removal, Stale};
+use crate::helper::remove::{Removal, Stale, remove_group};
 use crate::monitor::record::{self, MonitorSpec};
 use crate::paths::{AttemptDir, container_id};
 use crate::pod::{Container, EnvValue, Generation, Origin, Pod, ProbeAction};
 use crate::runtime::engine::Engine;
+use crate::runtime::pod_group::PodGroup;
 use crate::runtime::process::expand;
 use crate::runtime::runc::{self, Runc};
 use crate::source::keep::Keep;
@@ -492,9 +493,15 @@ impl Daemon {
 
     /// When nothing runs any more, the parent of all Pod cgroups need not stay. Best effort: it is empty, and harmless.
     pub(super) fn remove_cgroup_root(&self) {
-        let root = Path::new(&self.config.cgroup_root);
-        if let Err(e) = Cgroups::detect().and_then(|c| c.remove(root)) {
-            warning!("cgroup {}: cannot be removed: {e}", root.display());
+        let root = PodGroup::parent(&self.config.cgroup_root, self.docker());
+        let path = root.path();
+        let removed = Cgroups::detect().and_then(|cgroups| match &root {
+            // Whoever has something in there, ended with the slice.
+            PodGroup::Slice(_) if !cgroups.processes(&path)?.is_empty() => Ok(()),
+            PodGroup::Slice(_) | PodGroup::Path(_) => remove_group(&root),
+        });
+        if let Err(e) = removed {
+            warning!("cgroup {}: cannot be removed: {e}", path.display());
         }
     }
 

@@ -12,6 +12,7 @@ use super::Daemon;
 use crate::monitor::{kill_process, processes};
 use crate::paths::Roots;
 use crate::pod::Generation;
+use crate::runtime::pod_group::PodGroup;
 use crate::sys::cgroup::Cgroups;
 use crate::sys::{clock, mount};
 use crate::warning;
@@ -31,7 +32,7 @@ impl Daemon {
             if roots.pod(&generation).exists() {
                 continue;
             }
-            let group = Path::new(&self.config.cgroup_root).join(format!("pod{generation}"));
+            let group = PodGroup::of(&self.config.cgroup_root, &generation, None).path();
             match end(roots, &generation, &group, &layer) {
                 Ok(0) => {}
                 Ok(n) => warning!("{id}: nothing was known of it any more, though {n} processes ran: ended"),

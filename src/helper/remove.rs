@@ -18,10 +18,11 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::sandbox::{self, SandboxSpec};
+use crate::monitor::child;
 use crate::paths::{CniPaths, Roots};
-use crate::pod::Pod;
-use crate::runtime::bundle::pod_cgroup;
-use crate::runtime::docker::Docker;
+use crate::pod::{Generation, Pod};
+use crate::runtime::docker::{CgroupDriver, Docker};
+use crate::runtime::pod_group::{self, PodGroup};
 use crate::sys::cgroup::Cgroups;
 use crate::sys::{mount, process};
 
@@ -77,26 +78,54 @@ pub fn run() -> ExitCode {
 
 /// Removes everything; gives a line for each failure.
 fn remove(removal: &Removal) -> Vec<String> {
-    let Removal { roots, pod, cgroup_root, cni: _, docker: _ } = removal;
+    let Removal { roots, pod, cgroup_root, cni: _, docker } = removal;
     // Its first process is in the Pod's cgroup, and a network that was not left cannot be once its record is lost.
     if let Err(e) = sandbox_down(removal) {
         return vec![e];
     }
     let state = roots.pod_state(&pod.generation);
-    let cgroup = pod_cgroup(cgroup_root, pod);
     let mut failures = Vec::new();
     let mut step = |what: &str, path: &Path, result: io::Result<()>| {
         if let Err(e) = result {
             failures.push(format!("{what} {}: {e}", path.display()));
         }
     };
-    step("remove cgroup", &cgroup, Cgroups::detect().and_then(|c| c.remove(&cgroup)));
+    for group in groups(cgroup_root, &pod.generation, docker.as_ref()) {
+        step("remove cgroup", &group.path(), remove_group(&group));
+    }
     step("remove", &state, remove_state(&state));
     let volumes = roots.run_volumes(&pod.generation);
     step("remove", &volumes, remove_state(&volumes));
     step("remove old logs in", &roots.log, forget_logs(roots, pod));
     step("remove links in", &roots.log_links(), forget_links(&roots.log_links(), pod));
     failures
+}
+
+/// All groups that the Pod may have had: another driver, or another program, may have run it before.
+fn groups(cgroup_root: &str, generation: &Generation, docker: Option<&Docker>) -> Vec<PodGroup> {
+    let systemd = docker.map(|d| Docker { cgroups: CgroupDriver::Systemd, ..d.clone() });
+    let slice = systemd.as_ref().map(|docker| PodGroup::of(cgroup_root, generation, Some(docker)));
+    [PodGroup::of(cgroup_root, generation, None)].into_iter().chain(slice).collect()
+}
+
+/// Removes a group of which no process is left. Where there is nothing of a slice, systemd is not asked.
+///
+/// # Errors
+/// It cannot be removed, or systemd does not end the slice.
+pub fn remove_group(group: &PodGroup) -> io::Result<()> {
+    let (cgroups, path) = (Cgroups::detect()?, group.path());
+    let PodGroup::Slice(name) = group else { return cgroups.remove(&path) };
+    let settings = pod_group::slice_settings(name);
+    if !settings.exists() && !cgroups.exists(&path) {
+        return Ok(());
+    }
+    let stopped = child::run(&pod_group::stop_slice(name));
+    tree(&settings)?;
+    // One that systemd does not know is what is left of it, and is removed here.
+    match (stopped, cgroups.remove(&path)) {
+        (Err(e), Err(_)) => Err(io::Error::other(format!("systemctl stop {name}: {e}"))),
+        (Ok(_) | Err(_), removed) => removed,
+    }
 }
 
 fn remove_stale(stale: &Stale) -> Vec<String> {

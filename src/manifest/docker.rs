@@ -38,7 +38,8 @@ pub const GAPS: &[Gap] = &[
     gap("spec.containers[].resources.requests", "hugepages-SIZE: docker has no limit of huge pages"),
     gap(
         "spec.containers[].securityContext.capabilities.add[]",
-        "BPF, PERFMON and CHECKPOINT_RESTORE in a container that is not privileged: docker 20.10 does not know them",
+        "BPF, PERFMON and CHECKPOINT_RESTORE in a container that is not privileged, and ALL where these three are not in drop: \
+         docker 20.10 does not know them",
     ),
     gap("spec.volumes[].emptyDir.medium", "HugePages and HugePages-SIZE: docker has no limit of huge pages"),
     gap("spec.volumes[].image", "docker mounts no images before version 28"),
@@ -174,11 +175,28 @@ fn capabilities(container: &Spot<'_>, findings: &mut Findings) {
     if context.get("privileged").and_then(|p| p.boolean(&mut Findings::default())) == Some(true) {
         return;
     }
-    for item in context.get("capabilities").iter().flat_map(|c| c.list("add")) {
-        let Some(given) = text(&item) else { continue };
+    let name_of = |given: &str| {
         let upper = given.to_ascii_uppercase();
-        let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        if UNKNOWN_CAPABILITIES.contains(&name) {
+        upper.strip_prefix("CAP_").map(str::to_owned).unwrap_or(upper)
+    };
+    let of =
+        |list: &str| context.get("capabilities").into_iter().flat_map(|c| c.list(list)).collect::<Vec<_>>();
+    let dropped: Vec<String> = of("drop").iter().filter_map(text).map(name_of).collect();
+    for item in of("add") {
+        let Some(given) = text(&item) else { continue };
+        let name = name_of(given);
+        let is_dropped = |unknown: &&str| dropped.iter().any(|d| d == unknown);
+        if name == "ALL" && !UNKNOWN_CAPABILITIES.iter().all(|unknown| is_dropped(&unknown)) {
+            item.error(
+                findings,
+                format!(
+                    "cannot be had with docker 20.10, which does not know {}",
+                    UNKNOWN_CAPABILITIES.join(", ")
+                ),
+            )
+            .help("drop these by name, name those that are needed, or run it with --runtime runc");
+        }
+        if UNKNOWN_CAPABILITIES.contains(&name.as_str()) {
             item.error(
                 findings,
                 format!("{} is a capability that docker 20.10 does not know", quoted(given)),

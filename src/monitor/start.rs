@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::child;
 use super::log_file::{self, LogFile, Place};
 use super::record::MonitorSpec;
 use super::volumes::Setting;
@@ -12,8 +13,9 @@ use crate::image::store::{Image, Store};
 use crate::paths::{AttemptDir, Roots, container_id};
 use crate::pod::reference::Reference;
 use crate::pod::{Container, Pod, Seccomp, Security};
-use crate::runtime::bundle::{self, BundleError, Parts, pod_cgroup};
+use crate::runtime::bundle::{self, BundleError, Parts};
 use crate::runtime::etc::{self, Cluster};
+use crate::runtime::pod_group::{self, PodGroup};
 use crate::runtime::resources::PodLimits;
 use crate::runtime::{Host, Sandbox, Source, environment, resources, user};
 use crate::sys::atomic::{self, Durability};
@@ -286,11 +288,22 @@ fn limit_pod(
     warnings: &mut Vec<String>,
 ) {
     let PodLimits { cpu_shares, cpu_quota, memory, huge_pages } = resources::pod_limits(pod, page_sizes);
-    let path = pod_cgroup(&spec.cgroup_root, pod);
     let huge_pages =
         huge_pages.into_iter().map(|(size, bytes)| (resources::page_name(size), bytes)).collect();
     let limits = Limits { cpu_shares: Some(cpu_shares), cpu_quota, memory, huge_pages };
-    if let Err(e) = cgroups.make_pod(&path, &limits) {
-        warnings.push(format!("cannot limit the Pod's cgroup {}: {e}", path.display()));
+    match PodGroup::of(&spec.cgroup_root, &pod.generation, spec.engine.docker()) {
+        PodGroup::Path(path) => {
+            if let Err(e) = cgroups.make_pod(&path, &limits) {
+                warnings.push(format!("cannot limit the Pod's cgroup {}: {e}", path.display()));
+            }
+        }
+        PodGroup::Slice(name) => {
+            let line = pod_group::limit_slice(&name, &limits.properties(cgroups.version()));
+            if let Err(e) = child::run(&line) {
+                warnings.push(format!(
+                    "the limits of the Pod as a whole do not hold: systemctl set-property {name}: {e}"
+                ));
+            }
+        }
     }
 }

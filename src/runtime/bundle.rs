@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::capabilities::{self, SYS_RESOURCE, UnknownCapability};
 use super::labels::{self, LabelError};
+use super::pod_group::PodGroup;
 use super::profile::ProfileError;
 use super::user::{self, User};
 use super::{Host, Sandbox, Source, linux, mounts, process, resources};
@@ -81,14 +82,9 @@ impl fmt::Display for BundleError {
 
 impl std::error::Error for BundleError {}
 
-/// The cgroup of a Pod, relative to the root of every hierarchy: `CGROUP_ROOT/podGENERATION`.
-pub fn pod_cgroup(cgroup_root: &str, pod: &Pod) -> PathBuf {
-    PathBuf::from(cgroup_root).join(format!("pod{}", pod.generation))
-}
-
-/// The cgroup of one run of a container: below its Pod's.
+/// The cgroup of one run of a container, relative to the root of every hierarchy: below its Pod's.
 pub fn container_cgroup(cgroup_root: &str, pod: &Pod, id: &ContainerId) -> PathBuf {
-    pod_cgroup(cgroup_root, pod).join(id.as_str())
+    PodGroup::of(cgroup_root, &pod.generation, None).path().join(id.as_str())
 }
 
 /// The configuration of one container.

@@ -11,6 +11,7 @@ pub mod etc;
 pub mod labels;
 pub mod linux;
 pub mod mounts;
+pub mod pod_group;
 pub mod process;
 pub mod profile;
 pub mod projection;

@@ -39,6 +39,23 @@ pub struct Limits {
     pub huge_pages: Vec<(String, u64)>,
 }
 
+impl Limits {
+    /// The same as properties of a slice (systemd.resource-control(5)), as whoever makes that takes them.
+    pub fn properties(&self, version: Version) -> Vec<String> {
+        let cpu = self.cpu_shares.map(|shares| match version {
+            Version::V1 => format!("CPUShares={shares}"),
+            Version::V2 => format!("CPUWeight={}", weight(shares)),
+        });
+        // In percent of one cpu, of which systemd takes two decimals.
+        let quota = self.cpu_quota.map(|quota| {
+            let parts = quota.div_ceil(10);
+            format!("CPUQuota={}.{:02}%", parts / 100, parts % 100)
+        });
+        let memory = self.memory.map(|bytes| format!("MemoryMax={bytes}"));
+        [cpu, quota, memory].into_iter().flatten().collect()
+    }
+}
+
 /// Why the host's control groups cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CgroupError {
@@ -401,6 +418,15 @@ mod tests {
         assert_eq!(oom_kill_count("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), 3);
         assert_eq!(oom_kill_count("low 0\noom 7\noom_kill 2\n"), 2);
         assert_eq!(oom_kill_count("nothing"), 0);
+    }
+
+    #[test]
+    fn limits_as_properties_of_a_slice() {
+        let mut limits = Limits { cpu_shares: Some(1024), cpu_quota: Some(25_000), ..Limits::default() };
+        assert_eq!(limits.properties(Version::V2), ["CPUWeight=39", "CPUQuota=25.00%"]);
+        limits = Limits { cpu_shares: Some(2), cpu_quota: Some(101_031), memory: Some(4096), ..limits };
+        assert_eq!(limits.properties(Version::V1), ["CPUShares=2", "CPUQuota=101.04%", "MemoryMax=4096"]);
+        assert_eq!(Limits::default().properties(Version::V2), [""; 0]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod host;
 pub mod image;
 pub mod kubernetes;
 pub mod node;
+pub mod registry;
 pub mod yaml;
 
 use std::fs::{self, File, OpenOptions};

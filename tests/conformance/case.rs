@@ -33,8 +33,8 @@ pub struct Case {
     pub timeout: Duration,
     /// Runtimes that cannot do it, each with what its refusal says: `docker` is podman, too.
     pub refusals: Vec<(&'static str, &'static str)>,
-    /// Runtimes that do it in another way, which is documented, each with how.
-    pub differences: Vec<(&'static str, &'static str)>,
+    /// Runtimes that do it in another way, which is documented.
+    pub differences: Vec<Difference>,
     /// Runtimes that cannot do it on this very host, each with what is said when the container is to be started.
     pub not_here: Vec<(&'static str, &'static str)>,
     /// An HTTP server of the test's own listens on `@PORT@`.
@@ -44,6 +44,16 @@ pub struct Case {
     /// After it.
     pub steps: Vec<Step>,
     pod: PodText,
+}
+
+/// How one runtime does it in another way.
+pub struct Difference {
+    /// Which one.
+    pub runtime: &'static str,
+    /// How, in words.
+    pub how: &'static str,
+    /// What is looked at in place of the case's steps.
+    pub step: Step,
 }
 
 /// A container of the Pod under test.
@@ -226,15 +236,20 @@ impl Case {
         self
     }
 
-    /// What that runtime does in another way, as podstrap(8) says.
-    pub fn differs(mut self, runtime: &'static str, how: &'static str) -> Self {
-        self.differences.push((runtime, how));
+    /// What that runtime does in another way, as podstrap(8) says, and what must be seen of that instead.
+    pub fn differs(
+        mut self,
+        runtime: &'static str,
+        how: &'static str,
+        step: impl Fn(&Bench<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.differences.push(Difference { runtime, how, step: Box::new(step) });
         self
     }
 
     /// How that runtime does it, if it does it in another way.
-    pub fn difference(&self, runtime: &str) -> Option<&'static str> {
-        self.differences.iter().find(|(name, _)| *name == runtime).map(|(_, how)| *how)
+    pub fn difference(&self, runtime: &str) -> Option<&Difference> {
+        self.differences.iter().find(|d| d.runtime == runtime)
     }
 
     /// What is said instead of a start on this host.

@@ -26,7 +26,11 @@ pub fn cases() -> Vec<Case> {
             )
             .says("xnode1 $(NONE) $(A) $A $(A"),
         case("spec.containers.workingDir", "is the process's; it is made when it is missing")
-            .differs("podman", "a directory that is missing is not made: RunContainerError")
+            .differs("podman", "a directory that is missing is not made: RunContainerError", |t| {
+                let ended = t.ended("main");
+                assert_eq!((&ended["exitCode"], &ended["reason"]), (&128.into(), &"RunContainerError".into()));
+                assert!(ended["message"].as_str().unwrap_or_default().contains("/made/for/it"), "{ended}");
+            })
             .main("pwd", "workingDir: /made/for/it")
             .says("/made/for/it"),
         case("spec.containers.workingDir", "absent: the image's")

@@ -16,6 +16,10 @@ pub enum Verdict {
     Ok,
     /// The runtime cannot do it, and it was refused in these words, as is documented.
     Refused(&'static str),
+    /// The runtime does it in another way, as is documented, and that was seen.
+    Differs(&'static str),
+    /// This very host does not let the runtime do it, which was told in these words when it was to be started.
+    NotHere(&'static str),
     /// Something was not seen.
     Failed {
         /// What.
@@ -38,6 +42,8 @@ struct Area {
     name: &'static str,
     ok: usize,
     refused: usize,
+    differs: usize,
+    not_here: usize,
     failed: usize,
     slowest: Duration,
 }
@@ -56,11 +62,22 @@ fn file(extension: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("conformance-{}.{extension}", runtime()))
 }
 
+/// Removes that of an earlier run, which is not to be taken for this one's, should it not come to its end.
+pub fn forget() {
+    for extension in ["tsv", "txt"] {
+        let _ = std::fs::remove_file(file(extension));
+    }
+}
+
+impl Area {
+    fn cases(&self) -> usize {
+        self.ok + self.refused + self.differs + self.not_here + self.failed
+    }
+}
+
 impl Report {
     /// An empty one over these areas.
     pub fn new(areas: &[&'static str]) -> Self {
-        // That of an earlier run is not to be taken for this one's, should it not come to its end.
-        let _ = std::fs::remove_file(file("tsv"));
         let file = File::create(file("txt")).unwrap();
         let areas = areas.iter().map(|&name| Area { name, ..Area::default() }).collect();
         Self { file, areas, failures: Vec::new(), rows: BTreeMap::new() }
@@ -79,6 +96,8 @@ impl Report {
         let (verdict, words) = match &outcome.verdict {
             Verdict::Ok => ("pass", ""),
             Verdict::Refused(says) => ("refused", *says),
+            Verdict::Differs(how) => ("differs", *how),
+            Verdict::NotHere(says) => ("not here", *says),
             Verdict::Failed { why, .. } => ("FAIL", why.lines().next().unwrap_or_default()),
         };
         let row = [self.areas[area].name, &name, verdict, words].map(|word| word.replace('\t', " "));
@@ -94,6 +113,14 @@ impl Report {
             Verdict::Refused(says) => {
                 area.refused += 1;
                 self.line(&format!("ref   {name} ({took:.1} s): refused, as documented: {says}"));
+            }
+            Verdict::Differs(how) => {
+                area.differs += 1;
+                self.line(&format!("diff  {name} ({took:.1} s): in another way, as documented: {how}"));
+            }
+            Verdict::NotHere(says) => {
+                area.not_here += 1;
+                self.line(&format!("n/a   {name} ({took:.1} s): not on this host, as documented: {says}"));
             }
             Verdict::Failed { why, dump } => {
                 area.failed += 1;
@@ -116,23 +143,27 @@ impl Report {
             text += &format!("\n{failure}");
         }
         text += &format!(
-            "\n{:<14}{:>6}{:>6}{:>9}{:>8}{:>11}\n",
-            "area", "cases", "ok", "refused", "failed", "slowest"
+            "\n{:<14}{:>6}{:>6}{:>9}{:>9}{:>10}{:>8}{:>11}\n",
+            "area", "cases", "ok", "refused", "differs", "not here", "failed", "slowest"
         );
         let mut all = Area { name: "all", ..Area::default() };
         for area in &self.areas {
             all.ok += area.ok;
             all.refused += area.refused;
+            all.differs += area.differs;
+            all.not_here += area.not_here;
             all.failed += area.failed;
             all.slowest = all.slowest.max(area.slowest);
         }
         for area in self.areas.iter().chain([&all]) {
             text += &format!(
-                "{:<14}{:>6}{:>6}{:>9}{:>8}{:>9.1} s\n",
+                "{:<14}{:>6}{:>6}{:>9}{:>9}{:>10}{:>8}{:>9.1} s\n",
                 area.name,
-                area.ok + area.refused + area.failed,
+                area.cases(),
                 area.ok,
                 area.refused,
+                area.differs,
+                area.not_here,
                 area.failed,
                 area.slowest.as_secs_f64()
             );

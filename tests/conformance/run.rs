@@ -11,7 +11,7 @@ use crate::bench::Bench;
 use crate::case::{Case, Host};
 use crate::common::{self, Instance, image};
 use crate::images;
-use crate::report::{Outcome, Report, Verdict};
+use crate::report::{self, Outcome, Report, Verdict};
 
 /// The directory of CNI network lists of an instance.
 pub fn cni_dir(instance: &Instance) -> std::path::PathBuf {
@@ -117,6 +117,8 @@ pub fn all(areas: Vec<(&'static str, Vec<Case>)>) {
     assert!(!jobs.is_empty(), "no case contains `{filter}`");
 
     let began = Instant::now();
+    // Also where nothing can be run: no report is better than that of an earlier run.
+    report::forget();
     let packed = std::env::temp_dir().join(format!("podstrap-conformance-{}", std::process::id()));
     if let Some(reason) = common::host::cannot_run_containers() {
         return common::host::skip(&reason);
@@ -173,27 +175,36 @@ pub fn all(areas: Vec<(&'static str, Vec<Case>)>) {
 /// Runs one case.
 fn one(number: usize, case: &Case, instance: &Instance) -> Outcome {
     let began = Instant::now();
-    if let Some(how) = case.difference(&common::runtime()) {
-        return Outcome { verdict: Verdict::Refused(how), took: began.elapsed() };
-    }
     let mut bench = Bench::new(instance, format!("p{number:03}"), case.web, case.timeout);
     bench.manifest = bench.fill(&case.yaml());
     let refusal = case.refusal(&common::runtime(), common::runtime_name());
     let stuck = case.stuck(&common::runtime());
+    let difference = case.difference(&common::runtime());
     let result = catch_unwind(AssertUnwindSafe(|| {
         case.before.iter().for_each(|step| step(&bench));
         bench.submit();
-        match (refusal, stuck) {
-            (Some(says), _) => bench.refused(&[says]),
-            (None, Some(says)) => bench.waits("main", "CreateContainerConfigError", &[says]),
-            (None, None) => case.steps.iter().for_each(|step| step(&bench)),
+        match (refusal, stuck, difference) {
+            (Some(says), ..) => {
+                bench.refused(&[says]);
+                Verdict::Refused(says)
+            }
+            (None, Some(says), _) => {
+                bench.waits("main", "CreateContainerConfigError", &[says]);
+                Verdict::NotHere(says)
+            }
+            (None, None, Some(difference)) => {
+                (difference.step)(&bench);
+                Verdict::Differs(difference.how)
+            }
+            (None, None, None) => {
+                case.steps.iter().for_each(|step| step(&bench));
+                Verdict::Ok
+            }
         }
     }));
-    let verdict = match (result, refusal.or(stuck)) {
-        (Ok(()), None) => Verdict::Ok,
-        (Ok(()), Some(says)) => Verdict::Refused(says),
-        (Err(panic), _) => Verdict::Failed { why: words(panic.as_ref()), dump: bench.dump() },
-    };
+    let failed =
+        |panic: Box<dyn Any + Send>| Verdict::Failed { why: words(panic.as_ref()), dump: bench.dump() };
+    let verdict = result.unwrap_or_else(failed);
     bench.finish();
     Outcome { verdict, took: began.elapsed() }
 }

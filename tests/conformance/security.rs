@@ -42,6 +42,15 @@ pub fn cases() -> Vec<Case> {
         caps("add, with CAP_ before the name", "securityContext: {capabilities: {add: [CAP_SYS_TIME]}}", || {
             DEFAULT_CAPS | 1 << 25
         }),
+        caps("add ALL: all that the host has", "securityContext: {capabilities: {add: [ALL]}}", || {
+            u64::from_str_radix(&host_status("CapBnd:"), 16).unwrap()
+        })
+        .refused_by("docker", "cannot be had with docker 20.10, which does not know BPF, CHECKPOINT_RESTORE, PERFMON"),
+        caps(
+            "add ALL, drop the newest three: all others",
+            "securityContext: {capabilities: {add: [ALL], drop: [PERFMON, BPF, CAP_CHECKPOINT_RESTORE]}}",
+            || u64::from_str_radix(&host_status("CapBnd:"), 16).unwrap() & !(7 << 38),
+        ),
         caps("drop", "securityContext: {capabilities: {drop: [CHOWN, NET_RAW]}}", || DEFAULT_CAPS & !(1 | 1 << 13)),
         caps("drop ALL", "securityContext: {capabilities: {drop: [ALL]}}", || 0),
         caps("drop ALL, add one", "securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}", || 1 << 10),
@@ -136,7 +145,10 @@ fn filters() -> Vec<Case> {
             &format!("{SHOW}; unshare -U true 2>/dev/null || echo refused"),
             "securityContext: {seccompProfile: {type: RuntimeDefault}}",
         )
-        .differs("podman", "its filter lets user namespaces be made")
+        .differs("podman", "its filter lets user namespaces be made", |t| {
+            t.ended("main");
+            assert_eq!(t.logs("main").trim(), "Seccomp:\t2");
+        })
         .says("Seccomp:\t2\nrefused"),
         case("spec.securityContext.seccompProfile", "of the Pod, for all containers")
             .spec("securityContext: {seccompProfile: {type: RuntimeDefault}}")
@@ -215,6 +227,11 @@ fn sysctls() -> Vec<Case> {
             .main("cat /proc/sys/kernel/shm_rmid_forced", "")
             .says("1")
             .then(|_| assert_eq!(fs::read_to_string("/proc/sys/kernel/shm_rmid_forced").unwrap().trim(), "0")),
+        case("spec.securityContext.sysctls", "of IPC, under hostNetwork")
+            .spec("securityContext: {sysctls: [{name: kernel.shm_rmid_forced, value: '1'}]}")
+            .main("cat /proc/sys/kernel/shm_rmid_forced", "")
+            .says("1")
+            .then(|_| assert_eq!(fs::read_to_string("/proc/sys/kernel/shm_rmid_forced").unwrap().trim(), "0")),
         case("spec.securityContext.sysctls", "what is not on the list is refused")
             .own_network()
             .spec("securityContext: {sysctls: [{name: kernel.msgmax, value: '1'}]}")
@@ -257,6 +274,29 @@ fn namespaces() -> Vec<Case> {
                 t.event("two");
                 assert_ne!(namespace_of(t, "one", "ipc"), own_namespace("ipc"));
                 assert_eq!(namespace_of(t, "one", "ipc"), namespace_of(t, "two", "ipc"));
+            }),
+        case("spec.hostIPC", "absent: they share it under hostNetwork, too, with init containers and over restarts")
+            .spec("restartPolicy: OnFailure")
+            .init(part("init", "echo of-init >/dev/shm/init; readlink /proc/self/ns/ipc >/out/init"))
+            .container(part(
+                "one",
+                "cat /dev/shm/init; readlink /proc/self/ns/ipc >>/out/seen; [ -e /dev/shm/again ] || { touch /dev/shm/again; exit 1; }",
+            ))
+            .container(part("two", "until [ -e /dev/shm/again ]; do sleep 0.1; done; readlink /proc/self/ns/ipc >/out/two"))
+            .phase("Succeeded")
+            .then(|t| {
+                let (init, seen) = (t.content("init"), t.file("seen"));
+                assert_ne!(init, own_namespace("ipc"));
+                assert_eq!(seen.lines().collect::<Vec<_>>(), [init.as_str(), &init]);
+                assert_eq!(t.content("two"), init);
+                assert_eq!(t.logs("one").trim(), "of-init");
+                assert_eq!(t.restarts("one"), 1);
+            }),
+        case("spec.hostIPC", "absent: one container under hostNetwork has one of its own")
+            .main("say main; stay", "")
+            .then(|t| {
+                t.event("main");
+                assert_ne!(namespace_of(t, "main", "ipc"), own_namespace("ipc"));
             }),
         case("spec.shareProcessNamespace", "the containers see each other's processes")
             .own_network()

@@ -1,6 +1,6 @@
 //! What somebody does to containers with docker's command line, by hand.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 
@@ -17,20 +17,52 @@ fn with_web() -> Option<Instance> {
     Some(i)
 }
 
+/// Seconds from the end of one container of a Pod's `main` to the start of the next, by docker's own clock.
+fn gap(i: &Instance, pod: &str, since: SystemTime) -> f64 {
+    let unix = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs_f64().to_string();
+    let labels = [
+        format!("label={}={}", engine::RUN_LABEL, i.run.display()),
+        format!("label=io.kubernetes.pod.name={pod}-{NODE}"),
+        "label=io.kubernetes.container.name=main".to_owned(),
+    ];
+    let (since, until) = (unix(since), unix(SystemTime::now()));
+    let mut args =
+        vec!["events", "--since", &since, "--until", &until, "--format", "{{.Action}} {{.TimeNano}}"];
+    args.extend(labels.iter().flat_map(|label| ["--filter", label]));
+    let told = docker(i, &args);
+    let time = |action: &str| {
+        let line = told
+            .lines()
+            .find_map(|l| l.strip_prefix(action))
+            .unwrap_or_else(|| panic!("no {action}: {told}"));
+        line.trim().parse::<u64>().unwrap()
+    };
+    (time("start ") - time("die ")) as f64 / 1e9
+}
+
 #[test]
 fn a_container_killed_by_hand_is_back_within_a_second() {
-    let Some(i) = with_web() else { return };
-    let old = the(&i, "web", "main");
-    let began = Instant::now();
-    docker(&i, &["kill", &old]);
-    i.until("it has begun again", |i| starts(i, "web") == 2);
-    let taken = began.elapsed();
-    until_restarted(&i, "web", 1);
-    assert_ne!(the(&i, "web", "main"), old, "a new container, and the old one is removed");
-    let last = i.container("web", "main").unwrap().last_state.terminated.unwrap();
-    assert_eq!(last.exit_code, 137, "{last:?}");
-    // The first restart waits for nothing. docker itself takes some 0.3 s for an end and a start on two processors.
-    assert!(taken < Duration::from_secs(if cfg!(debug_assertions) { 3 } else { 1 }), "took {taken:?}");
+    let Some(mut i) = instance() else { return };
+    i.start();
+    let mut taken = Vec::new();
+    // The first restart waits for nothing, and docker itself takes some 0.3 s for an end and a start on two processors.
+    // A machine that is busy may be late, but not three times in a row.
+    for pod in ["one", "two", "three"] {
+        i.write_manifest(&format!("{pod}.yaml"), &one(&i, pod, &canary(pod), &[]));
+        i.until_ready(pod);
+        let (old, since) = (the(&i, pod, "main"), SystemTime::now());
+        docker(&i, &["kill", &old]);
+        i.until("it has begun again", |i| starts(i, pod) == 2);
+        until_restarted(&i, pod, 1);
+        assert_ne!(the(&i, pod, "main"), old, "a new container, and the old one is removed");
+        let last = i.container(pod, "main").unwrap().last_state.terminated.unwrap();
+        assert_eq!(last.exit_code, 137, "{last:?}");
+        taken.push(gap(&i, pod, since));
+        if taken.iter().any(|seconds| *seconds < 1.0) {
+            return;
+        }
+    }
+    panic!("from an end to the next start: {taken:.2?} s");
 }
 
 #[test]

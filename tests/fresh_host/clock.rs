@@ -1,14 +1,12 @@
 //! A clock that is set by an hour, forward and back, as by the first answer of a time server: stamps follow it, and no deadline
 //! does. On a machine of its own, since a clock is everybody's.
 
-use std::fs;
-use std::process::Command;
-use std::time::Duration;
+use std::sync::PoisonError;
 
-use crate::common::image::{BUSYBOX, in_tree};
-use crate::common::{host, image, podstrap};
-use crate::vm::{SERVER, Vm, run, say};
-use crate::{Scratch, machine, seed};
+use crate::common::host;
+use crate::common::image::BUSYBOX;
+use crate::vm::{Vm, say};
+use crate::{SMALL, Scratch, machine, small};
 
 /// How long the Pods have that do not listen to TERM, in seconds.
 const GRACE: f64 = 8.0;
@@ -69,32 +67,14 @@ fn jumps(vm: &mut Vm, by: &str, deaf: &str) {
 
 #[test]
 fn a_clock_that_jumps_moves_stamps_and_no_deadline() {
-    let base = match machine() {
+    let _one = SMALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let base = match machine(&[]) {
         Ok(base) => base,
         Err(reason) => return host::skip(&reason),
     };
     let dir = std::env::temp_dir().join(format!("podstrap-clock-{}", std::process::id()));
     let scratch = Scratch(dir.clone());
-    let bundle = dir.join("bundle");
-    fs::create_dir_all(&bundle).unwrap();
-    image::provide_busybox(&bundle);
-    for unit in ["podstrap.service", "podstrap-shutdown.service"] {
-        fs::copy(in_tree("dist").join(unit), bundle.join(unit)).unwrap();
-    }
-    run(Command::new("strip").arg("-o").arg(bundle.join("podstrap")).arg(podstrap()));
-    seed(&dir, "#cloud-config\nssh_deletekeys: false\n");
-    Vm::make_disk(&dir, &base);
-    let mut vm = Vm::start(&dir, &base);
-    vm.until_booted("");
-    vm.until("cloud-init is done", Duration::from_secs(300), "test -e /run/cloud-init/result.json");
-    let get = |from: &str, to: &str| format!("curl -fsS -o {to} {SERVER}/{from}");
-    vm.sh("mkdir -p /etc/kubernetes/manifests /var/lib/podstrap/images.d");
-    vm.sh(&get("podstrap", "/usr/local/bin/podstrap"));
-    vm.sh("chmod 755 /usr/local/bin/podstrap");
-    vm.sh(&get("busybox.tar", "/var/lib/podstrap/images.d/busybox.tar"));
-    for unit in ["podstrap.service", "podstrap-shutdown.service"] {
-        vm.sh(&get(unit, &format!("/etc/systemd/system/{unit}")));
-    }
+    let mut vm = small(&dir, &base);
     let stamp = "read up _ </proc/uptime; echo $up >>/shared/";
     let probe = format!(
         "    livenessProbe: {{{}, periodSeconds: 1, timeoutSeconds: 5}}\n",

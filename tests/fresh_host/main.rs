@@ -1,8 +1,9 @@
 //! What a newcomer does on a real host: a fresh Debian, `dist/cloud-init.yaml` as its user-data, and kubeadm's control
 //! plane on it; then a reboot, and then a power cut in the middle of writes.
 //!
-//! It is one test with one machine, since a boot takes half a minute where it is emulated. This is also the only test on
-//! cgroup v2, with all capabilities, under a real systemd; what these change is looked at on the way.
+//! It is one test with one machine, since a boot takes half a minute where it is emulated. This is also the only test of
+//! runc on cgroup v2, with all capabilities, under a real systemd; what these change is looked at on the way. docker has
+//! a machine of its own, and so has a clock that jumps: one after the other, beside the first.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,6 +11,7 @@ mod clock;
 #[path = "../common/mod.rs"]
 #[allow(dead_code)] // shared with other test programs, which use other parts
 mod common;
+mod docker;
 mod vm;
 
 use std::collections::BTreeSet;
@@ -124,12 +126,12 @@ fn a_fresh_host_becomes_a_control_plane_and_stays_one() {
 
 /// The machine's base and the programs. `None`, said aloud, where they cannot be had.
 fn tools() -> Option<(Tool, Tool)> {
-    let found = machine().and_then(|base| Ok((base, Tool::run("control-plane")?)));
+    let found = machine(&[]).and_then(|base| Ok((base, Tool::run("control-plane", &[])?)));
     found.map_err(|reason| host::skip(&reason)).ok()
 }
 
-/// The machine's base, or why there is none.
-fn machine() -> Result<Tool, String> {
+/// The machine's base, with these packages beside the usual ones, or why there is none.
+fn machine(packages: &[&str]) -> Result<Tool, String> {
     let missing = match () {
         () if !nix::unistd::geteuid().is_root() => Some("not root".to_owned()),
         () if !cfg!(target_arch = "x86_64") => Some("the machine is an x86-64 one".to_owned()),
@@ -138,7 +140,7 @@ fn machine() -> Result<Tool, String> {
             .find(|program| host::find(program).is_none())
             .map(|program| format!("no {program} on PATH")),
     };
-    missing.map_or_else(|| Tool::run("vm"), Err)
+    missing.map_or_else(|| Tool::run("vm", packages), Err)
 }
 
 /// Makes what the web server has, as podstrap-cloud-init(7) tells to; gives the number that vouches for it.
@@ -201,6 +203,34 @@ fn acknowledged(dir: &Path) -> Vec<String> {
     let acks = text(&fs::read(dir.join("acks")).unwrap_or_default());
     let whole = acks.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole.lines().map(str::to_owned).collect()
+}
+
+/// Held by each test with a small machine: with the large one, two at a time are enough for any host.
+static SMALL: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// A machine, switched on, on which podstrap stands but does not run: with busybox's image, and nothing of a control plane.
+fn small(dir: &Path, base: &Tool) -> Vm {
+    let bundle = dir.join("bundle");
+    fs::create_dir_all(&bundle).unwrap();
+    image::provide_busybox(&bundle);
+    for unit in ["podstrap.service", "podstrap-shutdown.service"] {
+        fs::copy(in_tree("dist").join(unit), bundle.join(unit)).unwrap();
+    }
+    run(Command::new("strip").arg("-o").arg(bundle.join("podstrap")).arg(podstrap()));
+    seed(dir, "#cloud-config\nssh_deletekeys: false\n");
+    Vm::make_disk(dir, base);
+    let mut vm = Vm::start(dir, base);
+    vm.until_booted("");
+    vm.until("cloud-init is done", Duration::from_secs(300), "test -e /run/cloud-init/result.json");
+    let get = |from: &str, to: &str| format!("curl -fsS -o {to} {SERVER}/{from}");
+    vm.sh("mkdir -p /etc/kubernetes/manifests /var/lib/podstrap/images.d");
+    vm.sh(&get("podstrap", "/usr/local/bin/podstrap"));
+    vm.sh("chmod 755 /usr/local/bin/podstrap");
+    vm.sh(&get("busybox.tar", "/var/lib/podstrap/images.d/busybox.tar"));
+    for unit in ["podstrap.service", "podstrap-shutdown.service"] {
+        vm.sh(&get(unit, &format!("/etc/systemd/system/{unit}")));
+    }
+    vm
 }
 
 fn json(text: &str) -> Value {

@@ -50,9 +50,9 @@ pub struct Tool(String);
 
 impl Tool {
     /// Runs it; an error tells why it has nothing.
-    pub fn run(name: &str) -> Result<Self, String> {
+    pub fn run(name: &str, arguments: &[&str]) -> Result<Self, String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools").join(name);
-        let output = Command::new("sh").arg(path).stdin(Stdio::null()).output().unwrap();
+        let output = Command::new("sh").arg(path).args(arguments).stdin(Stdio::null()).output().unwrap();
         match output.status.success() {
             true => Ok(Self(text(&output.stdout))),
             false => Err(format!("no {name}: {}", text(&output.stderr).trim())),

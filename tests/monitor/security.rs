@@ -241,7 +241,7 @@ fn limits_stand_in_the_cgroups() {
     let read = |stage: &Stage, of_pod: bool, v1: &str, v2: &str| {
         let spec = stage.spec();
         let path = if of_pod {
-            podstrap::runtime::bundle::pod_cgroup(&spec.cgroup_root, &stage.pod)
+            podstrap::runtime::pod_group::PodGroup::of(&spec.cgroup_root, &stage.pod.generation, None).path()
         } else {
             podstrap::runtime::bundle::container_cgroup(&spec.cgroup_root, &stage.pod, &spec.id)
         };

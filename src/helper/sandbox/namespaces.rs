@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Pause, Sandbox, SandboxError, SandboxSpec};
 use crate::paths::Roots;
 use crate::pod::Generation;
-use crate::runtime::bundle::pod_cgroup;
+use crate::runtime::pod_group::PodGroup;
 use crate::sys::cgroup::Cgroups;
 use crate::sys::clock::boot_ms;
 use crate::sys::namespace::{self, Init, Kind};
@@ -139,7 +139,7 @@ pub fn share_processes(spec: &SandboxSpec, sandbox: &mut Sandbox) -> Result<(), 
     let pause = Pause { pid, start_ticks: ticks.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))? };
     super::write(&pause_file(roots, generation), &PauseRecord { boot_id: spec.boot_id.clone(), pause })?;
     if let Some(root) = &spec.cgroup_root {
-        let group = pod_cgroup(root, &spec.pod).join("pause");
+        let group = PodGroup::of(root, generation, None).path().join("pause");
         Cgroups::detect()
             .and_then(|c| c.enter(&group, pid))
             .map_err(|e| SandboxError::file("enter cgroup", &group, e))?;

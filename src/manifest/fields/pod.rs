@@ -18,7 +18,7 @@ pub(super) const SPEC: &[Field] = &[
     yes("activeDeadlineSeconds", "1 to 2147483647"),
     yes("hostNetwork", "false when absent: the Pod has a network of its own"),
     yes("hostPID", "not together with shareProcessNamespace"),
-    yes("hostIPC", ""),
+    yes("hostIPC", "false when absent: the containers of a Pod share IPC and /dev/shm with each other alone"),
     yes("shareProcessNamespace", ""),
     no("hostUsers", &["true"], "needs a newer runc than 1.2 with id-mapped mounts"),
     yes(

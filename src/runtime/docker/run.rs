@@ -9,17 +9,16 @@ use std::path::{Path, PathBuf};
 
 use super::super::bundle::BundleError;
 use super::super::capabilities::{self, SYS_RESOURCE};
+use super::super::pod_group::PodGroup;
 use super::super::process::expand;
 use super::super::{Host, Source, labels, resources, user};
-use super::{CgroupDriver, Docker, Flavour};
+use super::{Docker, Flavour};
 use crate::command::CommandLine;
 use crate::pod::variables;
 use crate::pod::{Container, ContainerId, Pod, Propagation, Seccomp};
 
 /// Starting: dockerd may have two hundred of them to start at once.
 const START_MS: u64 = 180_000;
-/// Capabilities that docker 20.10 does not know.
-const UNKNOWN: [&str; 3] = ["CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"];
 /// The kernel's default of fs.nr_open.
 const NR_OPEN: u64 = 1 << 20;
 /// As many processes as podman leaves to itself, and so to those it starts, where it may not have more.
@@ -254,11 +253,7 @@ impl Docker {
     }
 
     fn cgroup_parent(&self, words: &mut Words, root: &str, pod: &Pod) {
-        let parent = match self.cgroups {
-            CgroupDriver::Cgroupfs => format!("/{root}/pod{}", pod.generation),
-            CgroupDriver::Systemd => format!("{}-pod{}.slice", root.replace(['/', '-'], "_"), pod.generation),
-        };
-        words.pair("--cgroup-parent", parent);
+        words.pair("--cgroup-parent", PodGroup::of(root, &pod.generation, Some(self)).word());
     }
 
     fn security(
@@ -303,7 +298,7 @@ impl Docker {
                 }
             }
         } else {
-            self.all_capabilities(words, given);
+            all_capabilities(words, given);
         }
         let security = user::security(pod, container);
         match (&security.seccomp, parts.profile) {
@@ -343,22 +338,21 @@ impl Docker {
 }
 
 impl Docker {
-    /// All that are given and no others, whatever the CLI's own default is.
-    fn all_capabilities(&self, words: &mut Words, given: capabilities::Set) {
-        words.add(["--cap-drop", "ALL"]);
-        // docker 20.10 takes no other names; by name they are refused in the manifest.
-        let unknown = |name: &String| self.flavour == Flavour::Docker && UNKNOWN.contains(&name.as_str());
-        for name in given.names().into_iter().filter(|name| !unknown(name)) {
-            words.pair("--cap-add", name.strip_prefix("CAP_").unwrap_or(&name));
-        }
-    }
-
     fn namespaces(&self, words: &mut Words, parts: &RunParts<'_>) {
         namespaces(words, parts);
         if let (Flavour::Podman, Some(pause), false) = (self.flavour, parts.pause, parts.pod.host_network) {
             // docker cannot do this, and gives the pause container's host name instead.
             words.pair("--uts", format!("container:{pause}"));
         }
+    }
+}
+
+/// All that are given and no others, whatever the CLI's own default is. What docker 20.10 does not know of them is refused
+/// in the manifest.
+fn all_capabilities(words: &mut Words, given: capabilities::Set) {
+    words.add(["--cap-drop", "ALL"]);
+    for name in given.names() {
+        words.pair("--cap-add", name.strip_prefix("CAP_").unwrap_or(&name));
     }
 }
 
@@ -465,7 +459,13 @@ fn namespaces(words: &mut Words, parts: &RunParts<'_>) {
     match (&of_pause, pod.host_ipc) {
         (_, true) => words.add(["--ipc", "host"]),
         (Some(pause), false) => words.pair("--ipc", pause.as_str()),
-        (None, false) => words.pair("--shm-size", SHM),
+        (None, false) => {
+            words.pair("--shm-size", SHM);
+            // Otherwise they are the pause container's.
+            for (name, value) in &pod.sysctls {
+                words.pair("--sysctl", format!("{name}={value}"));
+            }
+        }
     }
     match (&of_pause, pod.host_pid) {
         (_, true) => words.add(["--pid", "host"]),

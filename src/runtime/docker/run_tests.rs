@@ -5,6 +5,7 @@ use super::*;
 use crate::pod::quantity::{Bytes, MilliCpu};
 use crate::pod::{Mount, Port, VolumeName};
 use crate::runtime::HostFiles;
+use crate::runtime::docker::CgroupDriver;
 
 const HOST: Host = Host {
     capabilities: (1 << 41) - 1,
@@ -133,6 +134,9 @@ fn hosts_namespaces_users_of_podman_and_systemds_slices() {
     assert!(text.contains("--network host --uts host --shm-size 67108864 --pid host"), "{text}");
     assert!(text.contains("--cgroup-parent podstrap-pod0123456789abcdef0123456789abcdef.slice"), "{text}");
     assert!(text.contains("--log-driver k8s-file --log-opt path=/l/2.log"), "{text}");
+    pod.sysctls = vec![("kernel.shm_rmid_forced".into(), "1".into())];
+    let text = words(&made(&podman, &pod, &HOST, &[], &[]).line);
+    assert!(text.contains("--shm-size 67108864 --sysctl kernel.shm_rmid_forced=1 --pid host"), "{text}");
     // What is added by name would be this user's at once.
     assert!(!text.contains("--cap-add") && !text.contains("--cap-drop"), "{text}");
     pod.containers.first_mut().unwrap().cap_drop = vec!["KILL".into()];

@@ -37,7 +37,7 @@ impl Sim {
             let life = self.world.slot(&other.key).and_then(|s| s.life.as_ref());
             let is_over = life.and_then(|l| l.stop).is_some_and(|stop| !stop.why.removes());
             let runs = self.host.lives(&other.generation, |_| true);
-            let has_ended = is_over && !runs && !other.needs_sandbox();
+            let has_ended = is_over && !runs && other.host_network;
             assert!(has_ended, "{} begins while {} has its port", pod.generation, other.generation);
         }
     }
