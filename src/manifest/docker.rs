@@ -186,7 +186,7 @@ fn capabilities(container: &Spot<'_>, findings: &mut Findings) {
         let Some(given) = text(&item) else { continue };
         let name = name_of(given);
         let is_dropped = |unknown: &&str| dropped.iter().any(|d| d == unknown);
-        if name == "ALL" && !UNKNOWN_CAPABILITIES.iter().all(|unknown| is_dropped(unknown)) {
+        if name == "ALL" && !UNKNOWN_CAPABILITIES.iter().all(is_dropped) {
             item.error(
                 findings,
                 format!(
