@@ -18,6 +18,7 @@ use crate::command::{CommandLine, SELF};
 use crate::core::{Event, RunKey};
 use crate::helper::look::LookSpec;
 use crate::helper::sandbox::Sandbox;
+use crate::monitor::docker::SUCCESSOR;
 use crate::monitor::record::ProcessId;
 use crate::pod::Generation;
 use crate::runtime::docker::{self, Docker, events::Happening};
@@ -376,7 +377,11 @@ impl Daemon {
     /// Starts what makes an end of a run of docker's.
     pub(super) fn settle(&mut self, run: RunKey) -> bool {
         let Some(info) = self.runs.get(&run) else { return false };
-        let line = CommandLine::new(SELF).arg("monitor").arg(info.directory()).arg(info.name(&run));
+        let mut line = CommandLine::new(SELF).arg("monitor").arg(info.directory()).arg(info.name(&run));
+        let life = self.world.key_of(&run).and_then(|k| self.world.slot(k)).and_then(|s| s.life.as_ref());
+        if life.is_some_and(|life| life.stop.is_none()) {
+            line = line.arg(SUCCESSOR);
+        }
         match self.jobs.start(Purpose::Monitor(run), &line, false) {
             Ok(_) => true,
             Err(e) => {

@@ -31,19 +31,24 @@ mod end;
 
 pub use end::sweep;
 
-/// Does what is due: starts the run, or makes an end of it.
+/// Told to who makes an end of a run when another run of the container may follow at once. docker takes half as long again to
+/// start one container while it removes another: what is left of this run is removed when the next one runs.
+pub const SUCCESSOR: &str = "successor";
+
+/// Does what is due: starts the run, or makes an end of it; `successor`: see [`SUCCESSOR`].
 pub(super) fn turn(
     dir: &AttemptDir,
     spec: &MonitorSpec,
     docker: &Docker,
     boot: String,
+    successor: bool,
 ) -> Result<(), MonitorError> {
     match Record::read(dir, &boot) {
         None if dir.record().exists() => Err(MonitorError::Used),
         None => begin(dir, spec, docker, boot),
         Some(record) if record.phase == RecordPhase::Running => {
             let mut recorder = Recorder::of(dir, spec, record);
-            finish(dir, spec, docker, &mut recorder)
+            finish(dir, spec, docker, &mut recorder, successor)
         }
         Some(_) => Err(MonitorError::Used),
     }
@@ -58,7 +63,7 @@ fn begin(dir: &AttemptDir, spec: &MonitorSpec, docker: &Docker, boot: String) ->
             // Without it nobody would know that it runs, and it would be swept away.
             recorder.save_for_sure();
             // Its end may have come before anybody could look.
-            if found.state.is_alive() { Ok(()) } else { finish(dir, spec, docker, &mut recorder) }
+            if found.state.is_alive() { Ok(()) } else { finish(dir, spec, docker, &mut recorder, false) }
         }
         Err(NotStarted { reason, message }) => {
             recorder.ended(End::NotStarted { reason: reason.to_owned(), message });

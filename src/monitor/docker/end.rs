@@ -2,6 +2,7 @@
 //! moment, which left nobody knows what.
 
 use std::fs;
+use std::time::Duration;
 
 use super::call::{self, inspect};
 use super::{id_file, note_start, read_id, unix_ms};
@@ -19,6 +20,8 @@ use crate::sys::{clock, process};
 
 /// How long docker may take to notice that a container's process has ended, in milliseconds.
 const NOTICE_MS: u64 = 30_000;
+/// How long the next run has, in milliseconds, to start before what is left of this one is cleared away.
+const SUCCESSOR_MS: u64 = 1_000;
 /// How long it is waited for at a time, in milliseconds.
 const WAIT_MS: u64 = 1_000;
 /// How long a container has to end when it was killed, in milliseconds.
@@ -30,16 +33,30 @@ pub fn finish(
     spec: &MonitorSpec,
     docker: &Docker,
     recorder: &mut Recorder,
+    successor: bool,
 ) -> Result<(), MonitorError> {
     if recorder.record.end.is_none() {
         match ending(docker, recorder)? {
             Some((end, at)) => close(dir, spec, docker, recorder, end, at),
             None => return Ok(()),
         }
+        if successor {
+            let_successor_start(spec);
+        }
     }
     let left = clear(dir, spec, docker, recorder);
     recorder.save_for_sure();
     if left.is_empty() { Ok(()) } else { Err(MonitorError::Remains(left)) }
+}
+
+/// Waits until the container's next run has come as far as it will, for a moment at most.
+fn let_successor_start(spec: &MonitorSpec) {
+    let next = spec.roots.attempt(&spec.pod.generation, &spec.container, spec.attempt.saturating_add(1));
+    let until = clock::boot_ms().saturating_add(SUCCESSOR_MS);
+    let is_there = || Record::read(&next, &spec.boot_id).is_some_and(|r| r.phase != RecordPhase::Preparing);
+    while clock::boot_ms() < until && !is_there() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// How and when (Unix time, milliseconds) the run ended. `None`: somebody has started it anew (`docker restart`); its init and
