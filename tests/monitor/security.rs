@@ -238,6 +238,8 @@ fn limits_stand_in_the_cgroups() {
     init.resources.cpu_request = Some(MilliCpu(1000));
     init.resources.memory_limit = Some(Bytes(128 << 20));
     stage.pod.init_containers = vec![init];
+    // Otherwise the two would share what only a daemon makes.
+    stage.pod.host_ipc = true;
     let read = |stage: &Stage, of_pod: bool, v1: &str, v2: &str| {
         let spec = stage.spec();
         let path = if of_pod {
