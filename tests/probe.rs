@@ -543,9 +543,10 @@ fn what_takes_too_long_in_docker_fails_and_leaves_nothing_behind() {
         "trap '' TERM; (setsid sleep 777) & env -i sleep 777 & wait",
         "while :; do sleep 777 & sleep 0.01; done",
     ] {
-        let (verdict, line, took) = c.probe(&["sh", "-c", script], 1500);
-        assert_eq!((verdict, line.as_str()), (Verdict::Failure, "timed out after 1.5s"), "{script}");
-        assert!(took < Duration::from_secs(8), "{script}: {took:?}");
+        // docker must have begun it by then, whatever else it has to do.
+        let (verdict, line, took) = c.probe(&["sh", "-c", script], 4000);
+        assert_eq!((verdict, line.as_str()), (Verdict::Failure, "timed out after 4s"), "{script}");
+        assert!(took < Duration::from_secs(10), "{script}: {took:?}");
         assert_eq!(c.processes(), ["sleep 1000"], "{script}");
     }
     // A probe that ends in time leaves nothing either; a hook may.
@@ -556,7 +557,7 @@ fn what_takes_too_long_in_docker_fails_and_leaves_nothing_behind() {
     assert_eq!(c.processes(), ["sleep 1000", "sleep 888"]);
     let (code, line) = c.hook(&["absent"], 20_000);
     assert!(code == 1 && line.starts_with("docker exec: "), "{code} {line}");
-    let late = (1, "timed out after 1.5s".to_owned());
-    assert_eq!(c.hook(&["sh", "-c", "sleep 777 & sleep 777"], 1500), late);
+    let late = (1, "timed out after 4s".to_owned());
+    assert_eq!(c.hook(&["sh", "-c", "sleep 777 & sleep 777"], 4000), late);
     assert_eq!(c.processes(), ["sleep 1000", "sleep 888"]);
 }

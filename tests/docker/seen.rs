@@ -203,10 +203,11 @@ fn down_leaves_no_container() {
     i.start();
     i.until_ready("web");
     i.until_ready("own");
-    assert_eq!(all(&i).len(), 4);
+    // Each Pod has a pause container: the one of two containers for their IPC, the other for its network.
+    assert_eq!(all(&i).len(), 5);
     i.cli_ok("down", &["own", "--timeout", "60s"]);
     assert_eq!(containers(&i, "own", "main").len() + containers(&i, "own", "POD").len(), 0);
-    assert_eq!(all(&i).len(), 2, "the other Pod runs on");
+    assert_eq!(all(&i).len(), 3, "the other Pod runs on");
     i.cli_ok("down", &["--timeout", "60s"]);
     assert_eq!(i.daemon_exit(crate::common::SOON).code(), Some(0));
     assert_eq!(all(&i), [""; 0]);
