@@ -185,8 +185,8 @@ fn capabilities(container: &Spot<'_>, findings: &mut Findings) {
     for item in of("add") {
         let Some(given) = text(&item) else { continue };
         let name = name_of(given);
-        let is_dropped = |unknown: &&str| dropped.iter().any(|d| d == unknown);
-        if name == "ALL" && !UNKNOWN_CAPABILITIES.iter().all(|unknown| is_dropped(&unknown)) {
+        let is_dropped = |unknown: &str| dropped.iter().any(|d| d == unknown);
+        if name == "ALL" && !UNKNOWN_CAPABILITIES.iter().all(|unknown| is_dropped(unknown)) {
             item.error(
                 findings,
                 format!(
