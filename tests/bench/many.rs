@@ -33,7 +33,6 @@ pub fn two_hundred(effort: &Effort) -> Vec<Line> {
     let (mut cold, mut storm, mut by_xargs) = (vec![], vec![], vec![]);
     for n in 0..effort.few {
         for turn in [n, n + 1] {
-            thread::sleep(FORGETS);
             b.stamps.clear();
             if turn % 2 == 0 {
                 cold.push(start_all(&mut b, &names));
@@ -56,6 +55,7 @@ pub fn two_hundred(effort: &Effort) -> Vec<Line> {
 
 /// From the start of the daemon to the last of its Pods.
 fn start_all(b: &mut Bench, names: &[String]) -> f64 {
+    thread::sleep(FORGETS);
     assert!(b.i.terminate().success());
     names.iter().for_each(|name| b.add(name));
     let began = now();
