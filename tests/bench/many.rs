@@ -18,7 +18,7 @@ use crate::stamp::now;
 const PODS: usize = 200;
 
 /// ext4 gives no inode away that it has freed in the last 35 seconds, and looks at each of them for every new file: after
-/// hundreds of Pods have gone, as after each round here and on hardly any host, a start takes a third longer.
+/// hundreds of Pods have gone, as after each round here and on hardly any host, that was two fifths of podstrap's own work.
 const FORGETS: Duration = Duration::from_secs(36);
 
 /// Cold start and restart storm.
