@@ -86,11 +86,11 @@ pub fn starts(i: &Instance, file: &str) -> usize {
     i.lines(file).iter().filter(|l| l.starts_with("start ")).count()
 }
 
-/// Waits until a Pod's `main` was restarted so often, is ready and runs under docker once.
+/// Waits until a Pod's `main` was restarted so often and is ready, and docker has the container that runs and no other: what
+/// ended is removed only after the next one has begun.
 pub fn until_restarted(i: &Instance, pod: &str, count: u32) {
     i.until(&format!("{pod} was restarted {count} times and is ready"), |i| {
         i.restarts(pod, "main") == count && i.ready(pod) && i.running_pid(pod, "main").is_some()
     });
-    let running = containers(i, pod, "main");
-    assert!(!running.is_empty(), "{pod}: docker does not know its container");
+    i.until("docker has one container of it", |i| containers(i, pod, "main").len() == 1);
 }
