@@ -13,6 +13,8 @@ mod common;
 mod auto;
 #[path = "docker/dockerd.rs"]
 mod dockerd;
+#[path = "docker/ends.rs"]
+mod ends;
 #[path = "docker/harness.rs"]
 mod harness;
 #[path = "faults/inject.rs"]

@@ -27,7 +27,7 @@ pub fn helper(name: &str) -> Option<fn() -> ExitCode> {
     match name {
         "probe" => Some(helper::probe::main),
         "hook" => Some(helper::hook::main),
-        "monitor" => Some(|| monitor::run(attempt_dir(), std::env::args_os().nth(4))),
+        "monitor" => Some(|| monitor::run(attempt_dir(), &std::env::args_os().skip(4).collect::<Vec<_>>())),
         "sweep" => Some(|| monitor::sweep(attempt_dir())),
         "remove" => Some(helper::remove::run),
         "project" => Some(helper::project::run),

@@ -15,10 +15,9 @@ use nix::unistd::pipe2;
 use super::Daemon;
 use super::jobs::Purpose;
 use crate::command::{CommandLine, SELF};
-use crate::core::{Event, RunKey};
+use crate::core::Event;
 use crate::helper::look::LookSpec;
 use crate::helper::sandbox::Sandbox;
-use crate::monitor::docker::SUCCESSOR;
 use crate::monitor::record::ProcessId;
 use crate::pod::Generation;
 use crate::runtime::docker::{self, Docker, events::Happening};
@@ -105,6 +104,11 @@ impl DockerDesk {
         self.again.into_iter().chain(self.look_at).chain(listen).chain(at_once).min()
     }
 
+    /// Whether docker's events were listened to from then (boot clock, milliseconds) until now.
+    pub fn has_listened_since(&self, since: u64) -> bool {
+        self.events.is_some() && self.listening_since <= since
+    }
+
     /// The descriptors to poll.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let events = self.events.iter().map(|e| e.pipe.as_fd());
@@ -179,7 +183,7 @@ impl Daemon {
     }
 
     fn listen(&mut self) {
-        let Some(line) = self.docker().map(Docker::events) else { return };
+        let Some(line) = self.docker().map(|docker| docker.events(clock::unix_ms())) else { return };
         self.docker.listening_since = clock::boot_ms();
         let started = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).and_then(|(read, write)| {
             fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -291,6 +295,7 @@ impl Daemon {
             return;
         }
         self.read_events();
+        self.words_overdue();
         let now = clock::boot_ms();
         if !self.docker.away && self.docker.listen_at.is_some_and(|t| t <= now) {
             self.docker.listen_at = None;
@@ -317,9 +322,9 @@ impl Daemon {
         for line in lines {
             match docker::events::parse(&line) {
                 Some(Happening::Images) => images = true,
-                Some(Happening::Container { run_dir, id }) => {
+                Some(Happening::Container { run_dir, id, fate }) => {
                     if Path::new(&run_dir) == self.config.roots.run {
-                        self.docker_told_of(&id);
+                        self.docker_told_of(&id, fate);
                     }
                 }
                 None => self.docker.complaint = line,
@@ -327,14 +332,6 @@ impl Daemon {
         }
         if images {
             self.images_changed();
-        }
-    }
-
-    /// Something has become of a container of ours: usually its own pidfd has told that already.
-    fn docker_told_of(&mut self, id: &str) {
-        let found = self.runs.iter().find(|(_, info)| info.id.as_str() == id).map(|(run, _)| run.clone());
-        if let Some(run) = found {
-            self.container_may_have_ended(run);
         }
     }
 
@@ -371,23 +368,6 @@ impl Daemon {
                 "{generation}: the container that holds the Pod's namespaces has ended: its containers are started anew"
             );
             self.events.push_back(Event::SandboxLost { generation });
-        }
-    }
-
-    /// Starts what makes an end of a run of docker's.
-    pub(super) fn settle(&mut self, run: RunKey) -> bool {
-        let Some(info) = self.runs.get(&run) else { return false };
-        let mut line = CommandLine::new(SELF).arg("monitor").arg(info.directory()).arg(info.name(&run));
-        let life = self.world.key_of(&run).and_then(|k| self.world.slot(k)).and_then(|s| s.life.as_ref());
-        if life.is_some_and(|life| life.stop.is_none()) {
-            line = line.arg(SUCCESSOR);
-        }
-        match self.jobs.start(Purpose::Monitor(run), &line, false) {
-            Ok(_) => true,
-            Err(e) => {
-                warning!("what asks docker for the end of a run cannot be started: {e}");
-                false
-            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod act;
 mod adopt;
 mod boot;
 mod docker;
+mod docker_ends;
 mod docker_images;
 mod engine;
 mod fetches;
@@ -467,6 +468,7 @@ impl Daemon {
             .chain(self.jobs.deadline())
             .chain(self.images.deadline())
             .chain(self.docker.deadline())
+            .chain(self.word_deadline())
             .chain(self.publisher.deadline())
             .chain(self.mirror.deadline())
             .chain(self.worked.deadline())

@@ -9,6 +9,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::adopt::living_monitor;
+use super::docker_ends::Word;
 use super::jobs::Purpose;
 use super::{Daemon, docker, now, stuck};
 use crate::core::{Ending, Event, GIVEN_UP, RunKey, Stamp, Time};
@@ -34,10 +35,12 @@ pub struct RunInfo {
     key: PodKey,
     /// What runs it: not always what this daemon begins runs by.
     pub engine: Engine,
-    monitor: Monitor,
+    pub monitor: Monitor,
     /// The start that was told: Unix time in milliseconds.
     told_started: Option<i64>,
     told_ended: bool,
+    /// What docker has told of its end.
+    pub word: Word,
 }
 
 /// Who watches a run.
@@ -49,6 +52,8 @@ pub enum Monitor {
     Adopted(OwnedFd),
     /// docker's container runs, but could not be looked at: it is tried again.
     Unseen,
+    /// The process of docker's container has ended; docker's word on how is waited for until then (boot clock, milliseconds).
+    Awaited { until: u64 },
     /// Nobody any more.
     Gone,
 }
@@ -56,7 +61,16 @@ pub enum Monitor {
 impl RunInfo {
     /// A run whose monitor we have just started.
     pub fn child(dir: AttemptDir, id: ContainerId, key: PodKey, engine: Engine) -> Self {
-        Self { dir, id, key, engine, monitor: Monitor::Child, told_started: None, told_ended: false }
+        Self {
+            dir,
+            id,
+            key,
+            engine,
+            monitor: Monitor::Child,
+            told_started: None,
+            told_ended: false,
+            word: Word::default(),
+        }
     }
 
     /// A run that an earlier daemon left, with its monitor's pidfd if that lives; what its record said has been told.
@@ -76,6 +90,7 @@ impl RunInfo {
             monitor,
             told_started: record.filter(|r| r.init.is_some()).and_then(|r| r.started_unix_ms),
             told_ended: record.is_some_and(|r| r.end.is_some()),
+            word: Word::default(),
         }
     }
 
@@ -83,7 +98,15 @@ impl RunInfo {
     pub fn adopted_monitor(&self) -> Option<BorrowedFd<'_>> {
         match &self.monitor {
             Monitor::Adopted(fd) => Some(fd.as_fd()),
-            Monitor::Child | Monitor::Unseen | Monitor::Gone => None,
+            Monitor::Child | Monitor::Unseen | Monitor::Awaited { .. } | Monitor::Gone => None,
+        }
+    }
+
+    /// Until when docker's word on its end is waited for (boot clock, milliseconds).
+    pub fn awaits_word(&self) -> Option<u64> {
+        match self.monitor {
+            Monitor::Awaited { until } => Some(until),
+            Monitor::Child | Monitor::Adopted(_) | Monitor::Unseen | Monitor::Gone => None,
         }
     }
 
@@ -287,8 +310,10 @@ impl Daemon {
         };
         let monitor = match living {
             Ok(Some(fd)) => Monitor::Adopted(fd),
-            Ok(None) if self.settle(run.clone()) => Monitor::Child,
-            Ok(None) => return false,
+            Ok(None) => match self.over(run) {
+                Some(monitor) => monitor,
+                None => return false,
+            },
             Err(e) => {
                 if self.is_new(format!("watch {run}"), &e.to_string()) {
                     warning!("{run}: cannot be watched: {e}; it is tried again");
@@ -303,14 +328,11 @@ impl Daemon {
         true
     }
 
-    /// docker says that something has become of a container.
-    pub(super) fn container_may_have_ended(&mut self, run: RunKey) {
-        let is_watched = self.runs.get(&run).is_some_and(|info| info.adopted_monitor().is_some());
-        let init = self.runs.get(&run).and_then(|i| i.read_record(&self.boot_id)).and_then(|r| r.init);
-        // A helper that is at work on it will see for itself.
-        if is_watched && init.is_some_and(|init| docker::living(init).is_ok_and(|fd| fd.is_none())) {
-            self.watch_container(&run);
-        }
+    /// Whether the first process of a container that is watched has ended.
+    pub(super) fn has_died(&self, run: &RunKey) -> bool {
+        let Some(info) = self.runs.get(run).filter(|info| info.adopted_monitor().is_some()) else { return false };
+        let init = info.read_record(&self.boot_id).and_then(|record| record.init);
+        init.is_some_and(|init| docker::living(init).is_ok_and(|fd| fd.is_none()))
     }
 
     /// A sweeper has ended.
@@ -366,7 +388,7 @@ impl Daemon {
                 // Fails only when it has just ended.
                 let _ = process::pidfd_signal(monitor.as_fd(), libc::SIGKILL);
             }
-            Some(Monitor::Unseen | Monitor::Gone) | None => self.events.push_back(Event::MonitorLost { run }),
+            Some(Monitor::Unseen | Monitor::Awaited { .. } | Monitor::Gone) | None => self.events.push_back(Event::MonitorLost { run }),
         }
     }
 

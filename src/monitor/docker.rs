@@ -4,6 +4,7 @@
 //! Any of them may be killed at any moment, and docker's daemon may be gone: what is left is found by the container's
 //! labels, and by the file in which docker wrote its id before it was started.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use super::recorder::Recorder;
 use super::start::{self, NotStarted};
 use crate::paths::{AttemptDir, fnv1a};
 use crate::pod::{Container, Security};
+use crate::runtime::docker::events::Verdict;
 use crate::runtime::docker::run::{self, RunError, RunParts};
 use crate::runtime::docker::{self, Docker, Flavour, Inspected};
 use crate::runtime::{Host, runc};
@@ -31,24 +33,59 @@ mod end;
 
 pub use end::sweep;
 
-/// Told to who makes an end of a run when another run of the container may follow at once. docker takes half as long again to
-/// start one container while it removes another: what is left of this run is removed when the next one runs.
-pub const SUCCESSOR: &str = "successor";
+/// What is to be done about a run that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Ask docker how, and clear away.
+    Ask,
+    /// Another run of the container may follow at once: ask docker how, but clear away only when that runs. docker takes half
+    /// as long again to start one container while it removes another.
+    AskAndLinger,
+    /// The same, and docker has told how.
+    Record(Verdict),
+}
 
-/// Does what is due: starts the run, or makes an end of it; `successor`: see [`SUCCESSOR`].
+impl Order {
+    /// As arguments.
+    pub fn words(self) -> Vec<String> {
+        match self {
+            Self::Ask => Vec::new(),
+            Self::AskAndLinger => vec![SUCCESSOR.to_owned()],
+            Self::Record(Verdict { code, unix_ms }) => {
+                vec![SUCCESSOR.to_owned(), code.to_string(), unix_ms.to_string()]
+            }
+        }
+    }
+
+    /// What such arguments say.
+    pub fn of(words: &[OsString]) -> Self {
+        let number = |at: usize| words.get(at).and_then(|word| word.to_str());
+        let code = number(1).and_then(|text| text.parse().ok());
+        let unix_ms = number(2).and_then(|text| text.parse().ok());
+        match (words.first().is_some_and(|word| word == SUCCESSOR), code.zip(unix_ms)) {
+            (false, _) => Self::Ask,
+            (true, None) => Self::AskAndLinger,
+            (true, Some((code, unix_ms))) => Self::Record(Verdict { code, unix_ms }),
+        }
+    }
+}
+
+const SUCCESSOR: &str = "successor";
+
+/// Does what is due: starts the run, or makes an end of it.
 pub(super) fn turn(
     dir: &AttemptDir,
     spec: &MonitorSpec,
     docker: &Docker,
     boot: String,
-    successor: bool,
+    order: Order,
 ) -> Result<(), MonitorError> {
     match Record::read(dir, &boot) {
         None if dir.record().exists() => Err(MonitorError::Used),
         None => begin(dir, spec, docker, boot),
         Some(record) if record.phase == RecordPhase::Running => {
             let mut recorder = Recorder::of(dir, spec, record);
-            finish(dir, spec, docker, &mut recorder, successor)
+            finish(dir, spec, docker, &mut recorder, order)
         }
         Some(_) => Err(MonitorError::Used),
     }
@@ -63,7 +100,7 @@ fn begin(dir: &AttemptDir, spec: &MonitorSpec, docker: &Docker, boot: String) ->
             // Without it nobody would know that it runs, and it would be swept away.
             recorder.save_for_sure();
             // Its end may have come before anybody could look.
-            if found.state.is_alive() { Ok(()) } else { finish(dir, spec, docker, &mut recorder, false) }
+            if found.state.is_alive() { Ok(()) } else { finish(dir, spec, docker, &mut recorder, Order::Ask) }
         }
         Err(NotStarted { reason, message }) => {
             recorder.ended(End::NotStarted { reason: reason.to_owned(), message });
@@ -299,4 +336,20 @@ fn refused(
         );
     }
     NotStarted { reason: runc::start_failure_reason(&message), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_what_its_words_say() {
+        let verdict = Verdict { code: -1, unix_ms: 1_795_307_978_123 };
+        for order in [Order::Ask, Order::AskAndLinger, Order::Record(verdict)] {
+            let words: Vec<OsString> = order.words().into_iter().map(OsString::from).collect();
+            assert_eq!(Order::of(&words), order, "{words:?}");
+        }
+        let half = ["successor", "7"].map(OsString::from);
+        assert_eq!(Order::of(&half), Order::AskAndLinger, "what is not whole is asked");
+    }
 }

@@ -67,11 +67,11 @@ pub const REWRITE: Signal = Signal::SIGUSR1;
 /// Runs the container that `dir`/spec.json describes, from its start to its end. The exit code is 0 when the run is over
 /// and cleared away, whatever became of the container; that stands in `dir`/record.json.
 ///
-/// `word`: what else it was told; see [`docker::SUCCESSOR`].
-pub fn run(dir: AttemptDir, word: Option<OsString>) -> ExitCode {
+/// `words`: what is to be done about a run of docker's that is over; see [`docker::Order`].
+pub fn run(dir: AttemptDir, words: &[OsString]) -> ExitCode {
     // New files have exactly the modes that are asked for, whatever umask we were started with.
     umask(Mode::from_bits_truncate(0o022));
-    match own(&dir, word) {
+    match own(&dir, words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             say(&format!("monitor {}: {e}", dir.0.display()));
@@ -126,7 +126,7 @@ fn read_spec(dir: &AttemptDir) -> io::Result<MonitorSpec> {
     }
 }
 
-fn own(dir: &AttemptDir, word: Option<OsString>) -> Result<(), MonitorError> {
+fn own(dir: &AttemptDir, words: &[OsString]) -> Result<(), MonitorError> {
     let signals = Signals::block(&DEAF_TO).map_err(|e| MonitorError::Setup("signals", e))?;
     process::become_subreaper().map_err(|e| MonitorError::Setup("subreaper", e))?;
     let _lock = match lock::take(&dir.lock()).map_err(MonitorError::Lock)? {
@@ -140,7 +140,7 @@ fn own(dir: &AttemptDir, word: Option<OsString>) -> Result<(), MonitorError> {
         return Err(MonitorError::OtherBoot);
     }
     if let Engine::Docker(docker) = &spec.engine {
-        return docker::turn(dir, &spec, docker, boot, word.is_some_and(|w| w == docker::SUCCESSOR));
+        return docker::turn(dir, &spec, docker, boot, docker::Order::of(words));
     }
     if dir.record().exists() {
         return Err(MonitorError::Used);

@@ -7,19 +7,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use super::harness::load_busybox;
-use super::stage::{all, docker, instance, starts, the, until_restarted};
+use super::stage::{all, before_docker, docker, instance, starts, the, until_restarted};
 use crate::common::yaml::{canary, one};
-use crate::common::{Instance, engine, host, image};
-
-/// Puts a script before the real command line, which it has in `real`; `dir` is the instance's directory.
-fn before_docker(i: &mut Instance, script: &str) {
-    let real = i.docker.clone().expect("it runs on docker");
-    let text = format!("#!/bin/sh\ndir={}; real={}\n{script}\n", i.dir.display(), real.display());
-    let path = i.dir.join("docker");
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    i.docker = Some(path);
-}
+use crate::common::{engine, host, image};
 
 /// A process that has nothing to do with docker; it dies with this.
 struct Bystander(Child);

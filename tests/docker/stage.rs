@@ -1,5 +1,7 @@
 //! An instance on docker, and what docker itself tells of it.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -46,6 +48,16 @@ fn on(cli: &Path) -> Instance {
 /// docker's command line with these arguments, and what it answers; the test fails where it does.
 pub fn docker(i: &Instance, args: &[&str]) -> String {
     engine::ok(i.docker.as_ref().unwrap(), args)
+}
+
+/// Puts a script before the real command line, which it has in `real`; `dir` is the instance's directory.
+pub fn before_docker(i: &mut Instance, script: &str) {
+    let real = i.docker.clone().expect("it runs on docker");
+    let text = format!("#!/bin/sh\ndir={}; real={}\n{script}\n", i.dir.display(), real.display());
+    let path = i.dir.join("docker");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    i.docker = Some(path);
 }
 
 /// What docker tells of a container.

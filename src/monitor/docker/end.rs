@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::call::{self, inspect};
-use super::{id_file, note_start, read_id, unix_ms};
+use super::{Order, id_file, note_start, read_id, unix_ms};
 use crate::monitor::child::{self, ChildError};
 use crate::monitor::clear::{Remains, remove};
 use crate::monitor::json_log;
@@ -14,6 +14,7 @@ use crate::monitor::recorder::Recorder;
 use crate::monitor::sweep::{kill, processes};
 use crate::monitor::{MonitorError, last_words};
 use crate::paths::AttemptDir;
+use crate::runtime::docker::events::Verdict;
 use crate::runtime::docker::{self, Docker, Flavour, Inspected};
 use crate::sys::cgroup::Cgroups;
 use crate::sys::{clock, process};
@@ -27,21 +28,24 @@ const WAIT_MS: u64 = 1_000;
 /// How long a container has to end when it was killed, in milliseconds.
 const KILLED_MS: u64 = 10_000;
 
-/// Asks how the run ended, takes its log over, and clears away.
+/// Records how the run ended, takes its log over, and clears away.
 pub fn finish(
     dir: &AttemptDir,
     spec: &MonitorSpec,
     docker: &Docker,
     recorder: &mut Recorder,
-    successor: bool,
+    order: Order,
 ) -> Result<(), MonitorError> {
     if recorder.record.end.is_none() {
-        match ending(docker, recorder)? {
-            Some((end, at)) => close(dir, spec, docker, recorder, end, at),
-            None => return Ok(()),
-        }
-        if successor {
-            let_successor_start(spec);
+        let told = match order {
+            Order::Record(Verdict { code, unix_ms }) => Some((End::Exited { code }, unix_ms)),
+            Order::Ask | Order::AskAndLinger => ending(docker, recorder)?,
+        };
+        let Some((end, at)) = told else { return Ok(()) };
+        close(dir, spec, docker, recorder, end, at);
+        match order {
+            Order::Record(_) | Order::AskAndLinger => let_successor_start(spec),
+            Order::Ask => {}
         }
     }
     let left = clear(dir, spec, docker, recorder);

@@ -8,21 +8,45 @@ use crate::command::CommandLine;
 
 /// What has happened to containers and images, as far as anybody here wants to know. A probe that runs a command in its
 /// container each second must not wake anybody.
-const DOCKER: [&str; 9] = ["die", "destroy", "load", "pull", "tag", "untag", "import", "delete", "prune"];
+const DOCKER: [&str; 11] =
+    ["die", "kill", "update", "destroy", "load", "pull", "tag", "untag", "import", "delete", "prune"];
 const PODMAN: [&str; 8] = ["died", "remove", "pull", "tag", "untag", "loadfromarchive", "import", "prune"];
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happening {
-    /// A container has ended, or was removed.
+    /// Something has become of a container.
     Container {
-        /// Which instance's it was.
+        /// Which instance's it is.
         run_dir: String,
         /// The run's name for us.
         id: String,
+        /// What.
+        fate: Fate,
     },
     /// Images have come or gone.
     Images,
+}
+
+/// What has become of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Somebody sends it a signal, by docker, or changes what docker does with it: its next end may not be one of its own,
+    /// and docker may start it anew by itself. docker tells of it before it tells of the end.
+    Meddled,
+    /// It has ended, and docker has its whole log.
+    Ended(Verdict),
+    /// It has ended or was removed; nothing is told of how.
+    Over,
+}
+
+/// How a container ended, as docker's events have it. Whether the kernel killed it for want of memory does not stand there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The exit code; 128 + signal for a signal.
+    pub code: i32,
+    /// Unix time, in milliseconds.
+    pub unix_ms: i64,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +54,10 @@ struct Line {
     #[serde(rename = "Type")]
     kind: String,
     /// docker's.
+    #[serde(rename = "Action")]
+    action: Option<String>,
+    #[serde(rename = "timeNano")]
+    nanoseconds: Option<i64>,
     #[serde(rename = "Actor")]
     actor: Option<Actor>,
     /// podman's.
@@ -44,14 +72,22 @@ struct Actor {
 }
 
 impl Docker {
-    /// Tells what happens, one line of JSON each, for as long as docker's daemon lives; see [`parse`].
-    pub fn events(&self) -> CommandLine {
+    /// Tells what happens from `since` (Unix time, milliseconds) on, one line of JSON each, for as long as docker's daemon
+    /// lives; see [`parse`].
+    pub fn events(&self, since: i64) -> CommandLine {
         let wanted: &[&str] = match self.flavour {
             Flavour::Docker | Flavour::Nerdctl => &DOCKER,
             Flavour::Podman => &PODMAN,
         };
         let line = self.command().args(["events", "--filter", "type=container", "--filter", "type=image"]);
         let line = wanted.iter().fold(line, |line, event| line.arg("--filter").arg(format!("event={event}")));
+        let line = match self.flavour {
+            // What happens until it has got through to docker's daemon is not missed.
+            Flavour::Docker => {
+                line.arg("--since").arg(format!("{}.{:03}", since.div_euclid(1000), since.rem_euclid(1000)))
+            }
+            Flavour::Nerdctl | Flavour::Podman => line,
+        };
         line.args(["--format", "{{json .}}"]).tied()
     }
 }
@@ -63,28 +99,58 @@ pub fn parse(line: &str) -> Option<Happening> {
         return Some(Happening::Images);
     }
     let attributes = line.actor.and_then(|a| a.attributes).or(line.attributes)?;
-    let label = |name: &str| attributes.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Some(Happening::Container { run_dir: label(RUN_DIR_LABEL), id: label(ID_LABEL) })
+    let text = |name: &str| attributes.get(name).and_then(Value::as_str);
+    let fate = match line.action.as_deref() {
+        Some("kill" | "update") => Fate::Meddled,
+        Some("die") => {
+            let code = text("exitCode").and_then(|code| code.parse().ok());
+            let verdict = code.zip(line.nanoseconds).map(|(code, ns)| Verdict { code, unix_ms: ns / 1_000_000 });
+            verdict.map_or(Fate::Over, Fate::Ended)
+        }
+        Some(_) | None => Fate::Over,
+    };
+    let label = |name: &str| text(name).unwrap_or_default().to_owned();
+    Some(Happening::Container { run_dir: label(RUN_DIR_LABEL), id: label(ID_LABEL), fate })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of_ours(fate: Fate) -> Option<Happening> {
+        Some(Happening::Container { run_dir: "/r".into(), id: "qq".into(), fate })
+    }
+
+    fn of_docker(action: &str, attributes: &str, rest: &str) -> Option<Happening> {
+        parse(&format!(
+            r#"{{"status":"{action}","id":"57c5","from":"bb:1","Type":"container","Action":"{action}","Actor":{{"ID":"57c5","Attributes":{{{attributes}"image":"bb:1","io.podstrap.id":"qq","io.podstrap.run-dir":"/r","name":"x"}}}},"scope":"local","time":1795307978{rest}}}"#
+        ))
+    }
+
     #[test]
     fn lines_of_docker_and_podman() {
-        let docker = r#"{"status":"die","id":"57c5","from":"bb:1","Type":"container","Action":"die","Actor":{"ID":"57c5","Attributes":{"exitCode":"0","image":"bb:1","io.podstrap.id":"qq","io.podstrap.run-dir":"/r","name":"x"}},"scope":"local","time":1795307978}"#;
+        let at = r#","timeNano":1795307978123456789"#;
+        let verdict = |code| Fate::Ended(Verdict { code, unix_ms: 1_795_307_978_123 });
+        assert_eq!(of_docker("die", r#""exitCode":"3","#, at), of_ours(verdict(3)));
+        assert_eq!(of_docker("die", r#""execDuration":"1","exitCode":"137","#, at), of_ours(verdict(137)));
+        assert_eq!(of_docker("kill", r#""signal":"15","#, at), of_ours(Fate::Meddled));
+        assert_eq!(of_docker("update", "", at), of_ours(Fate::Meddled));
+        assert_eq!(of_docker("destroy", "", at), of_ours(Fate::Over));
         let podman = r#"{"ID":"4924","Image":"localhost/bb:1","Name":"x","Status":"died","Time":"2026-11-22T00:39:38.25Z","Type":"container","Attributes":{"io.podstrap.id":"qq","io.podstrap.run-dir":"/r"}}"#;
-        for line in [docker, podman] {
-            assert_eq!(parse(line), Some(Happening::Container { run_dir: "/r".into(), id: "qq".into() }));
-        }
+        assert_eq!(parse(podman), of_ours(Fate::Over));
         let image = r#"{"Name":"bb:1","Status":"pull","Time":"2026-11-22T00:39:38Z","Type":"image","Attributes":null}"#;
         assert_eq!(parse(image), Some(Happening::Images));
-        let of_others = r#"{"Type":"container","Action":"die","Actor":{"ID":"5","Attributes":{"name":"x"}}}"#;
-        assert_eq!(
-            parse(of_others),
-            Some(Happening::Container { run_dir: String::new(), id: String::new() })
-        );
+        let of_others = r#"{"Type":"container","Action":"kill","Actor":{"ID":"5","Attributes":{"name":"x"}}}"#;
+        let nobodys = Happening::Container { run_dir: String::new(), id: String::new(), fate: Fate::Meddled };
+        assert_eq!(parse(of_others), Some(nobodys));
         assert_eq!(parse("Cannot connect to the Docker daemon"), None);
+    }
+
+    /// An end of which too little is told is still one.
+    #[test]
+    fn an_end_without_a_code_or_a_time() {
+        assert_eq!(of_docker("die", "", r#","timeNano":1795307978123456789"#), of_ours(Fate::Over));
+        assert_eq!(of_docker("die", r#""exitCode":"many","#, r#","timeNano":1"#), of_ours(Fate::Over));
+        assert_eq!(of_docker("die", r#""exitCode":"3","#, ""), of_ours(Fate::Over));
     }
 }
