@@ -431,7 +431,7 @@ impl Daemon {
             None => {
                 self.runs.retain(|run, _| run.generation != generation);
                 self.said.retain(|subject, _| !subject.contains(generation.as_str()));
-                self.publisher.forget_life(&generation, &dir.join("state.json"));
+                self.publisher.forget_life(&dir.join("state.json"));
                 info!("{key}: gone");
             }
             Some(error) => {

@@ -30,7 +30,6 @@ const AGAIN_MS: u64 = 1_000;
 pub struct Publisher {
     daemon: DaemonStatus,
     written: BTreeMap<PathBuf, u64>,
-    saved: BTreeMap<Generation, Saved>,
     sources_changed: bool,
     daemon_changed: bool,
     refused_files: BTreeSet<PathBuf>,
@@ -73,7 +72,6 @@ impl Publisher {
         Self {
             daemon,
             written: BTreeMap::new(),
-            saved: BTreeMap::new(),
             sources_changed: true,
             daemon_changed: true,
             refused_files: BTreeSet::new(),
@@ -135,7 +133,7 @@ impl Publisher {
     /// error is told once until everything could be written: a full disk must not fill the log as well.
     pub(super) fn write(&mut self, path: PathBuf, bytes: &[u8]) -> bool {
         let hash = fnv1a(bytes);
-        if self.written.get(&path) == Some(&hash) {
+        if self.stands(&path, hash) {
             return true;
         }
         match atomic::write(&path, bytes, 0o600, Durability::Process) {
@@ -154,15 +152,19 @@ impl Publisher {
         }
     }
 
+    /// Whether that was written there last.
+    fn stands(&self, path: &Path, hash: u64) -> bool {
+        self.written.get(path) == Some(&hash)
+    }
+
     /// Writes what the next daemon has to know of a life, if that has changed.
-    fn save(&mut self, generation: &Generation, saved: Saved, roots: &Roots) {
-        if self.saved.get(generation) != Some(&saved)
-            && let Ok(bytes) = serde_json::to_vec(&saved)
+    fn save(&mut self, generation: &Generation, saved: &Saved, roots: &Roots) {
+        let path = roots.pod(generation).join("state.json");
+        if let Ok(bytes) = serde_json::to_vec(saved)
+            && !self.stands(&path, fnv1a(&bytes))
+            && path.parent().is_some_and(Path::exists)
         {
-            let dir = roots.pod(generation);
-            if dir.exists() && self.write(dir.join("state.json"), &bytes) {
-                self.saved.insert(generation.clone(), saved);
-            }
+            self.write(path, &bytes);
         }
     }
 
@@ -172,8 +174,7 @@ impl Publisher {
     }
 
     /// A life is over, and its directory is gone.
-    pub fn forget_life(&mut self, generation: &Generation, state: &Path) {
-        self.saved.remove(generation);
+    pub fn forget_life(&mut self, state: &Path) {
         self.written.remove(state);
     }
 
@@ -194,7 +195,7 @@ impl Daemon {
     /// follows.
     pub(super) fn save_lives(&mut self) {
         for life in self.world.dirty().filter_map(|key| self.world.slot(key)?.life.as_ref()) {
-            self.publisher.save(&life.pod.generation, life.saved(), &self.config.roots);
+            self.publisher.save(&life.pod.generation, &life.saved(), &self.config.roots);
         }
     }
 
@@ -211,7 +212,7 @@ impl Daemon {
             if let Some(stop) = saved.containers.get_mut(&run.container).and_then(|c| c.stop.as_mut()) {
                 stop.termed = false;
             }
-            self.publisher.save(&life.pod.generation, saved, &self.config.roots);
+            self.publisher.save(&life.pod.generation, &saved, &self.config.roots);
         }
     }
 
@@ -281,7 +282,7 @@ impl Daemon {
         let waits = slot.waiting.as_ref().map(|waiting| waits::tell(&self.world, waiting));
         let to_mend = slot.waiting.as_ref().and_then(|w| waits::tell_of_manifests(&self.world, w));
         if let Some(life) = &slot.life {
-            self.publisher.save(&life.pod.generation, life.saved(), &self.config.roots);
+            self.publisher.save(&life.pod.generation, &life.saved(), &self.config.roots);
         }
         let good = self.merged.good.get(key);
         let stored = self.stored_document(slot);

@@ -11,9 +11,9 @@ use crate::pod::{Namespace, ObjectRef, Origin, PodKey};
 #[derive(Debug, Default)]
 pub struct FileState {
     /// What was read last, whole and settled.
-    content: Option<Box<[u8]>>,
+    content: Option<Rc<[u8]>>,
     /// The last content in which nothing was refused.
-    good_content: Option<Box<[u8]>>,
+    good_content: Option<Rc<[u8]>>,
     /// A strict prefix of the good content, held back; with the time stamp it had.
     suspect: Option<(Box<[u8]>, i128)>,
     good: Vec<Good>,
