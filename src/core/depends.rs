@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::container::Role;
+use super::life::{Life, Opened, StopReason};
 use super::plan::holds_up_until;
 use super::ports::Claims;
-use super::state::{Life, Opened, Role, Slot, StopReason, World};
+use super::world::{Slot, World};
 use super::{Stamp, Time};
 use crate::pod::host_ports::HostPort;
 use crate::pod::{Dependency, Pod, PodKey, depends, stop};

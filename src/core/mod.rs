@@ -9,16 +9,19 @@
 //! for others ([`Slot::waiting`]) it has no life.
 
 pub mod backoff;
+pub mod container;
 pub mod depends;
 pub mod images;
+pub mod life;
 mod plan;
 mod ports;
 pub mod probes;
+pub mod run;
 pub mod saved;
 pub mod sets;
-pub mod state;
 mod step;
 mod turns;
+mod world;
 
 #[cfg(test)]
 mod tests;
@@ -33,8 +36,9 @@ use crate::pod::reference::Reference;
 use crate::pod::{ContainerName, Generation, Namespace, ObjectRef, Origin, Pod, PodKey};
 
 pub use self::backoff::BackoffRule;
+pub use self::life::Life;
 pub use self::saved::Saved;
-pub use self::state::{Life, Slot, World};
+pub use self::world::{Slot, World};
 
 /// A moment on the boot clock, in milliseconds. Only ever goes forward; every deadline is one of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,10 +4,12 @@
 //! nowhere else; that of a full stop is [`crate::pod::stop`]'s, that of Pods which depend on others is `depends`'s, and
 //! that of a Pod's containers lives in `turns`.
 
+use super::container::{Phase, Role, Uncleared};
 use super::depends::{Wait, goes_on};
 use super::images::{Images, Missing};
-use super::state::{Life, Opened, Phase, PodStop, Removal, Role, Slot, StopReason, Uncleared, World};
+use super::life::{Life, Opened, PodStop, Removal, StopReason};
 use super::turns::{self, Turns, image_of};
+use super::world::{Slot, World};
 use super::{Action, RunKey, Stamp, Time};
 use crate::pod::{PodKey, Volume};
 

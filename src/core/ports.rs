@@ -11,8 +11,9 @@
 use std::collections::BTreeMap;
 
 use super::depends::Wait;
+use super::life::Life;
 use super::plan::is_over;
-use super::state::{Life, Slot, World};
+use super::world::{Slot, World};
 use crate::pod::host_ports::HostPort;
 use crate::pod::{Pod, PodKey};
 

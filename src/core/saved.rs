@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
+use super::container::Phase;
+use super::life::{Life, Opened, PodStop};
 use super::probes::Failures;
-use super::state::{HookState, Life, Opened, Past, Phase, PodStop, Stopping};
+use super::run::{HookState, Past, Stopping};
 use super::{Stamp, Time};
 use crate::pod::ContainerName;
 

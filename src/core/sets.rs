@@ -10,8 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::life::StopReason;
 use super::plan::stop_life;
-use super::state::{StopReason, World};
+use super::world::World;
 use super::{Stamp, Time};
 use crate::pod::PodKey;
 use crate::pod::set::{Revision, Set, SetKey, SetKind, Update};

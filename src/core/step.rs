@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::backoff::{RESET_MS, doubled};
+use super::container::{ContainerState, Phase, RETRY_MS, Role, Uncleared};
 use super::images::Ticket;
+use super::life::{Life, Opened, Removal, StopReason};
 use super::plan::stop_life;
 use super::probes::Probes;
+use super::run::{HookState, Past, Run, Stopping};
 use super::saved::SavedContainer;
-use super::state::{
-    ContainerState, HookState, Life, Opened, Past, Phase, RETRY_MS, Removal, Role, Run, Slot, StopReason,
-    Stopping, Uncleared, World,
-};
 use super::turns;
+use super::world::{Slot, World};
 use super::{BackoffRule, Ending, Event, Found, FoundRun, GIVEN_UP, HookKind, RunKey, Stamp, Time};
 use crate::pod::{Container, ContainerName, Pod, PodKey, RestartAction, RestartPolicy, RestartRule};
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::state::StopReason;
+use super::life::StopReason;
 use super::*;
 use crate::pod::*;
 
@@ -218,7 +218,7 @@ fn found_run(attempt: u32, started: Option<u64>, ended: Option<(Ending, u64)>) -
     }
 }
 
-fn state_of(s: &Script) -> &state::ContainerState {
+fn state_of(s: &Script) -> &container::ContainerState {
     &s.world.slots().next().unwrap().1.life.as_ref().unwrap().containers[0]
 }
 

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
+use super::container::{ContainerState, MOST_UNCLEARED, Phase, Role, Uncleared};
 use super::images::{Images, Missing};
+use super::life::{Life, Opened, PodStop};
 use super::plan::SLOW_START_MS;
-use super::state::{
-    ContainerState, HookState, Life, MOST_UNCLEARED, Opened, Phase, PodStop, Role, Run, Stopping, Uncleared,
-};
+use super::run::{HookState, Run, Stopping};
 use super::step::After;
 use super::{Action, HOOK_FAILED, HookKind, ProbeKind, RunKey, Stamp, Time};
 use crate::pod::reference::Reference;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use super::act::StoredPod;
+use super::open::StoredPod;
 use super::runs::{self, Monitor, RunInfo};
 use super::{Daemon, docker, engine};
 use crate::core::{Event, Found, FoundRun, RunKey, Saved};

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::act::StoredPod;
 use super::health::Health;
 use super::herald::Herald;
 use super::images::ImageDesk;
 use super::jobs::Jobs;
+use super::open::StoredPod;
 use super::publish::Publisher;
 use super::{Daemon, engine, fetches, remote, settings, sources};
 use crate::config::RunConfig;

@@ -1,10 +1,13 @@
-//! Which program is to run the containers, decided once before the loop: what was asked for, or what is there and usable.
+//! Which program is to run the containers, decided once before the loop: what was asked for, or what is there and usable. Of
+//! runc the version is asked too, for the sake of a warning.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::Daemon;
 use super::boot::{BootError, find_program, io_error};
+use super::jobs::Purpose;
 use crate::config::{RunConfig, RuntimeChoice};
 use crate::image::credentials;
 use crate::manifest::Runtime;
@@ -13,8 +16,10 @@ use crate::monitor::record::{self, MonitorSpec};
 use crate::paths::Roots;
 use crate::runtime::docker::{Docker, Flavour};
 use crate::runtime::engine::Engine;
+use crate::runtime::runc::{self, Runc};
 use crate::sys::cgroup::Cgroups;
 use crate::sys::process;
+use crate::sys::spawn::ExitStatus;
 use crate::warning;
 
 /// The engine of this configuration: what it asks for, or what Pods of an earlier daemon run with, or runc where it is
@@ -104,6 +109,33 @@ pub fn runtime(engine: &Engine) -> Runtime {
     match engine {
         Engine::Runc { .. } => Runtime::Runc,
         Engine::Docker(_) => Runtime::Docker,
+    }
+}
+
+impl Daemon {
+    /// Asks runc which version it is; nothing waits for the answer.
+    pub(super) fn ask_version(&mut self) {
+        if self.docker().is_some() {
+            return;
+        }
+        let root = self.config.roots.runc();
+        let line = Runc { binary: self.engine.binary(), root: &root }.version();
+        if let Err(e) = self.jobs.start(Purpose::Version, &line, true) {
+            warning!("{} --version cannot be started: {e}", self.engine.binary().display());
+        }
+    }
+
+    pub(super) fn version_told(&mut self, status: ExitStatus, output: &str) {
+        match runc::parse_version(output).filter(|_| status.success()) {
+            Some(version) => {
+                if let Some(why) = runc::vulnerable(&version) {
+                    let line = format!("vulnerable-runtime: {}: {why}", self.engine.binary().display());
+                    warning!("{line}");
+                    self.publisher.warn(line);
+                }
+            }
+            None => warning!("{} --version: {output} ({status})", self.engine.binary().display()),
+        }
     }
 }
 

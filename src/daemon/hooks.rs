@@ -4,8 +4,8 @@ use std::io;
 use std::rc::Rc;
 
 use super::Daemon;
-use super::act::expanded;
 use super::jobs::Purpose;
+use super::probes::expanded;
 use crate::command::{CommandLine, SELF};
 use crate::core::{Event, HookKind, RunKey};
 use crate::helper::hook::HookSpec;

@@ -12,6 +12,9 @@ use crate::pod::{ContainerName, Generation, Namespace, ObjectRef, PodKey};
 use crate::sys::clock;
 use crate::sys::spawn::{self, Capture, Output};
 
+/// A helper that clears away or removes may take this long, in milliseconds.
+pub const CLEAR_MS: u64 = 120_000;
+
 /// What a child is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {

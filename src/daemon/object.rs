@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::statuses::{Statuses, was_made};
 use crate::core::Stamp;
-use crate::core::state::{ContainerState, Life, Opened, Phase, StopReason};
+use crate::core::container::{ContainerState, Phase};
+use crate::core::life::{Life, Opened, StopReason};
 use crate::log::rfc3339;
 use crate::pod::Pod;
 use crate::report::ContainerStatus;

@@ -331,7 +331,7 @@ impl Daemon {
             return serde_json::from_str(&good.canonical).ok();
         }
         let bytes = fs::read(self.config.roots.pod(&life.pod.generation).join("pod.json")).ok()?;
-        serde_json::from_slice::<super::act::StoredPod>(&bytes).ok().map(|s| s.document)
+        serde_json::from_slice::<super::open::StoredPod>(&bytes).ok().map(|s| s.document)
     }
 
     fn publish_refused(&mut self) {

@@ -330,7 +330,9 @@ impl Daemon {
 
     /// Whether the first process of a container that is watched has ended.
     pub(super) fn has_died(&self, run: &RunKey) -> bool {
-        let Some(info) = self.runs.get(run).filter(|info| info.adopted_monitor().is_some()) else { return false };
+        let Some(info) = self.runs.get(run).filter(|info| info.adopted_monitor().is_some()) else {
+            return false;
+        };
         let init = info.read_record(&self.boot_id).and_then(|record| record.init);
         init.is_some_and(|init| docker::living(init).is_ok_and(|fd| fd.is_none()))
     }
@@ -388,7 +390,9 @@ impl Daemon {
                 // Fails only when it has just ended.
                 let _ = process::pidfd_signal(monitor.as_fd(), libc::SIGKILL);
             }
-            Some(Monitor::Unseen | Monitor::Awaited { .. } | Monitor::Gone) | None => self.events.push_back(Event::MonitorLost { run }),
+            Some(Monitor::Unseen | Monitor::Awaited { .. } | Monitor::Gone) | None => {
+                self.events.push_back(Event::MonitorLost { run })
+            }
         }
     }
 

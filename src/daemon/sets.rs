@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::rc::Rc;
 
-use super::act::StoredPod;
+use super::open::StoredPod;
 use super::{Daemon, engine};
 use crate::core::sets::{Choice, Members, Question, answer_for_gone};
 use crate::core::{Event, Refusal, Stamp, Time};

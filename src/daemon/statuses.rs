@@ -1,7 +1,9 @@
 //! Container statuses as `v1.ContainerStatus` has them.
 
 use super::stuck;
-use crate::core::state::{ContainerState, Life, Opened, Past, Phase, Role};
+use crate::core::container::{ContainerState, Phase, Role};
+use crate::core::life::{Life, Opened};
+use crate::core::run::Past;
 use crate::core::{Ending, GIVEN_UP, HOOK_FAILED};
 use crate::log::rfc3339;
 use crate::paths::container_id;

@@ -1,7 +1,8 @@
 //! What cannot be got rid of, in words: for the log, which is told of it less and less often, and for the status, where it
 //! stands all the time.
 
-use crate::core::state::{Life, Stuck};
+use crate::core::container::Stuck;
+use crate::core::life::Life;
 
 /// What is the matter with a run that cannot be cleared away.
 pub const SWEEP: &str = "what its last run left cannot be cleared away";

@@ -2,9 +2,9 @@
 
 use super::statuses::Statuses;
 use super::view;
+use crate::core::Slot;
 use crate::core::World;
 use crate::core::depends::{Wait, Waiting};
-use crate::core::state::Slot;
 use crate::pod::depends::{DEPENDS_ON, circle};
 
 /// So many Pods are told of; of the others, how many they are.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::Daemon;
-use super::act::StoredPod;
+use super::open::StoredPod;
 use crate::log::rfc3339;
 use crate::pod::{Generation, PodKey};
 use crate::report::worked::Worked;

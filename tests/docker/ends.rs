@@ -107,7 +107,9 @@ fn of_what_an_earlier_daemon_began_docker_is_asked() {
     let old = the(&i, "web", "main");
     i.kill9();
     i.start();
-    i.until_within(Duration::from_secs(20), "it listens", |i| calls(i).iter().any(|c| c.starts_with("begin events")));
+    i.until_within(Duration::from_secs(20), "it listens", |i| {
+        calls(i).iter().any(|c| c.starts_with("begin events"))
+    });
     ends(&i);
     assert_told(&i, 7);
     assert!(at(&calls(&i), "begin inspect ", &old).is_some(), "{:#?}", calls(&i));

@@ -45,7 +45,7 @@ fn what_was_read_and_is_gone_is_stopped_though_another_source_is_still_unread() 
 fn what_was_being_stopped_does_not_come_back_while_its_source_is_unread() {
     let mut s = Script::new();
     let saved =
-        Saved { stop: Some(state::PodStop { why: StopReason::Removed, since: at(0) }), ..Saved::default() };
+        Saved { stop: Some(life::PodStop { why: StopReason::Removed, since: at(0) }), ..Saved::default() };
     let found =
         Found { opened: true, addresses: vec![], pod: Rc::new(pod("a", "g1", &["c"])), saved, runs: vec![] };
     s.world.step(Event::Found(Box::new(found)), at(0));
@@ -141,9 +141,9 @@ fn an_exit_that_no_daemon_saw_is_taken_in_once() {
 fn an_end_that_was_not_saved_is_taken_in_though_the_next_run_goes_on() {
     let mut p = pod("a", "g1", &["c"]);
     p.containers[0].readiness = Some(exec_probe(10, 1));
-    let stop = state::Stopping {
+    let stop = run::Stopping {
         since: at(40),
-        pre_stop: state::HookState::Pending,
+        pre_stop: run::HookState::Pending,
         termed: true,
         kill_at: Time(30_040),
         killed: false,

@@ -1,7 +1,7 @@
 //! Starts that hang and runs that cannot be cleared away: nobody waits for ever, and nobody is left in the dark.
 
 use super::*;
-use crate::core::state::{Phase, Stuck};
+use crate::core::container::{Phase, Stuck};
 
 fn lost(s: &mut Script, r: &RunKey) -> Vec<Action> {
     let now = at(s.now);

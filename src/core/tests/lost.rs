@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::Life;
-use crate::core::state::Opened;
+use crate::core::life::Opened;
 
 fn life<'a>(s: &'a Script, pod: &Pod) -> &'a Life {
     s.world.slot(&pod.key).and_then(|slot| slot.life.as_ref()).expect("it lives")

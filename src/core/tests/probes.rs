@@ -113,7 +113,7 @@ fn a_run_that_was_started_anew_is_probed_as_one_that_has_just_begun() {
     let state = |s: &Script| {
         let (_, slot) = s.world.slots().next().unwrap();
         let state = &slot.life.as_ref().unwrap().containers[0];
-        let state::Phase::Running(run) = &state.phase else { panic!("{:?}", state.phase) };
+        let container::Phase::Running(run) = &state.phase else { panic!("{:?}", state.phase) };
         (run.at.boot, state.is_started())
     };
     assert_eq!(state(&s), (Time(begun), true));

@@ -104,7 +104,8 @@ pub fn parse(line: &str) -> Option<Happening> {
         Some("kill" | "update") => Fate::Meddled,
         Some("die") => {
             let code = text("exitCode").and_then(|code| code.parse().ok());
-            let verdict = code.zip(line.nanoseconds).map(|(code, ns)| Verdict { code, unix_ms: ns / 1_000_000 });
+            let verdict =
+                code.zip(line.nanoseconds).map(|(code, ns)| Verdict { code, unix_ms: ns / 1_000_000 });
             verdict.map_or(Fate::Over, Fate::Ended)
         }
         Some(_) | None => Fate::Over,
@@ -140,7 +141,8 @@ mod tests {
         assert_eq!(parse(podman), of_ours(Fate::Over));
         let image = r#"{"Name":"bb:1","Status":"pull","Time":"2026-11-22T00:39:38Z","Type":"image","Attributes":null}"#;
         assert_eq!(parse(image), Some(Happening::Images));
-        let of_others = r#"{"Type":"container","Action":"kill","Actor":{"ID":"5","Attributes":{"name":"x"}}}"#;
+        let of_others =
+            r#"{"Type":"container","Action":"kill","Actor":{"ID":"5","Attributes":{"name":"x"}}}"#;
         let nobodys = Happening::Container { run_dir: String::new(), id: String::new(), fate: Fate::Meddled };
         assert_eq!(parse(of_others), Some(nobodys));
         assert_eq!(parse("Cannot connect to the Docker daemon"), None);

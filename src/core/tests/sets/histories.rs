@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::set;
+use crate::core::life::StopReason;
 use crate::core::sets::{Choice, Members, Question, answer_for_gone};
-use crate::core::state::StopReason;
 use crate::core::tests::sim::dice::Dice;
 use crate::core::tests::{at, exec_probe, images, pod, settings};
 use crate::core::*;

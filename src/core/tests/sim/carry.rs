@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use super::Sim;
 use super::host::{Dir, name_of, place_of, role_of};
-use crate::core::state::{Phase, Role, StopReason};
+use crate::core::container::{Phase, Role};
+use crate::core::life::StopReason;
 use crate::core::*;
 use crate::pod::*;
 

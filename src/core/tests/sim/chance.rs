@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::pods::{FAR, NAMES, NEVER, key};
 use super::{File, Sim};
-use crate::core::state::Opened;
+use crate::core::life::Opened;
 use crate::core::*;
 use crate::pod::*;
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Sim;
 use super::pods::HERE;
-use crate::core::state::Role;
+use crate::core::container::Role;
 use crate::core::tests::at;
 use crate::core::*;
 use crate::pod::*;

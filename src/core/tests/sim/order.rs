@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Sim;
-use crate::core::state::StopReason;
+use crate::core::life::StopReason;
 use crate::core::*;
 use crate::pod::*;
 

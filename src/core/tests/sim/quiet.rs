@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::host::role_of;
 use super::pods::{self, FAR, NAMES, NEVER};
 use super::{File, Sim};
+use crate::core::container::Role;
 use crate::core::depends::Wait;
-use crate::core::state::{Role, StopReason};
+use crate::core::life::StopReason;
 use crate::core::*;
 use crate::pod::*;
 

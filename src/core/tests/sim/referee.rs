@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Sim;
 use super::host::name_of;
 use crate::core::backoff::RESET_MS;
-use crate::core::state::{ContainerState, Life, Opened, Phase, Role, StopReason};
+use crate::core::container::{ContainerState, Phase, Role};
+use crate::core::life::{Life, Opened, StopReason};
 use crate::core::tests::RULE;
 use crate::core::*;
 use crate::pod::*;
@@ -185,7 +186,7 @@ impl Referee {
             for (container, state) in life.each() {
                 let name = (generation.clone(), container.name.clone());
                 let count = self.counts.entry(name).or_insert(Count { failures: None, ..Count::default() });
-                let id = |past: &state::Past| (past.attempt, past.finished.boot);
+                let id = |past: &run::Past| (past.attempt, past.finished.boot);
                 let (last, previous) = (state.last.as_ref().map(id), state.previous.as_ref().map(id));
                 let saved = disk.get(generation).and_then(|s| s.containers.get(&container.name));
                 let known = saved.and_then(|s| s.last.as_ref()).map(id);
@@ -387,7 +388,7 @@ impl Sim {
         for life in self.world.slots().filter_map(|(_, slot)| slot.life.as_ref()) {
             for (container, state) in life.each() {
                 let Phase::Starting { attempt, since, overdue: false } = state.phase else { continue };
-                let waits = state.uncleared.get(&attempt) == Some(&state::Uncleared::Monitor);
+                let waits = state.uncleared.get(&attempt) == Some(&container::Uncleared::Monitor);
                 let name = &container.name;
                 assert!(!waits || self.now < since.0 + START_MS, "{name} was to be given up at {since:?}");
             }
