@@ -322,9 +322,9 @@ impl Daemon {
         for line in lines {
             match docker::events::parse(&line) {
                 Some(Happening::Images) => images = true,
-                Some(Happening::Container { run_dir, id, fate }) => {
+                Some(Happening::Container { run_dir, id, container, fate }) => {
                     if Path::new(&run_dir) == self.config.roots.run {
-                        self.docker_told_of(&id, fate);
+                        self.docker_told_of(&id, &container, fate);
                     }
                 }
                 None => self.docker.complaint = line,

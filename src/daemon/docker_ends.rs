@@ -13,10 +13,12 @@ use crate::runtime::docker::events::{Fate, Verdict};
 use crate::sys::clock;
 use crate::warning;
 
-/// How long docker's word is waited for, in milliseconds. It comes some 20 ms after the end.
-const WORD_MS: u64 = 200;
+/// How long docker's word is waited for, in milliseconds. It comes some 20 ms after the end, later where much ends at once.
+const WORD_MS: u64 = 500;
 /// What ended so may have been killed for want of memory, of which the event does not tell.
 const KILLED: i32 = 137;
+/// docker 20.10 tells this where containerd could not say, though it comes to know the true code.
+const UNKNOWN: i32 = 255;
 
 /// What docker's events have told of the end of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl Word {
         match (self, fate) {
             // Whoever asks docker to end a container may have asked it to start it anew after that.
             (Self::Unsure, _) | (_, Fate::Meddled | Fate::Over) => Self::Unsure,
-            (_, Fate::Ended(verdict)) if verdict.code == KILLED => Self::Unsure,
+            (_, Fate::Ended(Verdict { code: KILLED | UNKNOWN, .. })) => Self::Unsure,
             (_, Fate::Ended(verdict)) => Self::Said(verdict),
         }
     }
@@ -58,12 +60,16 @@ impl Daemon {
         }
     }
 
-    /// Something has become of a container of ours; that it has ended, its own pidfd has usually told already.
-    pub(super) fn docker_told_of(&mut self, id: &str, fate: Fate) {
+    /// Something has become of docker's `container`, which has the labels of a run; that it has ended, its own pidfd has usually
+    /// told already.
+    pub(super) fn docker_told_of(&mut self, id: &str, container: &str, fate: Fate) {
         let found = self.runs.iter_mut().find(|(_, info)| info.id.as_str() == id);
         let Some((run, info)) = found.map(|(run, info)| (run.clone(), info)) else { return };
+        if info.container(&self.boot_id).is_none_or(|known| known != container) {
+            return;
+        }
         info.word = info.word.and(fate);
-        // A helper that is at work on it will see for itself.
+        // Otherwise it runs, or a helper is at work on it already.
         if info.awaits_word().is_some() || self.has_died(&run) {
             self.settle_or_sweep(run);
         }
@@ -78,11 +84,11 @@ impl Daemon {
     }
 
     fn settle_or_sweep(&mut self, run: RunKey) {
-        if self.settle(run.clone()) {
-            if let Some(info) = self.runs.get_mut(&run) {
-                info.monitor = Monitor::Child;
-            }
-        } else {
+        let is_begun = self.settle(run.clone());
+        if let Some(info) = self.runs.get_mut(&run) {
+            info.monitor = if is_begun { Monitor::Child } else { Monitor::Gone };
+        }
+        if !is_begun {
             self.events.push_back(Event::MonitorLost { run });
         }
     }
@@ -147,7 +153,9 @@ mod tests {
 
     #[test]
     fn nor_is_one_that_may_be_a_want_of_memory_or_of_which_nothing_is_told() {
-        assert_eq!(told(&[Fate::Ended(Verdict { code: 137, unix_ms: 5 })]), Word::Unsure);
+        for code in [137, 255] {
+            assert_eq!(told(&[Fate::Ended(Verdict { code, unix_ms: 5 })]), Word::Unsure, "{code}");
+        }
         assert_eq!(told(&[Fate::Over]), Word::Unsure);
     }
 }

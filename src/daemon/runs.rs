@@ -293,7 +293,7 @@ impl Daemon {
     }
 
     /// With docker nobody stays with a container that runs: it is watched through its first process. When that has ended,
-    /// somebody is sent to ask how. False when the run is not in that state.
+    /// somebody is sent to make an end of the run. False when the run is not in that state.
     fn watch_container(&mut self, run: &RunKey) -> bool {
         let Some(info) = self.runs.get(run) else { return false };
         // What cannot be read for want of a descriptor is no reason to end what runs.
@@ -384,15 +384,17 @@ impl Daemon {
     /// Ends the monitor of a run that does not come to begin.
     pub(super) fn give_up(&mut self, pod: &Pod, run: RunKey) {
         warning!("{}/{}: {GIVEN_UP}", pod.key, run.container);
-        match self.runs.get(&run).map(|info| &info.monitor) {
+        match self.runs.get_mut(&run).map(|info| &mut info.monitor) {
             Some(Monitor::Child) => self.jobs.kill(|p| matches!(p, Purpose::Monitor(r) if *r == run)),
             Some(Monitor::Adopted(monitor)) => {
                 // Fails only when it has just ended.
                 let _ = process::pidfd_signal(monitor.as_fd(), libc::SIGKILL);
             }
-            Some(Monitor::Unseen | Monitor::Awaited { .. } | Monitor::Gone) | None => {
-                self.events.push_back(Event::MonitorLost { run })
+            Some(monitor @ (Monitor::Unseen | Monitor::Awaited { .. } | Monitor::Gone)) => {
+                *monitor = Monitor::Gone;
+                self.events.push_back(Event::MonitorLost { run });
             }
+            None => self.events.push_back(Event::MonitorLost { run }),
         }
     }
 

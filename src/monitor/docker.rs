@@ -1,5 +1,5 @@
 //! A run of a container that docker holds. Nobody has to stay with it: this process starts it and ends; when it is over,
-//! another one asks how it ended, takes its log over and clears away. `record.json` says which of the two is due.
+//! another one records how it ended, takes its log over and clears away. `record.json` says which of the two is due.
 //!
 //! Any of them may be killed at any moment, and docker's daemon may be gone: what is left is found by the container's
 //! labels, and by the file in which docker wrote its id before it was started.

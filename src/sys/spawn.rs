@@ -3,6 +3,9 @@
 //! A child gets exactly what its [`CommandLine`] says: a session of its own, an empty signal mask, default dispositions,
 //! a clean environment, and three descriptors. Nobody calls `wait` on a single child: [`reap`] takes every exit.
 
+mod shared;
+
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -78,51 +81,89 @@ impl std::fmt::Display for ExitStatus {
     }
 }
 
+/// Where one of a child's three streams leads.
+#[derive(Debug)]
+enum Stream {
+    /// Where ours does.
+    Ours,
+    /// Nowhere.
+    Null,
+    /// To this descriptor.
+    To(OwnedFd),
+}
+
+/// Standard input, output and error.
+type Streams = [Stream; 3];
+
 /// Starts a child. An error means that the program was not executed at all.
 pub fn spawn(line: &CommandLine, output: Output) -> io::Result<Child> {
-    let input = if matches!(output, Output::Inherit) && line.stdin.is_empty() {
-        Stdio::inherit()
-    } else {
-        stdin_of(&line.stdin)?
+    let input = match (&output, line.stdin.is_empty()) {
+        (Output::Inherit, true) => Stream::Ours,
+        (_, true) => Stream::Null,
+        (_, false) => Stream::To(memory_file(&line.stdin)?),
     };
     start(line, input, output)
 }
 
 /// The same, with this descriptor as standard input instead of what the command line says.
 pub fn spawn_reading(line: &CommandLine, input: OwnedFd, output: Output) -> io::Result<Child> {
-    start(line, input.into(), output)
+    start(line, Stream::To(input), output)
 }
 
-#[allow(unsafe_code)]
-fn start(line: &CommandLine, input: Stdio, output: Output) -> io::Result<Child> {
-    let mut command = Command::new(&line.program);
-    command.args(&line.args).env_clear().env("PATH", PATH).envs(line.env.iter().map(|(k, v)| (k, v)));
-    if line.program == Path::new(SELF) {
-        command.arg0("podstrap");
-    }
-    command.current_dir("/");
-    command.stdin(input);
+fn start(line: &CommandLine, input: Stream, output: Output) -> io::Result<Child> {
     let mut capture = None;
     let most = if let Output::CaptureMost(most) = &output { *most } else { Capture::KEPT };
-    match output {
-        Output::Null => {
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-        }
+    let streams = match output {
+        Output::Null => [input, Stream::Null, Stream::Null],
         Output::Capture | Output::CaptureMost(_) => {
             let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
             fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            command.stdout(write.try_clone()?).stderr(write);
             capture =
                 Some(Capture { pipe: File::from(read), most, kept: Vec::new(), cut: false, open: true });
+            [input, Stream::To(write.try_clone()?), Stream::To(write)]
         }
-        Output::Inherit => {
-            command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
-        }
-        Output::To(out, err) => {
-            command.stdout(out).stderr(err);
-        }
+        Output::Inherit => [input, Stream::Ours, Stream::Ours],
+        Output::To(out, err) => [input, Stream::To(out), Stream::To(err)],
+    };
+    let pid = if line.tied { tied(line, streams)? } else { shared::start(line, &streams)? };
+    super::doom::done("a child spawned");
+    Ok(Child { pid, output: capture })
+}
+
+/// What a program is told that it is called.
+fn name(line: &CommandLine) -> &OsStr {
+    if line.program == Path::new(SELF) { OsStr::new("podstrap") } else { line.program.as_os_str() }
+}
+
+/// All of a child's environment.
+fn environment(line: &CommandLine) -> Vec<(&OsStr, OsString)> {
+    let fixed = (OsStr::new("PATH"), OsString::from(PATH));
+    let own = line.env.iter().map(|(key, value)| (key.as_os_str(), value.clone()));
+    #[cfg_attr(not(debug_assertions), allow(unused_mut))]
+    let mut all: Vec<_> = std::iter::once(fixed)
+        .filter(|(path, _)| !line.env.iter().any(|(k, _)| k == path))
+        .chain(own)
+        .collect();
+    #[cfg(debug_assertions)]
+    if line.program == Path::new(SELF)
+        && let Some(order) = std::env::var_os(super::doom::VARIABLE)
+    {
+        all.push((OsStr::new(super::doom::VARIABLE), order));
     }
-    let tied = line.tied;
+    all
+}
+
+/// Starts a program that dies with us: of that the C library's way to start one knows nothing, so that it takes a fork.
+#[allow(unsafe_code)]
+fn tied(line: &CommandLine, streams: Streams) -> io::Result<Pid> {
+    let mut command = Command::new(&line.program);
+    command.arg0(name(line)).args(&line.args).env_clear().envs(environment(line)).current_dir("/");
+    let [input, output, error] = streams.map(|stream| match stream {
+        Stream::Ours => Stdio::inherit(),
+        Stream::Null => Stdio::null(),
+        Stream::To(fd) => fd.into(),
+    });
+    command.stdin(input).stdout(output).stderr(error);
     let parent = std::process::id() as i32;
     // SAFETY: between fork and exec only async-signal-safe calls are made: sigprocmask, rt_sigaction, setsid, prctl,
     // getppid. DEFAULT is longer than any kernel's struct of an action, and SIGNALS / 8 is the size of its mask.
@@ -135,33 +176,20 @@ fn start(line: &CommandLine, input: Stdio, output: Output) -> io::Result<Child> 
                 libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), 0_usize, SIGNALS / 8);
             }
             nix::unistd::setsid()?;
-            if tied {
-                // The parent has one thread, so its end is the thread's. It may have come before this was said.
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                if libc::getppid() != parent {
-                    return Err(io::ErrorKind::NotFound.into());
-                }
+            // The parent has one thread, so its end is the thread's. It may have come before this was said.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if libc::getppid() != parent {
+                return Err(io::ErrorKind::NotFound.into());
             }
             Ok(())
         });
     }
-    #[cfg(debug_assertions)]
-    if line.program == Path::new(SELF)
-        && let Some(order) = std::env::var_os(super::doom::VARIABLE)
-    {
-        command.env(super::doom::VARIABLE, order);
-    }
-    let child = command.spawn()?;
-    super::doom::done("a child spawned");
     // `std`'s handle is dropped without waiting: `reap` is the only one to wait for children.
-    Ok(Child { pid: Pid::from_raw(child.id() as i32), output: capture })
+    Ok(Pid::from_raw(command.spawn()?.id() as i32))
 }
 
 /// Input goes through a memory file: writing it cannot block, however much of it the child reads.
-fn stdin_of(bytes: &[u8]) -> io::Result<Stdio> {
-    if bytes.is_empty() {
-        return Ok(Stdio::null());
-    }
+fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create("stdin", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;
@@ -279,8 +307,11 @@ mod tests {
 
     /// One child only is waited for: other tests of this process have children of their own.
     fn end_of(script: &str) -> (ExitStatus, String) {
-        let line = CommandLine::new("/bin/sh").args(["-c", script]);
-        let mut child = spawn(&line, Output::Capture).unwrap();
+        said_by(&CommandLine::new("/bin/sh").args(["-c", script]))
+    }
+
+    fn said_by(line: &CommandLine) -> (ExitStatus, String) {
+        let mut child = spawn(line, Output::Capture).unwrap();
         let pidfd = crate::sys::process::pidfd_open(child.pid.as_raw()).unwrap();
         poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::from(20_000_u16)).unwrap();
         (reap_only(child.pid).expect("it has ended"), child.output.take().unwrap().finish())
@@ -311,6 +342,46 @@ mod tests {
         };
         assert_eq!(read(50_000), (false, 50_000));
         assert_eq!(read(49_999), (true, 49_999));
+    }
+
+    /// Whichever way it is started.
+    #[test]
+    fn a_child_gets_what_its_line_says_and_nothing_else() {
+        let script = "echo $0 $1 $PATH $A $B; pwd; env | wc -l; read a; echo $a; \
+                      grep -E 'SigBlk|SigIgn' /proc/self/status; echo complains >&2";
+        let said = |tied| {
+            let mut line = CommandLine::new("/bin/sh").args(["-c", script, "name", "one"]);
+            line = line.env("A", "a").env("B", "two  b").stdin(b"input\n".to_vec());
+            line.tied = tied;
+            said_by(&line)
+        };
+        let (status, words) = said(false);
+        assert_eq!(status, ExitStatus::Code(0), "{words}");
+        let expected = format!("name one {PATH} a two b\n/\n");
+        assert!(words.starts_with(&expected), "{words}");
+        assert!(words.contains("input\n") && words.contains("complains"), "{words}");
+        for set in ["SigBlk", "SigIgn"] {
+            assert!(words.contains(&format!("{set}:\t0000000000000000")), "{words}");
+        }
+        assert_eq!(said(true), (status, words));
+    }
+
+    #[test]
+    fn what_cannot_be_executed_is_told_with_the_reason() {
+        let error = |program: &str| spawn(&CommandLine::new(program), Output::Null).unwrap_err();
+        assert_eq!(error("/no/such").kind(), io::ErrorKind::NotFound);
+        assert_eq!(error("no-such-program").kind(), io::ErrorKind::NotFound);
+        assert_eq!(error("/etc/passwd").kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(
+            spawn(&CommandLine::new("/bin/sh").arg("a\0b"), Output::Null).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+    }
+
+    /// A mere name is looked for where the child itself would look.
+    #[test]
+    fn a_name_without_a_directory_is_found() {
+        assert_eq!(said_by(&CommandLine::new("sh").args(["-c", "echo found"])).1, "found");
     }
 
     /// Somebody else holds the pipe: nothing waits for its end.

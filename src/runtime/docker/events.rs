@@ -21,6 +21,8 @@ pub enum Happening {
         run_dir: String,
         /// The run's name for us.
         id: String,
+        /// docker's id of the container: one that was made of an image of a container of ours has our labels, too.
+        container: String,
         /// What.
         fate: Fate,
     },
@@ -32,9 +34,9 @@ pub enum Happening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Somebody sends it a signal, by docker, or changes what docker does with it: its next end may not be one of its own,
-    /// and docker may start it anew by itself. docker tells of it before it tells of the end.
+    /// and docker may start it anew by itself. Of a signal docker tells before it tells of the end.
     Meddled,
-    /// It has ended, and docker has its whole log.
+    /// It has ended, and docker has closed its log.
     Ended(Verdict),
     /// It has ended or was removed; nothing is told of how.
     Over,
@@ -45,7 +47,7 @@ pub enum Fate {
 pub struct Verdict {
     /// The exit code; 128 + signal for a signal.
     pub code: i32,
-    /// Unix time, in milliseconds.
+    /// When docker told so, some 20 ms after the end: Unix time, in milliseconds.
     pub unix_ms: i64,
 }
 
@@ -61,12 +63,16 @@ struct Line {
     #[serde(rename = "Actor")]
     actor: Option<Actor>,
     /// podman's.
+    #[serde(rename = "ID")]
+    id: Option<String>,
     #[serde(rename = "Attributes")]
     attributes: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Actor {
+    #[serde(rename = "ID")]
+    id: Option<String>,
     #[serde(rename = "Attributes")]
     attributes: Option<Value>,
 }
@@ -98,7 +104,8 @@ pub fn parse(line: &str) -> Option<Happening> {
     if line.kind != "container" {
         return Some(Happening::Images);
     }
-    let attributes = line.actor.and_then(|a| a.attributes).or(line.attributes)?;
+    let (container, attributes) = line.actor.map_or((line.id, line.attributes), |a| (a.id, a.attributes));
+    let attributes = attributes?;
     let text = |name: &str| attributes.get(name).and_then(Value::as_str);
     let fate = match line.action.as_deref() {
         Some("kill" | "update") => Fate::Meddled,
@@ -111,15 +118,25 @@ pub fn parse(line: &str) -> Option<Happening> {
         Some(_) | None => Fate::Over,
     };
     let label = |name: &str| text(name).unwrap_or_default().to_owned();
-    Some(Happening::Container { run_dir: label(RUN_DIR_LABEL), id: label(ID_LABEL), fate })
+    Some(Happening::Container {
+        run_dir: label(RUN_DIR_LABEL),
+        id: label(ID_LABEL),
+        container: container.unwrap_or_default(),
+        fate,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of_ours(fate: Fate) -> Option<Happening> {
-        Some(Happening::Container { run_dir: "/r".into(), id: "qq".into(), fate })
+    fn of_ours(container: &str, fate: Fate) -> Option<Happening> {
+        Some(Happening::Container {
+            run_dir: "/r".into(),
+            id: "qq".into(),
+            container: container.into(),
+            fate,
+        })
     }
 
     fn of_docker(action: &str, attributes: &str, rest: &str) -> Option<Happening> {
@@ -132,27 +149,47 @@ mod tests {
     fn lines_of_docker_and_podman() {
         let at = r#","timeNano":1795307978123456789"#;
         let verdict = |code| Fate::Ended(Verdict { code, unix_ms: 1_795_307_978_123 });
-        assert_eq!(of_docker("die", r#""exitCode":"3","#, at), of_ours(verdict(3)));
-        assert_eq!(of_docker("die", r#""execDuration":"1","exitCode":"137","#, at), of_ours(verdict(137)));
-        assert_eq!(of_docker("kill", r#""signal":"15","#, at), of_ours(Fate::Meddled));
-        assert_eq!(of_docker("update", "", at), of_ours(Fate::Meddled));
-        assert_eq!(of_docker("destroy", "", at), of_ours(Fate::Over));
+        assert_eq!(of_docker("die", r#""exitCode":"3","#, at), of_ours("57c5", verdict(3)));
+        assert_eq!(
+            of_docker("die", r#""execDuration":"1","exitCode":"137","#, at),
+            of_ours("57c5", verdict(137))
+        );
+        assert_eq!(of_docker("kill", r#""signal":"15","#, at), of_ours("57c5", Fate::Meddled));
+        assert_eq!(of_docker("update", "", at), of_ours("57c5", Fate::Meddled));
+        assert_eq!(of_docker("destroy", "", at), of_ours("57c5", Fate::Over));
         let podman = r#"{"ID":"4924","Image":"localhost/bb:1","Name":"x","Status":"died","Time":"2026-11-22T00:39:38.25Z","Type":"container","Attributes":{"io.podstrap.id":"qq","io.podstrap.run-dir":"/r"}}"#;
-        assert_eq!(parse(podman), of_ours(Fate::Over));
+        assert_eq!(parse(podman), of_ours("4924", Fate::Over));
         let image = r#"{"Name":"bb:1","Status":"pull","Time":"2026-11-22T00:39:38Z","Type":"image","Attributes":null}"#;
         assert_eq!(parse(image), Some(Happening::Images));
         let of_others =
             r#"{"Type":"container","Action":"kill","Actor":{"ID":"5","Attributes":{"name":"x"}}}"#;
-        let nobodys = Happening::Container { run_dir: String::new(), id: String::new(), fate: Fate::Meddled };
+        let nobodys = Happening::Container {
+            run_dir: String::new(),
+            id: String::new(),
+            container: "5".into(),
+            fate: Fate::Meddled,
+        };
         assert_eq!(parse(of_others), Some(nobodys));
         assert_eq!(parse("Cannot connect to the Docker daemon"), None);
+    }
+
+    /// Without them an end would be taken for one of the container's own.
+    #[test]
+    fn docker_is_asked_for_what_makes_an_end_doubtful() {
+        let line = Docker::new("/usr/bin/docker".into()).events(1_795_307_978_023);
+        for wanted in ["event=kill", "event=update", "event=destroy", "event=die", "1795307978.023"] {
+            assert!(line.args.iter().any(|a| a == wanted), "{wanted}: {line:?}");
+        }
     }
 
     /// An end of which too little is told is still one.
     #[test]
     fn an_end_without_a_code_or_a_time() {
-        assert_eq!(of_docker("die", "", r#","timeNano":1795307978123456789"#), of_ours(Fate::Over));
-        assert_eq!(of_docker("die", r#""exitCode":"many","#, r#","timeNano":1"#), of_ours(Fate::Over));
-        assert_eq!(of_docker("die", r#""exitCode":"3","#, ""), of_ours(Fate::Over));
+        assert_eq!(of_docker("die", "", r#","timeNano":1795307978123456789"#), of_ours("57c5", Fate::Over));
+        assert_eq!(
+            of_docker("die", r#""exitCode":"many","#, r#","timeNano":1"#),
+            of_ours("57c5", Fate::Over)
+        );
+        assert_eq!(of_docker("die", r#""exitCode":"3","#, ""), of_ours("57c5", Fate::Over));
     }
 }
