@@ -8,6 +8,7 @@
 //! *lives* ([`Slot::life`]). A life ends before the next begins, so two generations of a Pod never overlap. While a Pod waits
 //! for others ([`Slot::waiting`]) it has no life.
 
+mod adopt;
 pub mod backoff;
 pub mod container;
 pub mod depends;
