@@ -13,6 +13,7 @@ pub mod handover;
 pub mod image;
 pub mod image_docker;
 mod logfiles;
+mod logread;
 pub mod logs;
 pub mod plan;
 mod published;

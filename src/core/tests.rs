@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::life::StopReason;
 use super::*;
+use crate::pod::reference::Reference;
 use crate::pod::*;
 
 mod adoption;

@@ -5,7 +5,9 @@ pub mod events;
 pub mod exec;
 pub mod images;
 pub mod json_log;
+pub mod pause;
 pub mod run;
+mod security;
 
 use std::path::{Path, PathBuf};
 

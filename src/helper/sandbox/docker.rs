@@ -15,8 +15,8 @@ use crate::image::tar_out;
 use crate::monitor::child::{self, ChildError};
 use crate::monitor::docker::call::{self, failure};
 use crate::paths::fnv1a;
-use crate::runtime::docker::run::{self, PauseParts};
-use crate::runtime::docker::{self, Docker, Inspected};
+use crate::runtime::docker::pause::PauseParts;
+use crate::runtime::docker::{self, Docker, Inspected, run};
 use crate::sys::namespace::{self, Kind};
 use crate::sys::process;
 

@@ -1,4 +1,5 @@
-//! `docker run`: from a Pod's container, and from its sandbox, to the words of one command line.
+//! `docker run`: from a Pod's container to the words of one command line. The pause container's is `pause`, and what a container
+//! may do is `security`.
 //!
 //! Everything stands in words of its own, never in a shell's; mounts are CSV as docker-run(1) has it, because paths may
 //! hold commas and colons. No value of an environment variable is among the words: they are for everybody to see.
@@ -8,23 +9,23 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::super::bundle::BundleError;
-use super::super::capabilities::{self, SYS_RESOURCE};
+use super::super::capabilities::SYS_RESOURCE;
 use super::super::pod_group::PodGroup;
 use super::super::process::expand;
-use super::super::{Host, Source, labels, resources, user};
+use super::super::{Host, Source, resources};
 use super::{Docker, Flavour};
 use crate::command::CommandLine;
 use crate::pod::variables;
-use crate::pod::{Container, ContainerId, Pod, Propagation, Seccomp};
+use crate::pod::{Container, ContainerId, Pod, Propagation};
 
 /// Starting: dockerd may have two hundred of them to start at once.
-const START_MS: u64 = 180_000;
+pub(super) const START_MS: u64 = 180_000;
 /// The kernel's default of fs.nr_open.
 const NR_OPEN: u64 = 1 << 20;
 /// As many processes as podman leaves to itself, and so to those it starts, where it may not have more.
-const PODMAN_PROCESSES: u64 = 32_768;
+pub(super) const PODMAN_PROCESSES: u64 = 32_768;
 /// The size of /dev/shm that a Pod's containers share: docker's own default, and the CRI runtimes'.
-const SHM: &str = "67108864";
+pub(super) const SHM: &str = "67108864";
 
 /// What one container's command line is made of.
 #[derive(Clone, Copy, Debug)]
@@ -180,61 +181,6 @@ impl Docker {
         Ok(RunLine { line: line.args(words.0), env_file, warnings })
     }
 
-    /// The container that holds a Pod's namespaces. `network`: docker's own network; otherwise the Pod is put into one after
-    /// it has begun (or has the host's).
-    pub fn run_pause(&self, pod: &Pod, parts: &PauseParts<'_>, image: &str) -> CommandLine {
-        let mut words = Words::default();
-        words.add(["run", "--detach", "--pull", "never", "--restart", "no", "--no-healthcheck"]);
-        words.pair("--name", parts.name);
-        words.pair("--cidfile", parts.id_file);
-        for (name, value) in &pod.labels {
-            words.label(name, value);
-        }
-        // Of two of a name the later one counts: by these it is found again.
-        of_instance(&mut words, parts.run_dir, pod, &super::pause_id(&pod.generation));
-        words.label("io.kubernetes.docker.type", "podsandbox");
-        words.label("io.kubernetes.container.name", "POD");
-        if pod.host_network {
-            words.add(["--network", "host", "--uts", "host"]);
-        } else {
-            words.pair("--network", if parts.own_network { "bridge" } else { "none" });
-            words.pair("--hostname", parts.host_name);
-        }
-        if parts.own_network {
-            for port in pod.all_containers().flat_map(|c| &c.ports) {
-                let Some(host_port) = port.host_port.filter(|p| *p != 0) else { continue };
-                let protocol = port.protocol.to_ascii_lowercase();
-                let ip = match port.host_ip.as_deref().filter(|ip| !ip.is_empty()) {
-                    Some(ip) if ip.contains(':') => format!("[{ip}]:"),
-                    Some(ip) => format!("{ip}:"),
-                    None => String::new(),
-                };
-                words.pair("--publish", format!("{ip}{host_port}:{}/{protocol}", port.container_port));
-            }
-        }
-        if pod.host_ipc {
-            words.add(["--ipc", "host"]);
-        } else {
-            words.add(["--ipc", "shareable", "--shm-size", SHM]);
-        }
-        for (name, value) in &pod.sysctls {
-            words.pair("--sysctl", format!("{name}={value}"));
-        }
-        self.cgroup_parent(&mut words, parts.cgroup_root, pod);
-        words.add(["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--cpu-shares", "2"]);
-        words.pair("--ulimit", format!("nofile={0}:{0}", parts.open_files.min(1024)));
-        words.pair("--ulimit", format!("nproc={0}:{0}", parts.processes.min(PODMAN_PROCESSES)));
-        words.pair("--oom-score-adj", parts.oom_score_adj.to_string());
-        self.no_log(&mut words);
-        words.add(["--user", "65535:65535", "--entrypoint", "/podstrap", "--", image, "pause", "container"]);
-        // A removal ends the helper that waits for this: the container must not come after it.
-        self.command().deadline(START_MS).args(words.0).tied()
-    }
-
-    fn no_log(&self, words: &mut Words) {
-        words.pair("--log-driver", "none");
-    }
-
     fn log(&self, words: &mut Words, parts: &RunParts<'_>) {
         match self.flavour {
             Flavour::Docker | Flavour::Nerdctl => {
@@ -252,92 +198,10 @@ impl Docker {
         }
     }
 
-    fn cgroup_parent(&self, words: &mut Words, root: &str, pod: &Pod) {
+    pub(super) fn cgroup_parent(&self, words: &mut Words, root: &str, pod: &Pod) {
         words.pair("--cgroup-parent", PodGroup::of(root, &pod.generation, Some(self)).word());
     }
 
-    fn security(
-        &self,
-        words: &mut Words,
-        parts: &RunParts<'_>,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), BundleError> {
-        let RunParts { pod, container, host, .. } = *parts;
-        if container.read_only_root {
-            words.add(["--read-only"]);
-        }
-        if let Some(user) = parts.user {
-            words.pair("--user", user);
-        }
-        for group in pod.supplemental_groups.iter().chain(&pod.fs_group) {
-            words.pair("--group-add", group.to_string());
-        }
-        if !container.allow_privilege_escalation {
-            words.add(["--security-opt", "no-new-privileges"]);
-        }
-        if container.privileged {
-            words.add(["--privileged"]);
-            return Ok(());
-        }
-        let (given, refused) =
-            capabilities::of(container, host.capabilities).map_err(BundleError::Capability)?;
-        if !refused.names().is_empty() {
-            warnings
-                .push(format!("{} cannot be given: the host does not have it", refused.names().join(", ")));
-        }
-        if self.flavour == Flavour::Podman && !parts.is_root {
-            // What is added by name would be such a user's at once, and not only within his reach.
-            let asked = |name: &str| container.cap_add.iter().any(|c| c.eq_ignore_ascii_case(name));
-            for name in PODMAN_DEFAULT.iter().filter(|name| !given.has(name)) {
-                words.pair("--cap-drop", *name);
-            }
-            for name in given.names() {
-                let name = name.strip_prefix("CAP_").unwrap_or(&name);
-                if !PODMAN_DEFAULT.contains(&name) && asked(name) {
-                    words.pair("--cap-add", name);
-                }
-            }
-        } else {
-            all_capabilities(words, given);
-        }
-        let security = user::security(pod, container);
-        match (&security.seccomp, parts.profile) {
-            (Some(Seccomp::RuntimeDefault), _) => {}
-            (Some(Seccomp::Localhost(_)), Some(profile)) => {
-                words.pair("--security-opt", option("seccomp=", profile));
-            }
-            (Some(Seccomp::Localhost(_) | Seccomp::Unconfined) | None, _) => {
-                words.add(["--security-opt", "seccomp=unconfined"]);
-            }
-        }
-        if container.proc_unmasked {
-            let word = match self.flavour {
-                Flavour::Docker | Flavour::Nerdctl => "systempaths=unconfined",
-                Flavour::Podman => "unmask=ALL",
-            };
-            words.pair("--security-opt", word);
-        }
-        if let Some(profile) = labels::app_armor(&security, host).map_err(BundleError::Label)? {
-            words.pair("--security-opt", format!("apparmor={profile}"));
-        }
-        if labels::selinux(&security, host).map_err(BundleError::Label)?.is_some()
-            && let Some(label) = &security.selinux
-        {
-            let parts = [
-                ("user", &label.user),
-                ("role", &label.role),
-                ("type", &label.kind),
-                ("level", &label.level),
-            ];
-            for (name, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
-                words.pair("--security-opt", format!("label={name}:{value}"));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Docker {
     fn namespaces(&self, words: &mut Words, parts: &RunParts<'_>) {
         namespaces(words, parts);
         if let (Flavour::Podman, Some(pause), false) = (self.flavour, parts.pause, parts.pod.host_network) {
@@ -347,80 +211,33 @@ impl Docker {
     }
 }
 
-/// All that are given and no others, whatever the CLI's own default is. What docker 20.10 does not know of them is refused
-/// in the manifest.
-fn all_capabilities(words: &mut Words, given: capabilities::Set) {
-    words.add(["--cap-drop", "ALL"]);
-    for name in given.names() {
-        words.pair("--cap-add", name.strip_prefix("CAP_").unwrap_or(&name));
-    }
-}
-
-/// What podman gives a container that asks for nothing.
-const PODMAN_DEFAULT: [&str; 11] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "NET_BIND_SERVICE",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
-
-/// What a pause container's command line is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct PauseParts<'a> {
-    /// Its name for docker.
-    pub name: &'a str,
-    /// Which instance's it is.
-    pub run_dir: &'a Path,
-    /// The Pod's host name.
-    pub host_name: &'a str,
-    /// The Pod is put into docker's own network.
-    pub own_network: bool,
-    /// The parent of all Pod cgroups, without slashes at its ends.
-    pub cgroup_root: &'a str,
-    /// Our own hard limit of open files.
-    pub open_files: u64,
-    /// Our own hard limit of processes.
-    pub processes: u64,
-    /// What it gets.
-    pub oom_score_adj: i32,
-    /// Where docker is to write the container's id.
-    pub id_file: &'a Path,
-}
-
 /// The words of a command line.
 #[derive(Default)]
-struct Words(Vec<OsString>);
+pub(super) struct Words(pub(super) Vec<OsString>);
 
 impl Words {
-    fn add<W: Into<OsString>>(&mut self, words: impl IntoIterator<Item = W>) {
+    pub(super) fn add<W: Into<OsString>>(&mut self, words: impl IntoIterator<Item = W>) {
         self.0.extend(words.into_iter().map(Into::into));
     }
 
-    fn pair(&mut self, option: &str, value: impl Into<OsString>) {
+    pub(super) fn pair(&mut self, option: &str, value: impl Into<OsString>) {
         self.0.extend([option.into(), value.into()]);
     }
 
-    fn label(&mut self, name: &str, value: &str) {
+    pub(super) fn label(&mut self, name: &str, value: &str) {
         self.pair("--label", format!("{name}={value}"));
     }
 }
 
 /// An option's value that ends in a path.
-fn option(name: &str, path: &Path) -> OsString {
+pub(super) fn option(name: &str, path: &Path) -> OsString {
     let mut word = OsString::from(name);
     word.push(path);
     word
 }
 
 /// The labels that tell whose a container is: the kubelet's, and ours.
-fn of_instance(words: &mut Words, run_dir: &Path, pod: &Pod, id: &str) {
+pub(super) fn of_instance(words: &mut Words, run_dir: &Path, pod: &Pod, id: &str) {
     words.label("io.kubernetes.pod.namespace", pod.key.namespace.as_str());
     words.label("io.kubernetes.pod.name", pod.key.name.as_str());
     words.label("io.kubernetes.pod.uid", pod.uid.as_str());

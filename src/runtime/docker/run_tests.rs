@@ -6,6 +6,7 @@ use crate::pod::quantity::{Bytes, MilliCpu};
 use crate::pod::{Mount, Port, VolumeName};
 use crate::runtime::HostFiles;
 use crate::runtime::docker::CgroupDriver;
+use crate::runtime::docker::pause::PauseParts;
 
 const HOST: Host = Host {
     capabilities: (1 << 41) - 1,
