@@ -1,4 +1,5 @@
-//! The budgets, measured side by side with what there is without podstrap: `cargo bench`, as root, on a bare Debian 12.
+//! The budgets, measured side by side with what there is without podstrap: `cargo bench`, as root, on a Debian 12 that has a
+//! linker; on a bare one, `bash tests/bench/run`.
 //!
 //!     cargo bench                        everything
 //!     cargo bench -- runc scale          these parts
