@@ -1,4 +1,5 @@
-//! The budgets, measured side by side with what there is without podstrap: `cargo bench`, as root, on a bare Debian 12.
+//! The budgets, measured side by side with what there is without podstrap: `cargo bench`, as root, on a Debian 12 that has a
+//! linker; on a bare one, `bash tests/bench/run`.
 //!
 //!     cargo bench                        everything
 //!     cargo bench -- runc scale          these parts
@@ -31,7 +32,7 @@ mod sample;
 mod scale;
 mod stamp;
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use sample::{Bound, Curve, Line, Unit};
 
@@ -91,6 +92,9 @@ const PARTS: &[Part] = &[
     }),
 ];
 
+/// What one part needs besides, from a tool that fetches or builds it once: minutes in which the tool says what it does.
+const MADE: &[(&str, &str)] = &[("control-plane", "tests/tools/control-plane")];
+
 /// What every part needs.
 const NEEDED: &[&str] =
     &["cc:gcc,libc6-dev", "runc:runc", "busybox:busybox-static", "tar:tar", "ip:iproute2"];
@@ -117,6 +121,13 @@ fn main() -> ExitCode {
     if let Some(reason) = common::host::cannot_run_containers() {
         eprintln!("containers cannot run here: {reason}");
         return ExitCode::FAILURE;
+    }
+    // Before anything is measured: what cannot be had in the end would take all that was measured with it.
+    for (_, tool) in MADE.iter().filter(|(part, _)| parts.iter().any(|(name, ..)| name == part)) {
+        let made = Command::new(common::image::in_tree(tool)).stdout(Stdio::null()).status();
+        if !made.is_ok_and(|s| s.success()) {
+            return ExitCode::FAILURE;
+        }
     }
     // What runc leaves running by itself is to be ours to wait for.
     podstrap::sys::process::become_subreaper().unwrap();
