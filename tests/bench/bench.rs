@@ -137,7 +137,12 @@ fn main() -> ExitCode {
     let mut all = Findings::default();
     for (name, _, part) in parts {
         eprintln!("… {name}");
-        let found = part(&effort);
+        // What went wrong, or that it was interrupted, stands above by then; what was measured before it is worth keeping.
+        let Ok(found) = std::panic::catch_unwind(|| part(&effort)) else {
+            eprintln!("{name} has failed: the table ends before it");
+            report::write(&machine, &all);
+            return ExitCode::FAILURE;
+        };
         all.lines.extend(found.lines);
         all.curves.extend(found.curves);
     }
