@@ -18,7 +18,8 @@ use crate::stamp::now;
 const PODS: usize = 200;
 
 /// ext4 gives no inode away that it has freed in the last 35 seconds, and looks at each of them for every new file: after
-/// hundreds of Pods have gone, as after each round here and on hardly any host, that was two fifths of podstrap's own work.
+/// hundreds of Pods have gone, as after each round here and on hardly any host, that was two fifths of podstrap's own work. Both
+/// sides begin after such a pause: a virtual machine that has been idle is slower at first than one that was at work.
 const FORGETS: Duration = Duration::from_secs(36);
 
 /// Cold start and restart storm.
@@ -33,6 +34,7 @@ pub fn two_hundred(effort: &Effort) -> Vec<Line> {
     let (mut cold, mut storm, mut by_xargs) = (vec![], vec![], vec![]);
     for n in 0..effort.few {
         for turn in [n, n + 1] {
+            thread::sleep(FORGETS);
             b.stamps.clear();
             if turn % 2 == 0 {
                 cold.push(start_all(&mut b, &names));
@@ -55,7 +57,6 @@ pub fn two_hundred(effort: &Effort) -> Vec<Line> {
 
 /// From the start of the daemon to the last of its Pods.
 fn start_all(b: &mut Bench, names: &[String]) -> f64 {
-    thread::sleep(FORGETS);
     assert!(b.i.terminate().success());
     names.iter().for_each(|name| b.add(name));
     let began = now();
