@@ -117,8 +117,17 @@ pub fn fake_runc(i: &mut Instance, script: &str) {
 
 /// The daemon's resident memory, in KiB.
 pub fn resident_kib(pid: i32) -> u64 {
+    memory_kib(pid, "VmRSS:")
+}
+
+/// What of that is no file's: of a dev build, what it has needed of its program so far is most of the rest.
+pub fn anonymous_kib(pid: i32) -> u64 {
+    memory_kib(pid, "RssAnon:")
+}
+
+fn memory_kib(pid: i32, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|l| l.starts_with(what)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
