@@ -115,10 +115,10 @@ mod tests {
         desk.see(&key, Some(&one), 12_000);
         assert_eq!(desk.deadline(), None, "it is known");
         // One that crashes is ready again and again, and never for long.
-        for now in [20_000, 26_000, 32_000] {
-            desk.see(&key, Some(&two), now);
-            assert_eq!(desk.due(now + 5_000), []);
-            desk.see(&key, None, now + 5_500);
+        for at in [20_000, 26_000, 32_000] {
+            desk.see(&key, Some(&two), at);
+            assert_eq!(desk.due(at + 5_000), []);
+            desk.see(&key, None, at + 5_500);
         }
         assert_eq!(desk.deadline(), None);
         desk.see(&key, Some(&two), 40_000);
